@@ -1,0 +1,49 @@
+"""What the pipeline asks of a catalog. The contract suite (tests/contract) holds for every implementation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from api.types import Kind, Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container as shoppers and page builders know it."""
+
+    container_id: str
+    title: str
+    kind: Kind
+    size: int
+    """Products it can show now."""
+
+
+class Catalog(Protocol):
+    """Source of containers and their pools."""
+
+    async def containers(self) -> tuple[Container, ...]:
+        """All containers, in display order."""
+        ...
+
+    async def pool(self, container_id: str, category: str | None = None) -> Pool:
+        """The container's pool, or only its products of ``category``.
+
+        Raises:
+            api.errors.UnknownContainer: there is no such container.
+            api.errors.UnknownCategory: the catalog has no such category.
+            api.errors.CatalogUnavailable: the candidates can't be had now.
+        """
+        ...
+
+    async def lookup(self, product_ids: npt.NDArray[np.int64]) -> Pool:
+        """The given products as a pool, in the given order; ids that the catalog doesn't have get category 0, no
+        promotion and no boost, so that re-ranking never drops a product silently."""
+        ...
+
+    async def close(self) -> None:
+        """Release what the catalog holds."""
+        ...
