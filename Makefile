@@ -1,0 +1,55 @@
+# Two commands are all a newcomer needs: `make serve` and `make test`.
+# ARGS goes on to the command, such as: make serve ARGS="--port 9000"
+SHELL := /bin/sh
+VENV := .venv
+RUN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help serve test test-all lint types bench train evaluate setup setup-dev lock clean
+
+help: ## what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: setup ## set up everything and serve real answers on 127.0.0.1:8080
+	@exec $(RUN)/racksort serve $(ARGS)
+
+test: setup-dev ## set up and run the tests
+	@$(RUN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: setup-dev ## the same with the slow ones (training, export, parity, serving)
+	@$(RUN)/python -m pytest $(ARGS)
+
+lint: setup-dev ## ruff, import rules
+	@$(RUN)/ruff check . && $(RUN)/ruff format --check . && $(RUN)/lint-imports --no-cache
+
+types: setup-dev ## mypy, strict
+	@$(RUN)/mypy
+
+bench: setup-dev ## requests/s and latencies of the whole path against plain FastAPI + ONNX Runtime
+	@$(RUN)/racksort bench $(ARGS)
+
+train: setup-dev ## train the three models and write a release
+	@$(RUN)/racksort train $(ARGS)
+
+evaluate: setup-dev ## ranking quality on held-out weeks against the baselines
+	@$(RUN)/racksort evaluate $(ARGS)
+
+setup: $(VENV)/.serve ## what serving needs (no torch)
+setup-dev: $(VENV)/.dev ## what development needs: torch, tests, lint
+
+$(VENV)/.serve: requirements/serve.txt requirements/bootstrap.txt pyproject.toml scripts/bootstrap.sh
+	@echo "setting up $(VENV)" && scripts/bootstrap.sh requirements/serve.txt && touch $@
+
+$(VENV)/.dev: requirements/dev.txt requirements/bootstrap.txt pyproject.toml scripts/bootstrap.sh
+	@echo "setting up $(VENV) for development" && scripts/bootstrap.sh requirements/dev.txt && touch $@ $(VENV)/.serve
+
+LOCK := $(RUN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_35 \
+	--generate-hashes --custom-compile-command "make lock"
+lock: ## resolve the dependencies again
+	@$(RUN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	    requirements/bootstrap.in -o requirements/bootstrap.txt
+	@$(LOCK) pyproject.toml --group build -o requirements/serve.txt
+	@$(LOCK) pyproject.toml --group build --extra dev --extra load -c requirements/serve.txt -o requirements/dev.txt
+
+clean: ## remove everything that was generated
+	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis

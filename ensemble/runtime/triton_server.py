@@ -1,0 +1,230 @@
+"""An embedded Triton: one server process on a model repository, bound to loopback, ended with its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from ensemble import contract
+from ensemble.errors import RacksortError
+from ensemble.runtime.libraries import assemble_backends, library_path, server_root
+
+_LOOPBACK: Final = "127.0.0.1"
+_POLL_S: Final = 0.02
+_SHARED_MEMORY_BYTES: Final = 16 * 1024 * 1024
+"""Per stub: holds the largest batch (64 x 1,024) without growing on a request's way."""
+_PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TritonOptions:
+    """How the embedded server runs."""
+
+    repository: Path
+    releases: tuple[int, ...] = (1,)
+    config_name: str | None = None
+    """``configs/<name>.pbtxt`` instead of ``config.pbtxt`` where a model has one, such as "gpu"."""
+    grpc_port: int = 0
+    """0 = any free port."""
+    metrics_port: int = 0
+    start_timeout_s: float = 60.0
+    stop_timeout_s: float = 5.0
+    extra: tuple[str, ...] = field(default=())
+    """Further command line arguments of tritonserver."""
+
+
+class EmbeddedTriton:
+    """A Triton server process. Use as a context manager, or call ``start`` and ``stop``."""
+
+    def __init__(self, options: TritonOptions) -> None:
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self._home: Path | None = None
+        self.address = ""
+        """HOST:PORT of its gRPC endpoint, once started."""
+        self.metrics_url = ""
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server.
+
+        Raises:
+            RuntimeError: it isn't started.
+        """
+        if self._process is None:
+            raise RuntimeError("Triton isn't started")
+        return self._process.pid
+
+    def alive(self) -> bool:
+        """Whether the process runs (which doesn't say that it can infer)."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the server and wait until every release's ensemble is ready.
+
+        Raises:
+            RacksortError: a missing repository or release, a port in use, a model that doesn't load, or no readiness
+                within ``start_timeout_s``; the process is gone then.
+        """
+        options = self._options
+        for release in options.releases:
+            ensemble = options.repository / contract.ensemble_name(release) / "config.pbtxt"
+            if not ensemble.is_file():
+                raise RacksortError(f"no release {release}: {ensemble} is missing; build one with 'racksort train'")
+        grpc_port = _claim_port(options.grpc_port, "Triton gRPC")
+        metrics_port = _claim_port(options.metrics_port, "Triton metrics")
+        self.address = f"{_LOOPBACK}:{grpc_port}"
+        self.metrics_url = f"http://{_LOOPBACK}:{metrics_port}/metrics"
+        self._home = Path(tempfile.mkdtemp(prefix="racksort-triton-"))
+        try:
+            assemble_backends(self._home / "backends")
+            self._launch(grpc_port, metrics_port)
+            self._wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the server and its stubs: a request first, a hard kill after ``stop_timeout_s``; nothing stays behind."""
+        process, self._process = self._process, None
+        if process is not None:
+            if process.poll() is None:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(self._options.stop_timeout_s)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # stubs that outlived the server
+            process.wait()
+            for leftover in Path("/dev/shm").glob(f"{self._shared_memory_prefix()}*"):  # noqa: S108 - Triton's own choice
+                leftover.unlink(missing_ok=True)
+        home, self._home = self._home, None
+        if home is not None:
+            shutil.rmtree(home, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The last lines that the server wrote."""
+        if self._home is None:
+            return ""
+        text = (self._home / "triton.log").read_text(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _shared_memory_prefix(self) -> str:
+        return f"{self._home.name if self._home else 'racksort-triton'}-"
+
+    def _launch(self, grpc_port: int, metrics_port: int) -> None:
+        assert self._home is not None  # noqa: S101 - start() has just set it
+        options = self._options
+        command = [
+            str(server_root() / "bin" / "tritonserver"),
+            f"--model-repository={options.repository.resolve()}",
+            f"--backend-directory={self._home / 'backends'}",
+            "--model-control-mode=explicit",
+            *(f"--load-model={contract.ensemble_name(release)}" for release in options.releases),
+            *([f"--model-config-name={options.config_name}"] if options.config_name else []),
+            "--disable-auto-complete-config",
+            "--allow-http=false",
+            f"--grpc-address={_LOOPBACK}",
+            f"--grpc-port={grpc_port}",
+            "--grpc-infer-allocation-pool-size=16",
+            "--allow-metrics=true",
+            f"--metrics-address={_LOOPBACK}",
+            f"--metrics-port={metrics_port}",
+            "--allow-gpu-metrics=false" if options.config_name is None else "--allow-gpu-metrics=true",
+            "--allow-cpu-metrics=false",
+            f"--exit-timeout-secs={max(1, int(options.stop_timeout_s))}",
+            f"--backend-config=python,shm-default-byte-size={_SHARED_MEMORY_BYTES}",
+            f"--backend-config=python,shm-region-prefix-name={self._shared_memory_prefix()}",
+            *options.extra,
+        ]
+        environment = os.environ | {
+            "LD_LIBRARY_PATH": library_path(),
+            "PATH": os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", "")]),
+            "PYTHONDONTWRITEBYTECODE": "1",  # a __pycache__ in the repository would look like a change of the model
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",  # the ranking step's numpy must not start a thread per core
+        }
+        with (self._home / "triton.log").open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - the wheel's own binary, no shell
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the server in order
+                preexec_fn=_end_with_parent(),  # noqa: PLW1509 - only async-signal-safe prctl
+            )
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + self._options.start_timeout_s
+        with grpc.insecure_channel(self.address) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            waiting = [contract.ensemble_name(release) for release in self._options.releases]
+            while waiting:
+                if not self.alive():
+                    raise RacksortError(f"Triton ended while starting: {_reason(self.log_tail(400))}")
+                if time.monotonic() > deadline:
+                    raise RacksortError(
+                        f"Triton wasn't ready within {self._options.start_timeout_s:g} s: {_reason(self.log_tail(400))}"
+                    )
+                with contextlib.suppress(grpc.RpcError):
+                    if stub.ModelReady(service_pb2.ModelReadyRequest(name=waiting[0]), timeout=1).ready:
+                        waiting.pop(0)
+                        continue
+                time.sleep(_POLL_S)
+
+
+def _end_with_parent() -> Callable[[], None]:
+    """A hook for the child that asks the kernel to end it with its parent, however that ends."""
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork
+
+    def hook() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return hook
+
+
+def _claim_port(port: int, what: str) -> int:
+    """``port``, or a free one for 0.
+
+    Raises:
+        RacksortError: the port is in use.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, port))
+        except OSError as error:
+            raise RacksortError(f"{what}: port {port} can't be used ({error.strerror}); choose another") from error
+        return int(probe.getsockname()[1])
+
+
+def _reason(log: str) -> str:
+    """The line of Triton's log that says why it failed, without its prefix."""
+    causes: Sequence[str] = re.findall(r"^(?:E\d|error).*$", log, flags=re.MULTILINE)
+    failed = re.findall(r"UNAVAILABLE: (.*?)\s*\|?\s*$", log, flags=re.MULTILINE)
+    lines = [*failed, *causes, *log.splitlines()[-1:]]
+    return re.sub(r"\s+", " ", lines[0]).strip() if lines else "it wrote no reason"
