@@ -1,14 +1,12 @@
-"""The four frozen types that carry a request: query -> pool -> ranking -> page."""
+"""The four frozen types that carry a request: query -> pool -> ranking -> page, and what they are made of."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-
-from ensemble import contract
 
 
 class Kind(StrEnum):
@@ -25,21 +23,37 @@ class Source(StrEnum):
     POPULARITY = "popularity"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Recent:
+    """A customer's most recent events, newest first; at most ``contract.RECENT`` of them."""
+
+    product_id: npt.NDArray[np.int64]
+    age: npt.NDArray[np.float32]
+    """Days between each event and now, >= 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What the caller asked for."""
 
-    container_id: str
-    customer_id: int = contract.ANONYMOUS
+    container_id: str | None
+    """None where the caller brings the products (``POST /v1/rank``)."""
+    customer_id: int | None = None
+    """None and unknown ids are cold start."""
     limit: int = 24
+    """Products of the page, at most."""
     category: str | None = None
+    recent: Recent | None = None
+    """What the customer did since the models were trained, where the caller knows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Pool:
     """The products a container can show now, in the catalog's own order: the same for every customer.
 
     Struct of arrays, one entry per product, n >= 0 in all. Only the first ``contract.MAX_CANDIDATES`` are ranked.
+    Pools compare by identity, so that what was derived from one can be kept as long as it lives: a catalog should
+    hand out the same object until the container changes.
     """
 
     container_id: str
@@ -52,13 +66,26 @@ class Pool:
     boost: npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """The first ``limit`` products of a pool in one customer's order, without padding."""
+    """The first ``limit`` products of a pool in one order, without padding and excluded products."""
 
     product_id: npt.NDArray[np.int64]
-    release: str
     source: Source
+    release: str | None = None
+    """The release that made the order; None where none did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds that the stages of one request took; 0 for a stage that wasn't reached."""
+
+    pool: float = 0.0
+    queue: float = 0.0
+    """Waiting for a call slot."""
+    ensemble: float = 0.0
+    """The call itself, shared with the batch mates."""
+    total: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +94,6 @@ class Page:
 
     query: Query
     ranking: Ranking
-    degraded: tuple[str, ...] = field(default=())
+    timing: Timing
+    degraded: tuple[str, ...] = ()
     """Why the answer was made with less than the full way; empty for a full answer."""

@@ -41,7 +41,8 @@ class Catalog(Protocol):
 
     async def lookup(self, product_ids: npt.NDArray[np.int64]) -> Pool:
         """The given products as a pool, in the given order; ids that the catalog doesn't have get category 0, no
-        promotion and no boost, so that re-ranking never drops a product silently."""
+        promotion and no boost, so that re-ranking never drops a product silently.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,0 +1,155 @@
+"""Every error the adapter raises on purpose, as one tree.
+
+::
+
+    AdapterError
+    ├── CallerError                the caller's fault: answered with its status, never degraded
+    │   ├── UnknownContainer       404
+    │   ├── UnknownCategory        404
+    │   └── InvalidParameter       422, one entry for each field
+    ├── Unavailable                a stage can't do its part now: the next rung of the ladder, else 503
+    │   ├── CatalogUnavailable
+    │   ├── RowInvalid             this request's tensors break the contract; its batch mates are fine
+    │   ├── QueueFull              refused before any work was done
+    │   └── EnsembleError
+    │       ├── EnsembleUnavailable
+    │       ├── EnsembleRejected   the server calls the batch malformed: one row of it may be the cause
+    │       └── EnsembleTimeout
+    └── StartupError               the process can't start: one line for a person, exit status 2
+        ├── SettingsInvalid
+        ├── CatalogInvalid
+        └── AddressInUse
+
+Anything else is a programmer's error: it is logged with its traceback and answered with 500.
+"""
+
+# ruff: noqa: N818 - these names say what happened; the base class says that it is an error
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class AdapterError(Exception):
+    """Root of the tree. The message is one line, fit for the people it is meant for."""
+
+
+class CallerError(AdapterError):
+    """The caller asked for something that can't be answered; asking again won't help."""
+
+    status: ClassVar[int]
+    slug: ClassVar[str]
+    """Last part of the problem type."""
+    title: ClassVar[str]
+
+
+class UnknownContainer(CallerError):
+    """There is no container of this id."""
+
+    status = 404
+    slug = "unknown-container"
+    title = "Unknown container"
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"There is no container {container_id!r}: GET /v1/containers lists them")
+        self.container_id = container_id
+
+
+class UnknownCategory(CallerError):
+    """The catalog has no category of this slug."""
+
+    status = 404
+    slug = "unknown-category"
+    title = "Unknown category"
+
+    def __init__(self, category: str) -> None:
+        super().__init__(
+            f"There is no category {category!r}: use the slug of a product category, such as 'soft-drinks'"
+        )
+        self.category = category
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One wrong field of a request."""
+
+    field: str
+    """Name of the parameter, or dotted path in the body."""
+    message: str
+    """What is wrong and what would be right."""
+
+
+class InvalidParameter(CallerError):
+    """One or more parameters of the request are wrong."""
+
+    status = 422
+    slug = "invalid-parameter"
+    title = "Invalid parameter"
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
+        self.faults = faults
+
+
+class Unavailable(AdapterError):
+    """A stage can't do its part now. Where a lower rung of the degradation ladder exists, the answer comes from it."""
+
+    reason: ClassVar[str]
+    """Short name, as ``degraded_reasons`` and the metrics' label show it."""
+
+
+class CatalogUnavailable(Unavailable):
+    """The candidates can't be had now."""
+
+    reason = "catalog_unavailable"
+
+
+class RowInvalid(Unavailable):
+    """A row breaks the tensor contract, so that it isn't sent."""
+
+    reason = "row_invalid"
+
+
+class QueueFull(Unavailable):
+    """More requests wait for the ensemble than the settings allow."""
+
+    reason = "queue_full"
+
+
+class EnsembleError(Unavailable):
+    """A call of the ensemble failed."""
+
+
+class EnsembleUnavailable(EnsembleError):
+    """The server can't be reached, failed, or answered with something else than the contract says."""
+
+    reason = "ensemble_unavailable"
+
+
+class EnsembleRejected(EnsembleError):
+    """The server calls the batch's arguments invalid."""
+
+    reason = "ensemble_rejected"
+
+
+class EnsembleTimeout(EnsembleError):
+    """No answer before the deadline."""
+
+    reason = "ensemble_timeout"
+
+
+class StartupError(AdapterError):
+    """The process can't start; the message names the thing and the remedy in one line."""
+
+
+class SettingsInvalid(StartupError):
+    """A setting is wrong, alone or together with another."""
+
+
+class CatalogInvalid(StartupError):
+    """The catalog's files are missing or don't fit their schema."""
+
+
+class AddressInUse(StartupError):
+    """Another process listens on the adapter's address."""
