@@ -1,0 +1,5 @@
+"""``python -m racksort``."""
+
+from racksort.cli import main
+
+main()
