@@ -1,0 +1,349 @@
+"""Rack and sort: blends what three models say of each candidate, applies the list's rules and sorts, for a whole batch.
+
+This file is copied beside ``model.py`` into every version folder of the ``ranking`` model, so that a version keeps the
+code it was published with. Therefore it imports numpy and the standard library only, and runs on Python 3.10 to 3.12
+with numpy 1.26 or 2. ``docs/ranking.md`` has the formula, the rules and why one sort equals the greedy algorithm.
+
+A row's answer is made of element-wise and integer operations on that row alone, never of a sum over the batch, so it
+doesn't depend on the rows that share its batch.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+PADDING: Final = 0
+"""``product_id`` of padding, and of what was excluded when it comes back."""
+
+EXCLUDED: Final = float("-inf")
+"""``boost`` that excludes a candidate, and the score of what comes back as ``PADDING``."""
+
+UNRANKABLE: Final = float(np.finfo(np.float32).min)
+"""Score of a candidate whose blend isn't finite (a model said NaN or infinity): after all others, but not lost."""
+
+PAGE_SIZE: Final = 1
+"""Column of ``context`` that says how many leading products will be shown; 0 = all."""
+
+UNKNOWN_CATEGORY: Final = 0
+"""``category_id`` of products without a leaf category; the category rules leave them alone."""
+
+_POSITION_BITS: Final = 16
+_POSITION: Final = (1 << _POSITION_BITS) - 1
+_TIER_SHIFT: Final = 32 + _POSITION_BITS
+_EXCLUDED_KEY: Final = 0xFF800000  # what _descending makes of minus infinity
+_WEIGHTS: Final = ("affinity", "demand", "preference")
+
+
+@dataclass(frozen=True)
+class RankingSettings:
+    """What a ranking version fixes: the weights of the blend and the rules of the list.
+
+    Raises:
+        ValueError: a field is out of its range; the message names the field and what it may be.
+    """
+
+    affinity: float = 0.25
+    """Weight of the category affinity (a logit)."""
+    demand: float = 0.25
+    """Weight of the product pool's demand (a natural log)."""
+    preference: float = 1.0
+    """Weight of the collaborative filter's preference (a logit)."""
+    bias: float = 0.0
+    """Added to every score; calibrates the blend as a logit and never changes an order."""
+    category_discount: float = 0.9
+    """gamma, in (0, 1]: each product of a leaf category ahead in the list multiplies the odds by it. 1 = no discount."""
+    category_cap: int = 0
+    """Products of one leaf category in the list proper; what exceeds it goes to the end. 0 = no cap."""
+    discovery_share: float = 0.0
+    """In [0, 1): least share of every prefix of the list for products the customer never bought. 0 = none."""
+
+    def __post_init__(self) -> None:
+        for name in (*_WEIGHTS, "bias", "category_discount", "discovery_share"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 1e6:
+                raise ValueError(f"{name} is {value!r}: give a finite number between -1000000 and 1000000")
+        if not 0.0 < self.category_discount <= 1.0:
+            raise ValueError(f"category_discount is {self.category_discount!r}: give a number above 0, at most 1")
+        if not 0.0 <= self.discovery_share < 1.0:
+            raise ValueError(f"discovery_share is {self.discovery_share!r}: give a number from 0 to below 1")
+        if isinstance(self.category_cap, bool) or not isinstance(self.category_cap, int) or self.category_cap < 0:
+            raise ValueError(f"category_cap is {self.category_cap!r}: give a whole number, 0 for no cap")
+
+    @classmethod
+    def from_json(cls, text: str) -> RankingSettings:
+        """Settings from the text of ``settings.json``; fields that are left out keep their defaults.
+
+        Raises:
+            ValueError: not a JSON object, an unknown field, or a value out of range.
+        """
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"not valid JSON ({error}): write it with `racksort train`") from error
+        if not isinstance(fields, dict):
+            raise ValueError("not a JSON object: give fields such as {\"preference\": 1.0}")  # noqa: TRY004 one kind of error
+        known = cls.__dataclass_fields__
+        unknown = sorted(set(fields) - set(known))
+        if unknown:
+            raise ValueError(f"unknown field {unknown[0]!r}: use {', '.join(known)}")
+        return cls(**fields)
+
+    @classmethod
+    def load(cls, path: Path) -> RankingSettings:
+        """Settings from a ``settings.json`` file.
+
+        Raises:
+            ValueError: the file is missing, unreadable or invalid; the message names the file.
+        """
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def to_json(self) -> str:
+        """The text of ``settings.json``, every field spelled out."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class RankedBatch:
+    """B lists of N products, best first; padding and excluded candidates last as ``PADDING``.
+
+    ``score`` is the blend before the list's rules, so that windows ranked apart can be merged by it; it therefore
+    isn't always falling. ``component`` holds what affinity, demand and preference add to it (0 where the product is
+    excluded or unrankable). Both are None where no explanation was asked for.
+    """
+
+    product_id: npt.NDArray[np.int64]
+    """[B, N]."""
+    score: npt.NDArray[np.float32] | None
+    """[B, N]."""
+    component: npt.NDArray[np.float32] | None
+    """[B, N, 3]."""
+
+
+def rank(
+    product_id: npt.NDArray[np.int64],
+    category_id: npt.NDArray[np.int32],
+    boost: npt.NDArray[np.float32],
+    context: npt.NDArray[np.float32],
+    affinity: npt.NDArray[np.float32],
+    demand: npt.NDArray[np.float32],
+    preference: npt.NDArray[np.float32],
+    novelty: npt.NDArray[np.float32],
+    settings: RankingSettings,
+    *,
+    explain: bool = True,
+) -> RankedBatch:
+    """Rank B rows of N candidates each, [B, N] arrays throughout but for ``context`` [B, C].
+
+    Args:
+        product_id: candidates; 0 is padding.
+        category_id: leaf categories; 0 is unknown.
+        boost: added to the score; minus infinity excludes.
+        context: see ``PAGE_SIZE``.
+        affinity: logit that the customer buys from the leaf category.
+        demand: natural log of the number of customers expected to buy the product.
+        preference: logit that the customer buys the product.
+        novelty: 1 where the customer never bought the product, else 0; 0 for customers without a history.
+        settings: weights and rules.
+        explain: whether scores and components are wanted.
+
+    Raises:
+        ValueError: shapes that don't match, or more candidates than a position can number.
+    """
+    shape = product_id.shape
+    _check_shapes(shape, context, category_id, boost, affinity, demand, preference, novelty)
+    models = (affinity, demand, preference)
+    score, shown_id = _blend(product_id, boost, models, settings)
+    offset = np.arange(0, score.size, max(shape[1], 1), dtype=np.int64)[:, None]
+    order = _by_score(score, product_id) + offset
+    order = _apply_rules(order, score, category_id, novelty, settings)
+    ranked_id = shown_id.take(order)
+    if not explain:
+        return RankedBatch(ranked_id, None, None)
+    ranked_score = score.take(order)
+    component = np.empty((*shape, len(models)), np.float32)
+    for column, (name, model) in enumerate(zip(_WEIGHTS, models)):  # noqa: B905 strict= costs and is checked above
+        component[..., column] = _weighted(model, getattr(settings, name)).take(order)
+    component[ranked_score <= UNRANKABLE] = 0.0
+    return RankedBatch(ranked_id, ranked_score, component)
+
+
+def _check_shapes(shape: tuple[int, ...], context: npt.NDArray[Any], *arrays: npt.NDArray[Any]) -> None:
+    if len(shape) != 2 or shape[1] > _POSITION or context.shape[0] != shape[0]:
+        raise ValueError(f"product_id is {shape}, context {context.shape}: give [B, N <= {_POSITION}] and [B, C]")
+    for array in arrays:
+        if array.shape != shape:
+            raise ValueError(f"an input is {array.shape} where product_id is {shape}: give [B, N] arrays")
+
+
+def _weighted(model: npt.NDArray[np.float32], weight: float) -> npt.NDArray[np.float32]:
+    with np.errstate(all="ignore"):
+        return model * np.float32(weight)
+
+
+def _blend(
+    product_id: npt.NDArray[np.int64],
+    boost: npt.NDArray[np.float32],
+    models: tuple[npt.NDArray[np.float32], ...],
+    settings: RankingSettings,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Scores [B, N] with ``EXCLUDED`` and ``UNRANKABLE`` in place, and the ids that come back for them."""
+    with np.errstate(all="ignore"):  # models may say anything; what isn't finite is dealt with below
+        score = models[0] * np.float32(settings.affinity)
+        score += models[1] * np.float32(settings.demand)
+        score += models[2] * np.float32(settings.preference)
+        score += boost
+        score += np.float32(settings.bias + 0.0)  # last, so that the sum is never -0.0, whose key differs from 0.0's
+    np.copyto(score, np.float32(UNRANKABLE), where=~np.isfinite(score))
+    excluded = boost == EXCLUDED
+    excluded |= product_id == PADDING
+    np.copyto(score, np.float32(EXCLUDED), where=excluded)
+    return score, np.where(excluded, PADDING, product_id)
+
+
+def _descending(score: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Whole numbers below 2**32 that ascend where the scores (no NaN, no -0.0) descend, equal where they are equal.
+
+    The bits of IEEE 754 numbers of one sign ascend with their magnitude: positive ones are flipped, negative ones
+    already start above them by their sign bit.
+    """
+    bits = score.view(np.int32)
+    flip = ~(bits >> 31) & np.int32(0x7FFFFFFF)
+    return (bits ^ flip).view(np.uint32).astype(np.int64)
+
+
+def _by_score(score: npt.NDArray[np.float32], product_id: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Positions [B, N] by falling score, ties by rising product id.
+
+    A sort of keys that carry their position is several times as fast as an argsort. Ties are rare, so ids are looked
+    at only in the rows that have some.
+    """
+    high = _descending(score) << _POSITION_BITS
+    keys = high | np.arange(score.shape[1])
+    keys.sort(axis=1)
+    position = keys & _POSITION
+    keys >>= _POSITION_BITS
+    ties = keys[:, 1:] == keys[:, :-1]
+    ties &= keys[:, 1:] != _EXCLUDED_KEY
+    rows = np.flatnonzero(ties.any(axis=1))
+    if rows.size:
+        by_id = np.argsort(product_id[rows], axis=1, kind="stable")
+        keys = np.take_along_axis(high[rows], by_id, axis=1) | np.arange(score.shape[1])
+        keys.sort(axis=1)
+        position[rows] = np.take_along_axis(by_id, keys & _POSITION, axis=1)
+    return position
+
+
+def _apply_rules(
+    order: npt.NDArray[np.int64],
+    score: npt.NDArray[np.float32],
+    category_id: npt.NDArray[np.int32],
+    novelty: npt.NDArray[np.float32],
+    settings: RankingSettings,
+) -> npt.NDArray[np.int64]:
+    """The order [B, N] (flat indices, best score first) after category discount, cap and discovery."""
+    racked = settings.category_discount < 1.0 or settings.category_cap > 0
+    if not racked and not settings.discovery_share:
+        return order
+    offset = np.arange(0, order.size, max(order.shape[1], 1), dtype=np.int64)[:, None]
+    by_score = score.take(order)
+    tail = by_score <= UNRANKABLE
+    if racked:
+        position, tail = _rack(by_score, category_id.take(order), tail, settings)
+        position += offset
+        order = order.take(position)
+        tail = tail.take(position)
+    if settings.discovery_share:
+        unseen = novelty.take(order) > 0.5
+        unseen &= ~tail
+        order = _discover(order, unseen, offset, settings.discovery_share)
+    return order
+
+
+def _rack(
+    score: npt.NDArray[np.float32],
+    category_id: npt.NDArray[np.int32],
+    tail: npt.NDArray[np.bool_],
+    settings: RankingSettings,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Positions [B, N] by discounted score, the tail last, and the tail with what exceeds the cap.
+
+    Rows come best score first. Ties of the discounted score keep that order, so rounding never swaps two products of
+    one category.
+    """
+    place = _place_in_category(category_id)
+    adjusted = score + _discounts(score.shape[1], settings.category_discount).take(place)
+    keys = _descending(adjusted) << _POSITION_BITS
+    keys |= np.arange(score.shape[1])
+    if settings.category_cap:
+        tail = tail | (place >= settings.category_cap)
+        keys |= tail.astype(np.int64) << _TIER_SHIFT
+    keys.sort(axis=1)
+    keys &= _POSITION
+    return keys, tail
+
+
+def _place_in_category(category_id: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """How many products of the same category are ahead in the row [B, N]; 0 for the unknown category."""
+    rows, columns = category_id.shape
+    keys = category_id.view(np.uint32).astype(np.int64) << _POSITION_BITS
+    keys |= np.arange(columns)
+    keys.sort(axis=1)
+    category = keys >> _POSITION_BITS
+    first = np.ones((rows, columns), np.bool_)
+    np.not_equal(category[:, 1:], category[:, :-1], out=first[:, 1:])
+    starts = np.flatnonzero(first)
+    run = np.diff(starts, append=keys.size)
+    sorted_place = np.arange(keys.size) - np.repeat(starts, run)
+    keys &= _POSITION
+    keys += np.arange(0, keys.size, max(columns, 1), dtype=np.int64)[:, None]
+    place = np.empty((rows, columns), np.int64)
+    place.reshape(-1)[keys.reshape(-1)] = sorted_place
+    place *= category_id != UNKNOWN_CATEGORY
+    return place
+
+
+@functools.lru_cache(maxsize=64)
+def _discounts(places: int, gamma: float) -> npt.NDArray[np.float32]:
+    """What the r-th product of a category loses, r ln(gamma), for r = 0 ... places - 1."""
+    return (np.arange(places) * math.log(gamma)).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def _latest_places(places: int, share: float) -> npt.NDArray[np.int64]:
+    """Index j: the last place (0-based) at which the j-th unseen product (1-based) keeps the share."""
+    quota = np.floor(np.arange(1, places + 1) * share + 1e-9)
+    return np.searchsorted(quota, np.arange(places + 1)).astype(np.int64)
+
+
+def _discover(
+    order: npt.NDArray[np.int64],
+    unseen: npt.NDArray[np.bool_],
+    offset: npt.NDArray[np.int64],
+    share: float,
+) -> npt.NDArray[np.int64]:
+    """The order [B, N] with unseen products moved up just as far as the share of every prefix needs.
+
+    The j-th unseen product lands at the earlier of its own place and its latest place; the others fill the rest in
+    their order.
+    """
+    columns = order.shape[1]
+    nth = np.cumsum(unseen, axis=1, dtype=np.int64)
+    place = np.minimum(_latest_places(columns, share).take(nth), np.arange(columns))
+    place += offset
+    taken = np.zeros(order.shape, np.bool_)
+    taken.reshape(-1)[place[unseen]] = True
+    moved = np.empty_like(order)
+    moved[taken] = order[unseen]
+    moved[~taken] = order[~unseen]
+    return moved
