@@ -90,6 +90,8 @@ PREFERENCE: Final = TensorSpec("preference", np.float32, (N,))
 NOVELTY: Final = TensorSpec("novelty", np.float32, (N,))
 """1 where the customer has never bought the candidate, else 0; 0 everywhere for customers without a history."""
 
+RANKED_PRODUCT_ID: Final = TensorSpec("ranked_product_id", np.int64, (N,))
+"""Not called ``product_id``: inside an ensemble a name is one tensor, so an output can't share it with an input."""
 SCORE: Final = TensorSpec("score", np.float32, (N,))
 COMPONENT: Final = TensorSpec("component", np.float32, (N, len(COMPONENTS)))
 
@@ -115,7 +117,7 @@ COLLABORATIVE_FILTER: Final = ModelSpec(
 RANKING: Final = ModelSpec(
     "ranking",
     (PRODUCT_ID, CATEGORY_ID, BOOST, CONTEXTS, AFFINITY, DEMAND, PREFERENCE, NOVELTY),
-    (PRODUCT_ID, SCORE, COMPONENT),
+    (RANKED_PRODUCT_ID, SCORE, COMPONENT),
 )
 
 ONNX_MODELS: Final[tuple[ModelSpec, ...]] = (CATEGORY_AFFINITY, PRODUCT_POOL, COLLABORATIVE_FILTER)
@@ -133,7 +135,7 @@ ENSEMBLE_INPUTS: Final[tuple[TensorSpec, ...]] = (
     CONTEXTS,
 )
 ENSEMBLE_OUTPUTS: Final[tuple[TensorSpec, ...]] = RANKING.outputs
-"""``product_id`` best first, padding and excluded candidates last; ``score`` and ``component`` in the same order,
+"""``ranked_product_id`` best first, padding and excluded candidates last; ``score`` and ``component`` in the same order,
 to be requested only where an explanation is wanted."""
 
 

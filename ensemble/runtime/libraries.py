@@ -68,6 +68,6 @@ def assemble_backends(target: Path) -> None:
     stub = root / "python_backend_stubs" / version / "triton_python_backend_stub"
     if not stub.exists():
         raise RacksortError(f"the embedded Triton has no stub for Python {version}: use Python 3.11")
-    shutil.copytree(root / "backends" / "python", target / "python", copy_function=os.symlink)
+    shutil.copytree(root / "backends" / "python", target / "python")  # Triton refuses links out of the directory
     shutil.copy2(stub, target / "python")
     shutil.copytree(_BACKENDS / "onnxruntime", target / "onnxruntime", ignore=shutil.ignore_patterns("__pycache__"))
