@@ -4,8 +4,8 @@ Start it with the settings that its documentation recommends for throughput::
 
     uvicorn --factory loadtest.peers.plain_fastapi:create_app --workers 2 --loop uvloop --http httptools --no-access-log
 
-It reads RACKSORT_PEER_CATALOG and RACKSORT_PEER_REPOSITORY. The route is ``async def``, because a thread pool costs more
-than the models do; sessions have one thread, because two workers share two cores.
+It reads RACKSORT_PEER_CATALOG and RACKSORT_PEER_REPOSITORY. The route is ``async def``, because a thread pool costs
+more than the models do; sessions have one thread, because two workers share two cores.
 """
 
 from __future__ import annotations

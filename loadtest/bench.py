@@ -1,0 +1,187 @@
+"""The benchmark of the whole path: racksort on its embedded Triton and plain FastAPI + ONNX Runtime, in one run.
+
+Load generator and servers share the machine's cores. Every server gives the same answers to the same requests, which is
+checked before the load; no answer may be an error or degraded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ensemble import contract
+from ensemble.errors import RacksortError
+from loadtest import closed_loop, wrk
+from loadtest.measurement import Measurement
+from loadtest.servers import running
+from loadtest.traffic import product_paths
+
+CUSTOMERS: Final = tuple(range(1, 2501))
+"""The reference data's household numbers, and a few that nobody has: cold starts."""
+_PATHS: Final = 20_000
+_SAMPLE: Final = 200
+Report = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One server under one load."""
+
+    server: str
+    pools: str
+    measured: Measurement
+    degraded: int
+    """Answers that were degraded; -1 where the server doesn't count them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure, and for how long."""
+
+    catalog: Path
+    repository: Path
+    seconds: int = 10
+    connections: tuple[int, ...] = (64, 256)
+    grid_connections: int = 64
+    peer_workers: tuple[int, ...] = (1, 2)
+
+
+def run(plan: Plan, report: Report) -> list[Case]:
+    """Measure racksort, then the peer, with the same generator and requests.
+
+    Raises:
+        RacksortError: a server doesn't start, or its answers are wrong.
+    """
+    cases: list[Case] = []
+    with _racksort(plan) as url:
+        lists, grids = _containers(url)
+        list_paths = product_paths(lists, CUSTOMERS, _PATHS)
+        grid_paths = product_paths(grids, CUSTOMERS, _PATHS, seed=1)
+        expected = _sample(url, list_paths)
+        cases += _measure("racksort", "lists", url, list_paths, plan.connections, plan.seconds, report)
+        cases += _measure("racksort", "grids", url, grid_paths, (plan.grid_connections,), plan.seconds, report)
+    for workers in plan.peer_workers:
+        name = f"FastAPI + ONNX Runtime, {workers} worker{'s' if workers > 1 else ''}"
+        with _plain_fastapi(plan, workers, list_paths[0]) as url:
+            _compare(name, expected, _sample(url, list_paths))
+            cases += _measure(name, "lists", url, list_paths, plan.connections, plan.seconds, report)
+            cases += _measure(name, "grids", url, grid_paths, (plan.grid_connections,), plan.seconds, report)
+    return cases
+
+
+def ratio(cases: Sequence[Case], pools: str = "lists", mean_bound_ms: float = 50.0) -> float:
+    """Best rate of racksort over the peer's best, each at a mean under ``mean_bound_ms``; NaN where one has none."""
+
+    def best(ours: bool) -> float:
+        return max(
+            (
+                case.measured.rate
+                for case in cases
+                if (case.server == "racksort") is ours and case.pools == pools and case.measured.mean_ms < mean_bound_ms
+            ),
+            default=float("nan"),
+        )
+
+    return best(ours=True) / best(ours=False)
+
+
+@contextmanager
+def _racksort(plan: Plan) -> Iterator[str]:
+    options = ["--catalog", str(plan.catalog), "--repository", str(plan.repository)]
+    with running(
+        lambda port: [sys.executable, "-m", "racksort", "serve", "--port", str(port), *options], "/readyz"
+    ) as url:
+        yield url
+
+
+@contextmanager
+def _plain_fastapi(plan: Plan, workers: int, ready_path: str) -> Iterator[str]:
+    with running(
+        lambda port: [
+            *(sys.executable, "-m", "uvicorn", "--factory", "loadtest.peers.plain_fastapi:create_app"),
+            *("--port", str(port), "--workers", str(workers)),
+            *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),
+        ],
+        ready_path,
+        environment={
+            "RACKSORT_PEER_CATALOG": str(plan.catalog),
+            "RACKSORT_PEER_REPOSITORY": str(plan.repository),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        },
+    ) as url:
+        yield url
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - loopback
+        return json.load(answer)
+
+
+def _containers(url: str) -> tuple[list[str], list[str]]:
+    """Ids of all lists, and of the grids whose pool fills the largest bucket."""
+    containers = _get(f"{url}/v1/containers")["containers"]
+    lists = [entry["container_id"] for entry in containers if entry["kind"] == "list"]
+    grids = [
+        entry["container_id"]
+        for entry in containers
+        if entry["kind"] == "grid" and entry["size"] >= contract.MAX_CANDIDATES
+    ]
+    return lists, grids
+
+
+def _sample(url: str, paths: Sequence[str]) -> dict[str, list[int]]:
+    """Answers to the first requests, checked one by one."""
+    answers: dict[str, list[int]] = {}
+    for path in paths[:_SAMPLE]:
+        body = _get(url + path)
+        ids = body["product_ids"]
+        if body["degraded"] or not ids or len(set(ids)) != len(ids):
+            raise RacksortError(f"{url}{path} gave a degraded, empty or repeating answer: {body}")
+        answers[path] = ids
+    return answers
+
+
+def _compare(name: str, expected: dict[str, list[int]], got: dict[str, list[int]]) -> None:
+    different = [path for path in expected if expected[path] != got[path]]
+    if different:
+        raise RacksortError(f"{name} gives other answers than racksort, first at {different[0]}: not comparable")
+
+
+def _measure(
+    server: str,
+    pools: str,
+    url: str,
+    paths: Sequence[str],
+    connections: Sequence[int],
+    seconds: int,
+    report: Report,
+) -> Iterator[Case]:
+    generator = wrk.run if wrk.available() else closed_loop.run
+    for count in connections:
+        label = f"{server}: {pools}, {count} connections"
+        report(label, 0.0)
+        generator(url, paths, count, 2)  # warm: connections, caches, branch predictors
+        before = _degraded(url)
+        measured = generator(url, paths, count, seconds)
+        after = _degraded(url)
+        report(label, 1.0)
+        yield Case(server, pools, measured, after - before if after >= 0 else -1)
+
+
+def _degraded(url: str) -> int:
+    """Degraded answers so far, by the server's own metrics; -1 where it has none."""
+    try:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310 - loopback
+            text = answer.read().decode()
+    except OSError:
+        return -1
+    values = re.findall(r"^racksort_degraded_total(?:\{[^}]*\})? (\S+)$", text, flags=re.MULTILINE)
+    return round(sum(map(float, values)))

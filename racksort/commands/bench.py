@@ -1,0 +1,75 @@
+"""``racksort bench``: how fast the whole path is on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from loadtest.bench import Case
+
+
+def command(
+    seconds: Annotated[int, typer.Option(min=1, max=120, help="Length of each run.")] = 10,
+    connections: Annotated[str, typer.Option(help="Connections of each run over lists, comma separated.")] = "64,256",
+    catalog: Annotated[Path, typer.Option(help="Catalog folder; prepared where it is missing.")] = Path("var/catalog"),
+    repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("model_repository"),
+    peers: Annotated[bool, typer.Option(help="Measure plain FastAPI + ONNX Runtime as well.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Measure requests/s and latencies of the whole path, against plain FastAPI + ONNX Runtime in the same run.
+
+    Load comes from wrk where it is installed, else from our own client, on loopback. Both servers give the same
+    answers to the same requests, which is checked first.
+
+    Examples:
+
+        racksort bench
+
+        racksort bench --seconds 30 --connections 32,64,128 --no-peers --json
+    """
+    from loadtest import bench  # noqa: PLC0415 - a verb's imports wait until it runs
+    from racksort.progress import progress_bars  # noqa: PLC0415
+
+    plan = bench.Plan(
+        catalog=catalog,
+        repository=repository,
+        seconds=seconds,
+        connections=tuple(int(count) for count in connections.split(",")),
+        peer_workers=(1, 2) if peers else (),
+    )
+    with progress_bars() as report:
+        cases = bench.run(plan, report)
+    if as_json:
+        rows = [asdict(case) | {"rate": case.measured.rate} for case in cases]
+        json.dump({"cases": rows, "ratio": {p: bench.ratio(cases, p) for p in ("lists", "grids")}}, sys.stdout)
+        return
+    _print(cases)
+
+
+def _print(cases: list[Case]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from loadtest.bench import ratio  # noqa: PLC0415
+
+    table = Table(title="closed loop, load and servers on the same cores")
+    for column in ("server", "pools", "connections", "requests/s", "mean ms", "p50 ms", "p99 ms", "errors", "degraded"):
+        table.add_column(column, justify="left" if column in {"server", "pools"} else "right")
+    for case in cases:
+        m = case.measured
+        table.add_row(
+            *(case.server, case.pools, str(m.connections), f"{m.rate:,.0f}"),
+            *(f"{m.mean_ms:.1f}", f"{m.p50_ms:.1f}", f"{m.p99_ms:.1f}", f"{m.errors:,}"),
+            "-" if case.degraded < 0 else f"{case.degraded:,}",
+        )
+    console = Console()
+    console.print(table)
+    if any(case.server != "racksort" for case in cases):
+        for pools in ("lists", "grids"):
+            console.print(f"{pools}: {ratio(cases, pools):.1f} x plain FastAPI's best at a mean under 50 ms")
