@@ -85,11 +85,12 @@ def stale(repository: Path, files: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _print(config: Any) -> str:  # noqa: ANN401 protobuf's generated classes have no types
-    return _HEADER + text_format.MessageToString(config, use_short_repeated_primitives=True)
+def _print(config: Any) -> str:
+    text: str = text_format.MessageToString(config, use_short_repeated_primitives=True)
+    return _HEADER + text
 
 
-def _model(spec: ModelSpec) -> Any:  # noqa: ANN401 the same
+def _model(spec: ModelSpec) -> Any:
     """What every model that runs has in common: its tensors, batching, versions and warm-up."""
     config = triton.ModelConfig(name=spec.name, max_batch_size=contract.MAX_BATCH_SIZE)
     config.input.extend(_tensor(triton.ModelInput, tensor) for tensor in spec.inputs)
@@ -105,11 +106,11 @@ def _model(spec: ModelSpec) -> Any:  # noqa: ANN401 the same
     return config
 
 
-def _tensor(kind: Any, tensor: TensorSpec) -> Any:  # noqa: ANN401 the same
+def _tensor(kind: Any, tensor: TensorSpec) -> Any:
     return kind(name=tensor.name, data_type=triton.DataType.Value(tensor.triton_type), dims=tensor.dims)
 
 
-def _warm_up(spec: ModelSpec, bucket: int, rows: int) -> Any:  # noqa: ANN401 the same
+def _warm_up(spec: ModelSpec, bucket: int, rows: int) -> Any:
     """One run with zeros: anonymous customers and padding, the values for which every model has an answer."""
     sample = triton.ModelWarmup(name=f"{bucket} candidates, {rows} rows", batch_size=rows)
     for tensor in spec.inputs:
@@ -125,7 +126,7 @@ def _shape(tensor: TensorSpec, bucket: int) -> list[int]:
     return [bucket if dim == contract.N else dim for dim in tensor.dims]
 
 
-def _onnx(spec: ModelSpec, kind: str) -> Any:  # noqa: ANN401 the same
+def _onnx(spec: ModelSpec, kind: str) -> Any:
     config = _model(spec)
     config.backend = "onnxruntime"
     config.instance_group.add(kind=triton.ModelInstanceGroup.Kind.Value(kind), count=1)
@@ -135,11 +136,11 @@ def _onnx(spec: ModelSpec, kind: str) -> Any:  # noqa: ANN401 the same
     return config
 
 
-def _onnx_on_cpu(spec: ModelSpec) -> Any:  # noqa: ANN401 the same
+def _onnx_on_cpu(spec: ModelSpec) -> Any:
     return _onnx(spec, "KIND_CPU")
 
 
-def _onnx_on_gpu(spec: ModelSpec) -> Any:  # noqa: ANN401 the same
+def _onnx_on_gpu(spec: ModelSpec) -> Any:
     """CUDA, with TensorRT in front of it; option names as Triton's ONNX Runtime backend documents them.
 
     FP32, because a release is accepted by parity with its training. No engine cache: ONNX Runtime names an engine
@@ -169,14 +170,14 @@ def _profile(spec: ModelSpec, rows: int, bucket: int) -> str:
     return ",".join(f"{tensor.name}:{'x'.join(map(str, [rows, *_shape(tensor, bucket)]))}" for tensor in spec.inputs)
 
 
-def _ranking() -> Any:  # noqa: ANN401 the same
+def _ranking() -> Any:
     config = _model(contract.RANKING)
     config.backend = "python"
     config.instance_group.add(kind=triton.ModelInstanceGroup.Kind.Value("KIND_CPU"), count=1)
     return config
 
 
-def _ensemble(release: int, versions: Mapping[str, int]) -> Any:  # noqa: ANN401 the same
+def _ensemble(release: int, versions: Mapping[str, int]) -> Any:
     """The release's ensemble: every step pins its version, every tensor keeps its contract name."""
     config = triton.ModelConfig(
         name=contract.ensemble_name(release), platform="ensemble", max_batch_size=contract.MAX_BATCH_SIZE
@@ -192,6 +193,6 @@ def _ensemble(release: int, versions: Mapping[str, int]) -> Any:  # noqa: ANN401
     return config
 
 
-def _parameters(config: Any, **values: str) -> None:  # noqa: ANN401 the same
+def _parameters(config: Any, **values: str) -> None:
     for key, value in values.items():
         config.parameters[key].string_value = value

@@ -15,7 +15,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,10 @@ _POSITION_BITS: Final = 16
 _POSITION: Final = (1 << _POSITION_BITS) - 1
 _TIER_SHIFT: Final = 32 + _POSITION_BITS
 _EXCLUDED_KEY: Final = 0xFF800000  # what _descending makes of minus infinity
+_SEEN_BELOW: Final = 0.5
+_WINDOWED_FROM: Final = 256  # candidates; for fewer, the window costs more than it saves
+_SMALLEST_WINDOW: Final = 64
+_PAGES_PER_WINDOW: Final = 4
 _WEIGHTS: Final = ("affinity", "demand", "preference")
 
 
@@ -59,7 +63,7 @@ class RankingSettings:
     bias: float = 0.0
     """Added to every score; calibrates the blend as a logit and never changes an order."""
     category_discount: float = 0.9
-    """gamma, in (0, 1]: each product of a leaf category ahead in the list multiplies the odds by it. 1 = no discount."""
+    """gamma, in (0, 1]: each product of its leaf category ahead of it multiplies a product's odds by gamma."""
     category_cap: int = 0
     """Products of one leaf category in the list proper; what exceeds it goes to the end. 0 = no cap."""
     discovery_share: float = 0.0
@@ -77,6 +81,11 @@ class RankingSettings:
         if isinstance(self.category_cap, bool) or not isinstance(self.category_cap, int) or self.category_cap < 0:
             raise ValueError(f"category_cap is {self.category_cap!r}: give a whole number, 0 for no cap")
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether the list's order can differ from the score's."""
+        return self.category_discount < 1.0 or self.category_cap > 0 or self.discovery_share > 0.0
+
     @classmethod
     def from_json(cls, text: str) -> RankingSettings:
         """Settings from the text of ``settings.json``; fields that are left out keep their defaults.
@@ -89,7 +98,7 @@ class RankingSettings:
         except ValueError as error:
             raise ValueError(f"not valid JSON ({error}): write it with `racksort train`") from error
         if not isinstance(fields, dict):
-            raise ValueError("not a JSON object: give fields such as {\"preference\": 1.0}")  # noqa: TRY004 one kind of error
+            raise ValueError('not a JSON object: give fields such as {"preference": 1.0}')  # noqa: TRY004 one kind of error
         known = cls.__dataclass_fields__
         unknown = sorted(set(fields) - set(known))
         if unknown:
@@ -130,7 +139,7 @@ class RankedBatch:
     """[B, N, 3]."""
 
 
-def rank(
+def rank(  # noqa: PLR0917 the arrays of the ranking model's inputs, in their order
     product_id: npt.NDArray[np.int64],
     category_id: npt.NDArray[np.int32],
     boost: npt.NDArray[np.float32],
@@ -164,9 +173,9 @@ def rank(
     _check_shapes(shape, context, category_id, boost, affinity, demand, preference, novelty)
     models = (affinity, demand, preference)
     score, shown_id = _blend(product_id, boost, models, settings)
-    offset = np.arange(0, score.size, max(shape[1], 1), dtype=np.int64)[:, None]
-    order = _by_score(score, product_id) + offset
-    order = _apply_rules(order, score, category_id, novelty, settings)
+    order = _by_score(score, product_id) + _row_starts(shape)
+    if settings.has_rules:
+        order = _apply_rules(order, score, category_id, novelty, context[:, PAGE_SIZE], settings)
     ranked_id = shown_id.take(order)
     if not explain:
         return RankedBatch(ranked_id, None, None)
@@ -244,53 +253,120 @@ def _by_score(score: npt.NDArray[np.float32], product_id: npt.NDArray[np.int64])
     return position
 
 
-def _apply_rules(
+class _Racked(NamedTuple):
+    """Rows after category discount and cap: arrays [B, W] in their order, the tail last."""
+
+    order: npt.NDArray[np.int64]
+    """Flat indices of the candidates."""
+    adjusted: npt.NDArray[np.float32]
+    """Discounted scores; they fall up to the tail."""
+    tail: npt.NDArray[np.bool_]
+    """What exceeds the cap, can't be ranked or is excluded."""
+    unseen: npt.NDArray[np.bool_]
+    """What discovery may move up."""
+
+
+def _apply_rules(  # noqa: PLR0917 arrays side by side
+    order: npt.NDArray[np.int64],
+    score: npt.NDArray[np.float32],
+    category_id: npt.NDArray[np.int32],
+    novelty: npt.NDArray[np.float32],
+    page_size: npt.NDArray[np.float32],
+    settings: RankingSettings,
+) -> npt.NDArray[np.int64]:
+    """The order [B, N] (flat indices, best score first) after category discount, cap and discovery.
+
+    Where only a short page is shown, the rules look at the window of the row's best scores, and the others follow by
+    score. Rows whose page the window can't prove exact get the rules over all their candidates.
+    """
+    columns = order.shape[1]
+    if columns < _WINDOWED_FROM:
+        return _discover(_rack(order, score, category_id, novelty, settings), settings)
+    page, width = _windows(page_size, columns)
+    order = order.copy()
+    for window in sorted(set(width.tolist())):
+        rows = np.flatnonzero(width == window)
+        if window < columns:
+            racked = _rack(order[rows, :window], score, category_id, novelty, settings)
+            first_left_out = score.take(order[rows, window])
+            exact = _is_exact(racked, first_left_out, page[rows], novelty[rows], settings)
+            order[rows[exact], :window] = _discover(racked, settings)[exact]
+            rows = rows[~exact]
+        if rows.size:
+            order[rows] = _discover(_rack(order[rows], score, category_id, novelty, settings), settings)
+    return order
+
+
+def _windows(page_size: npt.NDArray[np.float32], columns: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Products to show [B], and how many of the best scores to look at for them: a function of the row alone."""
+    with np.errstate(invalid="ignore"):
+        limited = (page_size >= 1) & (page_size < columns)
+    page = np.where(limited, page_size, columns).astype(np.int64)
+    steps = np.ceil(np.log2(np.maximum(page * _PAGES_PER_WINDOW, _SMALLEST_WINDOW)))
+    width = np.exp2(steps).astype(np.int64)
+    width[width > columns // 2] = columns
+    return page, width
+
+
+def _is_exact(
+    racked: _Racked,
+    first_left_out: npt.NDArray[np.float32],
+    page: npt.NDArray[np.int64],
+    novelty: npt.NDArray[np.float32],
+    settings: RankingSettings,
+) -> npt.NDArray[np.bool_]:
+    """Rows [B] whose leading ``page`` products are the same as if the rules had seen all candidates.
+
+    Nothing left out can come before a product whose discounted score reaches the best score left out, for discounts
+    only lower scores and ties keep the score's order. Discovery needs as many unseen products among those as the
+    page reserves, or all there are.
+    """
+    settled = racked.adjusted >= first_left_out[:, None]
+    settled &= ~racked.tail
+    exact: npt.NDArray[np.bool_] = np.count_nonzero(settled, axis=1) >= page
+    if settings.discovery_share:
+        unseen = np.count_nonzero(racked.unseen & settled, axis=1)
+        reserved = _quota(novelty.shape[1], settings.discovery_share).take(page - 1)
+        short = exact & (unseen < reserved)
+        if short.any():
+            exact &= ~short | (np.count_nonzero(novelty > _SEEN_BELOW, axis=1) == unseen)
+    return exact
+
+
+def _rack(
     order: npt.NDArray[np.int64],
     score: npt.NDArray[np.float32],
     category_id: npt.NDArray[np.int32],
     novelty: npt.NDArray[np.float32],
     settings: RankingSettings,
-) -> npt.NDArray[np.int64]:
-    """The order [B, N] (flat indices, best score first) after category discount, cap and discovery."""
-    racked = settings.category_discount < 1.0 or settings.category_cap > 0
-    if not racked and not settings.discovery_share:
-        return order
-    offset = np.arange(0, order.size, max(order.shape[1], 1), dtype=np.int64)[:, None]
-    by_score = score.take(order)
-    tail = by_score <= UNRANKABLE
-    if racked:
-        position, tail = _rack(by_score, category_id.take(order), tail, settings)
-        position += offset
-        order = order.take(position)
-        tail = tail.take(position)
-    if settings.discovery_share:
-        unseen = novelty.take(order) > 0.5
-        unseen &= ~tail
-        order = _discover(order, unseen, offset, settings.discovery_share)
-    return order
+) -> _Racked:
+    """Rows [B, W] of flat indices, best score first, after category discount and cap.
 
-
-def _rack(
-    score: npt.NDArray[np.float32],
-    category_id: npt.NDArray[np.int32],
-    tail: npt.NDArray[np.bool_],
-    settings: RankingSettings,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Positions [B, N] by discounted score, the tail last, and the tail with what exceeds the cap.
-
-    Rows come best score first. Ties of the discounted score keep that order, so rounding never swaps two products of
-    one category.
+    Ties of the discounted score keep the score's order, so rounding never swaps two products of one category.
     """
-    place = _place_in_category(category_id)
-    adjusted = score + _discounts(score.shape[1], settings.category_discount).take(place)
-    keys = _descending(adjusted) << _POSITION_BITS
-    keys |= np.arange(score.shape[1])
-    if settings.category_cap:
-        tail = tail | (place >= settings.category_cap)
-        keys |= tail.astype(np.int64) << _TIER_SHIFT
-    keys.sort(axis=1)
-    keys &= _POSITION
-    return keys, tail
+    adjusted = score.take(order)
+    tail = adjusted <= UNRANKABLE
+    if settings.category_discount < 1.0 or settings.category_cap:
+        place = _place_in_category(category_id.take(order))
+        adjusted += _discounts(order.shape[1], settings.category_discount).take(place)
+        keys = _descending(adjusted) << _POSITION_BITS
+        keys |= np.arange(order.shape[1])
+        if settings.category_cap:
+            tail |= place >= settings.category_cap
+            keys |= tail.astype(np.int64) << _TIER_SHIFT
+        keys.sort(axis=1)
+        keys &= _POSITION
+        keys += _row_starts(keys.shape)
+        order, adjusted, tail = order.take(keys), adjusted.take(keys), tail.take(keys)
+    unseen = ~tail
+    if settings.discovery_share:
+        unseen &= novelty.take(order) > _SEEN_BELOW
+    return _Racked(order, adjusted, tail, unseen)
+
+
+def _row_starts(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """What turns positions [B, N] into flat indices, [B, 1]."""
+    return (np.arange(shape[0], dtype=np.int64) * shape[1])[:, None]
 
 
 def _place_in_category(category_id: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
@@ -306,7 +382,7 @@ def _place_in_category(category_id: npt.NDArray[np.int32]) -> npt.NDArray[np.int
     run = np.diff(starts, append=keys.size)
     sorted_place = np.arange(keys.size) - np.repeat(starts, run)
     keys &= _POSITION
-    keys += np.arange(0, keys.size, max(columns, 1), dtype=np.int64)[:, None]
+    keys += _row_starts(keys.shape)
     place = np.empty((rows, columns), np.int64)
     place.reshape(-1)[keys.reshape(-1)] = sorted_place
     place *= category_id != UNKNOWN_CATEGORY
@@ -320,27 +396,31 @@ def _discounts(places: int, gamma: float) -> npt.NDArray[np.float32]:
 
 
 @functools.lru_cache(maxsize=64)
+def _quota(places: int, share: float) -> npt.NDArray[np.int64]:
+    """How many of the first 1 ... places products the share reserves: floor(place * share)."""
+    quota: npt.NDArray[np.int64] = np.floor(np.arange(1, places + 1) * share + 1e-9).astype(np.int64)
+    return quota  # 5 * 0.2 is 1, whatever rounding says
+
+
+@functools.lru_cache(maxsize=64)
 def _latest_places(places: int, share: float) -> npt.NDArray[np.int64]:
     """Index j: the last place (0-based) at which the j-th unseen product (1-based) keeps the share."""
-    quota = np.floor(np.arange(1, places + 1) * share + 1e-9)
-    return np.searchsorted(quota, np.arange(places + 1)).astype(np.int64)
+    return np.searchsorted(_quota(places, share), np.arange(places + 1)).astype(np.int64)
 
 
-def _discover(
-    order: npt.NDArray[np.int64],
-    unseen: npt.NDArray[np.bool_],
-    offset: npt.NDArray[np.int64],
-    share: float,
-) -> npt.NDArray[np.int64]:
-    """The order [B, N] with unseen products moved up just as far as the share of every prefix needs.
+def _discover(racked: _Racked, settings: RankingSettings) -> npt.NDArray[np.int64]:
+    """The order [B, W] with unseen products moved up just as far as the share of every prefix needs.
 
     The j-th unseen product lands at the earlier of its own place and its latest place; the others fill the rest in
     their order.
     """
+    order, unseen = racked.order, racked.unseen
+    if not settings.discovery_share:
+        return order
     columns = order.shape[1]
     nth = np.cumsum(unseen, axis=1, dtype=np.int64)
-    place = np.minimum(_latest_places(columns, share).take(nth), np.arange(columns))
-    place += offset
+    place = np.minimum(_latest_places(columns, settings.discovery_share).take(nth), np.arange(columns))
+    place += _row_starts(order.shape)
     taken = np.zeros(order.shape, np.bool_)
     taken.reshape(-1)[place[unseen]] = True
     moved = np.empty_like(order)
