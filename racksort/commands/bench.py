@@ -28,7 +28,6 @@ def command(
     answers to the same requests, which is checked first.
 
     Examples:
-
         racksort bench
 
         racksort bench --seconds 30 --connections 32,64,128 --no-peers --json

@@ -25,7 +25,9 @@ def command(
     files = configs.generate(release)
     if check:
         if differing := configs.stale(repository, files):
-            raise RacksortError(f"{repository / differing[0]} differs from the contract: run `racksort configs --write`")
+            raise RacksortError(
+                f"{repository / differing[0]} differs from the contract: run `racksort configs --write`"
+            )
         typer.echo(f"{len(files)} config files agree with the contract")
         return
     for path in configs.write(repository, files):

@@ -1,0 +1,131 @@
+"""The embedded server on the committed release: starts, says clearly why it can't, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ensemble import contract
+from ensemble.errors import RacksortError
+from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.e2e
+
+
+def shared_memory() -> set[str]:
+    return {entry.name for entry in Path("/dev/shm").glob("racksort-triton-*")}
+
+
+def running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def group_members(leader: int) -> list[int]:
+    members = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[2]) == leader and fields[0] != "Z":
+            members.append(int(entry.name))
+    return members
+
+
+@pytest.fixture
+def copied_repository(tmp_path: Path) -> Iterator[Path]:
+    target = tmp_path / "model_repository"
+    shutil.copytree(REPOSITORY, target)
+    yield target
+    shutil.rmtree(target)
+
+
+def test_it_leaves_no_process_no_file_and_no_shared_memory() -> None:
+    before = shared_memory()
+    server = EmbeddedTriton(TritonOptions(repository=REPOSITORY))
+    server.start()
+    leader = server.pid
+    assert len(group_members(leader)) == 1 + len(contract.MODELS)  # the server and a stub per model
+    assert shared_memory() > before
+    server.stop()
+    assert group_members(leader) == []
+    assert shared_memory() == before
+
+
+def test_a_killed_server_is_cleaned_up_after() -> None:
+    before = shared_memory()
+    server = EmbeddedTriton(TritonOptions(repository=REPOSITORY))
+    server.start()
+    leader = server.pid
+    os.kill(leader, signal.SIGKILL)
+    server.stop()
+    assert group_members(leader) == []
+    assert shared_memory() == before
+
+
+def test_it_ends_with_its_parent_even_if_that_is_killed() -> None:
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions\n"
+        "server = EmbeddedTriton(TritonOptions(repository=Path(sys.argv[1])))\n"
+        "server.start(); print(server.pid, flush=True); time.sleep(120)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(REPOSITORY)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        server_pid = int(parent.stdout.readline())
+        pidfd = os.pidfd_open(server_pid)
+        parent.kill()
+        parent.wait()
+    try:
+        # Readable once the process has ended; waits for the event, not for a time.
+        import select  # noqa: PLC0415
+
+        assert select.select([pidfd], [], [], 30)[0], "the server outlived its parent"
+    finally:
+        os.close(pidfd)
+        if running(server_pid):
+            os.killpg(server_pid, signal.SIGKILL)
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(RacksortError, match=rf"port {port} .*in use"):
+            EmbeddedTriton(TritonOptions(repository=REPOSITORY, grpc_port=port)).start()
+
+
+def test_a_missing_release_names_the_file_and_the_remedy() -> None:
+    with pytest.raises(RacksortError, match=r"no release 99: .*personalize_v99/config\.pbtxt.*racksort train"):
+        EmbeddedTriton(TritonOptions(repository=REPOSITORY, releases=(99,))).start()
+
+
+@pytest.mark.parametrize("model", [model.name for model in contract.ONNX_MODELS])
+def test_a_corrupt_model_is_named(copied_repository: Path, model: str) -> None:
+    (copied_repository / model / "1" / "model.onnx").write_bytes(b"\x00corrupt")
+    server = EmbeddedTriton(TritonOptions(repository=copied_repository))
+    with pytest.raises(RacksortError, match=model) as caught:
+        server.start()
+    assert "\n" not in str(caught.value)
+    assert not server.alive()
+
+
+def test_a_gpu_configuration_is_refused_where_there_is_none(copied_repository: Path) -> None:
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(RacksortError, match="ended while starting"):
+        EmbeddedTriton(TritonOptions(repository=copied_repository, config_name="gpu")).start()
