@@ -43,7 +43,8 @@ _SEEN_BELOW: Final = 0.5
 _WINDOWED_FROM: Final = 256  # candidates; for fewer, the window costs more than it saves
 _SMALLEST_WINDOW: Final = 64
 _PAGES_PER_WINDOW: Final = 4
-_WEIGHTS: Final = ("affinity", "demand", "preference")
+WEIGHTS: Final = ("affinity", "demand", "preference")
+"""Fields of the settings that weight the components, in the order of the components."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class RankingSettings:
     """In [0, 1): least share of every prefix of the list for products the customer never bought. 0 = none."""
 
     def __post_init__(self) -> None:
-        for name in (*_WEIGHTS, "bias", "category_discount", "discovery_share"):
+        for name in (*WEIGHTS, "bias", "category_discount", "discovery_share"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 1e6:
                 raise ValueError(f"{name} is {value!r}: give a finite number between -1000000 and 1000000")
@@ -181,7 +182,7 @@ def rank(  # noqa: PLR0917 the arrays of the ranking model's inputs, in their or
         return RankedBatch(ranked_id, None, None)
     ranked_score = score.take(order)
     component = np.empty((*shape, len(models)), np.float32)
-    for column, (name, model) in enumerate(zip(_WEIGHTS, models)):  # noqa: B905 strict= costs and is checked above
+    for column, (name, model) in enumerate(zip(WEIGHTS, models)):  # noqa: B905 strict= costs and is checked above
         component[..., column] = _weighted(model, getattr(settings, name)).take(order)
     component[ranked_score <= UNRANKABLE] = 0.0
     return RankedBatch(ranked_id, ranked_score, component)
