@@ -1,0 +1,1 @@
+"""The methods the ensemble has to be compared with, one file each."""

@@ -1,0 +1,280 @@
+"""The evaluation from data to figures: tune the baselines on the validation weeks, then judge all on the test weeks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ensemble import contract
+from ensemble.data.dataset import Dataset
+from ensemble.evaluation import metrics, split
+from ensemble.evaluation.baselines.personal_frequency import PersonalFrequency
+from ensemble.evaluation.baselines.popularity import Popularity, popular
+from ensemble.evaluation.baselines.tifu_knn import TifuKnn, VectorCache
+from ensemble.evaluation.history import Past, Unit, past_of
+from ensemble.evaluation.leakage import check_no_lookahead
+from ensemble.evaluation.recommender import Recommender
+from ensemble.evaluation.scoring import OpenScorer
+from ensemble.evaluation.served import EnsembleAsServed, EnsembleByScore
+from ensemble.evaluation.truth import Truth, merchandise_of, truth_of
+from ensemble.evaluation.tuning import Settings, Tuned, coordinate_search, validation_score
+
+Progress = Callable[[str, float], None]
+"""Takes a stage's label and the fraction of it that is done (0..1)."""
+
+LENGTH: Final = max(metrics.CUTOFFS)
+FULL_CATALOGUE: Final = "full catalogue"
+WHOLE_SHOP: Final = "whole shop"
+DEPARTMENT_POOLS: Final = 3
+"""How many departments, those with most products sold, are judged as pools of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one method reached in one candidate setting, over all judged customer-weeks (n of them)."""
+
+    values: dict[str, npt.NDArray[np.float64]]
+    """Every metric, each [n]."""
+    named: int
+    """Distinct products in the first 10 places of all lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One set of candidates, the same for all methods."""
+
+    name: str
+    customer_id: npt.NDArray[np.int64]
+    """[n] of each customer-week."""
+    week: npt.NDArray[np.int64]
+    """[n]."""
+    known: npt.NDArray[np.bool_]
+    """[n]: whether the customer had a history."""
+    bought: npt.NDArray[np.int64]
+    """[n]: products of the customer's truth."""
+    candidates: int
+    """Most candidates in a week."""
+    outcomes: dict[str, Outcome]
+    """By method, the ensemble first where it was judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Everything that a report tells."""
+
+    settings: tuple[Setting, ...]
+    tuned: dict[str, Tuned]
+    """By baseline."""
+    weeks: tuple[int, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time by stage, for the record."""
+
+
+@dataclass(slots=True)
+class _Collected:
+    """The parts of one setting, week by week."""
+
+    truths: list[tuple[int, Truth]] = field(default_factory=list)
+    candidates: int = 0
+    values: dict[str, list[dict[str, npt.NDArray[np.float64]]]] = field(default_factory=dict)
+    named: dict[str, set[int]] = field(default_factory=dict)
+
+    def add(self, method: str, lists: npt.NDArray[np.int64], truth: Truth) -> None:
+        self.values.setdefault(method, []).append(metrics.per_customer(lists, truth))
+        self.named.setdefault(method, set()).update(np.unique(lists[:, :10]).tolist())
+
+    def setting(self, name: str) -> Setting:
+        return Setting(
+            name=name,
+            customer_id=np.concatenate([truth.customer_id for _, truth in self.truths]),
+            week=np.concatenate([np.full(len(truth), week) for week, truth in self.truths]),
+            known=np.concatenate([truth.known for _, truth in self.truths]),
+            bought=np.concatenate([np.diff(truth.start) for _, truth in self.truths]),
+            candidates=self.candidates,
+            outcomes={
+                method: Outcome(
+                    {key: np.concatenate([part[key] for part in parts]) for key in parts[0]},
+                    len(self.named[method] - {contract.PADDING}),
+                )
+                for method, parts in self.values.items()
+            },
+        )
+
+
+def run(
+    dataset: Dataset,
+    open_scorer: OpenScorer | None,
+    progress: Progress,
+    clock: Callable[[], float],
+    weeks: Sequence[int] = split.TEST_WEEKS,
+    customers: int | None = None,
+) -> Experiment:
+    """Tune, check for leaks and judge.
+
+    Args:
+        dataset: all purchases; every use of them goes through ``past_of`` or ``truth_of``.
+        open_scorer: serves the ensemble as of a week; None judges the baselines alone.
+        progress: told the stage and its fraction.
+        clock: seconds, for the time each stage takes.
+        weeks: test weeks.
+        customers: judge only the first so many of a fixed random order of all customers; None = all.
+
+    Raises:
+        RacksortError: a baseline looks ahead, or the release can't be built or served.
+    """
+    merchandise = merchandise_of(dataset.products)
+    seconds: dict[str, float] = {}
+    began = clock()
+    tuned = tune(dataset, merchandise, progress)
+    seconds["tuning the baselines"] = clock() - began
+
+    began = clock()
+    judged = _sample(dataset, customers)
+    baselines = {name: _MAKE[name](result.settings) for name, result in tuned.items()}
+    for index, method in enumerate(baselines.values()):
+        check_no_lookahead(lambda _, it=method: it, dataset, weeks[0], judged, merchandise)  # type: ignore[misc] # mypy can't infer a lambda's default
+        progress("Checking for leaks", (index + 1) / len(baselines))
+    seconds["checking for leaks"] = clock() - began
+
+    began = clock()
+    collected: dict[str, _Collected] = {}
+    for index, week in enumerate(weeks):
+        past = past_of(dataset, week, merchandise)
+        truth = truth_of(dataset, week, merchandise).of(judged)
+        with ExitStack() as stack:
+            by_score: list[Recommender] = list(baselines.values())
+            as_served: list[Recommender] = list(baselines.values())
+            if open_scorer is not None:
+                progress(f"Release as of week {week}", 0.0)
+                scorer = stack.enter_context(open_scorer(past))
+                progress(f"Release as of week {week}", 1.0)
+                by_score.insert(0, EnsembleByScore(scorer, lambda part, at=week: progress(f"Week {at}", part)))  # type: ignore[misc] # the same
+                as_served.insert(0, EnsembleAsServed(scorer))
+            for name, candidates in settings_of(past).items():
+                kept = truth if name == FULL_CATALOGUE else truth.within(candidates)
+                part = collected.setdefault(name, _Collected())
+                part.truths.append((week, kept))
+                part.candidates = max(part.candidates, len(candidates))
+                for method in by_score if name == FULL_CATALOGUE else as_served:
+                    part.add(method.name, method.recommend(past, kept.customer_id, candidates, LENGTH), kept)
+        progress("Test weeks", (index + 1) / len(weeks))
+    seconds["test weeks"] = clock() - began
+    return Experiment(
+        tuple(part.setting(name) for name, part in collected.items()), tuned, tuple(weeks), seconds
+    )
+
+
+def settings_of(past: Past) -> dict[str, npt.NDArray[np.int64]]:
+    """The candidates of each setting (ascending ids): the full catalogue, then pools as large as one request.
+
+    The full catalogue is all merchandise sold before the week. A pool is the 1,024 of it, or of a department, that
+    most customers bought lately: what a grid shows first.
+    """
+    sold = past.weeks.product_id
+    department = past.cut.products.filter(pl.col("product_id").is_in(pl.Series(sold).implode())).select(
+        "product_id", "department"
+    )
+    largest = (
+        department.group_by("department")
+        .len()
+        .sort(["len", "department"], descending=[True, False])["department"]
+        .head(DEPARTMENT_POOLS)
+    )
+    groups = {WHOLE_SHOP: sold} | {
+        name: np.sort(department.filter(pl.col("department") == name)["product_id"].to_numpy()) for name in largest
+    }
+    pools = {name: popular(past, _POOL_HALF_LIFE, group, contract.MAX_CANDIDATES) for name, group in groups.items()}
+    return {FULL_CATALOGUE: sold} | {
+        f"pool: {name}": np.unique(pool.product_id[pool.product_id != contract.PADDING])
+        for name, pool in pools.items()
+    }
+
+
+_POOL_HALF_LIFE: Final = 2.0
+"""Weeks; of the popularity that fills the pools. Not tuned: it belongs to the question, not to a method."""
+
+
+def tune(dataset: Dataset, merchandise: npt.NDArray[np.int64], progress: Progress) -> dict[str, Tuned]:
+    """The baselines' best settings by NDCG@10 on the validation weeks, over all customers and the full catalogue."""
+    weeks: list[tuple[Past, Truth]] = []
+    for index, week in enumerate(split.VALIDATION_WEEKS):
+        weeks.append((past_of(dataset, week, merchandise), truth_of(dataset, week, merchandise)))
+        progress("Reading the validation weeks", (index + 1) / len(split.VALIDATION_WEEKS))
+    result = {}
+    for name, grid in GRIDS.items():
+        most = sum(len(values) - 1 for values in grid.values()) + len(STARTS[name])
+        cache = VectorCache()
+        tried = 0
+
+        def score(settings: Settings, name: str = name, most: int = most, cache: VectorCache = cache) -> float:
+            nonlocal tried
+            tried += 1
+            # A second round over the grid is rarely needed and short; the bar waits for it just before the end.
+            progress(f"Tuning {name}", min(tried / most, 0.99))
+            return validation_score(_MAKE[name](settings, cache), weeks)
+
+        result[name] = coordinate_search(score, grid, STARTS[name])
+        progress(f"Tuning {name}", 1.0)
+    return result
+
+
+def _popularity(settings: Settings, _cache: VectorCache | None = None) -> Recommender:
+    return Popularity(**settings)
+
+
+def _personal_frequency(settings: Settings, _cache: VectorCache | None = None) -> Recommender:
+    return PersonalFrequency(**settings)
+
+
+def _tifu_knn(settings: Settings, cache: VectorCache | None = None) -> Recommender:
+    return TifuKnn(**settings, cache=cache)
+
+
+_MAKE: Final[Mapping[str, Callable[..., Recommender]]] = {
+    "popularity": _popularity,
+    "personal frequency": _personal_frequency,
+    "TIFU-KNN": _tifu_knn,
+}
+
+GRIDS: Final[Mapping[str, Mapping[str, Sequence[object]]]] = {
+    "popularity": {"half_life": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)},
+    "personal frequency": {
+        "half_life": (4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0),
+        "backoff": (0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 5.0),
+        "unit": tuple(Unit),
+        "popularity_half_life": (0.5, 1.0, 2.0, 4.0),
+    },
+    "TIFU-KNN": {
+        "alpha": (0.2, 0.5, 0.7, 0.8, 0.9, 0.95),
+        "neighbours": (100, 300, 900),
+        "r_g": (0.2, 0.4, 0.6, 0.8, 0.9, 1.0),
+        "r_b": (0.8, 0.9, 0.95, 1.0),
+        "groups": (3, 5, 7, 10),
+    },
+}
+"""Values to try, by baseline and setting."""
+
+STARTS: Final[Mapping[str, Sequence[Settings]]] = {
+    "popularity": ({"half_life": 2.0},),
+    "personal frequency": ({"half_life": 16.0, "backoff": 0.3, "unit": Unit.TRIP, "popularity_half_life": 2.0},),
+    "TIFU-KNN": (
+        # As published for a grocery data set of this publisher, then with this task's weekly baskets.
+        {"neighbours": 900, "alpha": 0.2, "groups": 3, "r_b": 0.9, "r_g": 0.6, "unit": Unit.TRIP},
+        {"neighbours": 300, "alpha": 0.7, "groups": 7, "r_b": 0.9, "r_g": 0.7, "unit": Unit.WEEK},
+    ),
+}
+"""Where the search begins, by baseline."""
+
+
+def _sample(dataset: Dataset, customers: int | None) -> npt.NDArray[np.int64]:
+    """All customers, or a fixed random sample of them; ascending ids."""
+    everyone = np.unique(dataset.purchases["customer_id"].to_numpy())
+    if customers is None or customers >= len(everyone):
+        return everyone
+    return np.sort(np.random.default_rng(0).permutation(everyone)[:customers])

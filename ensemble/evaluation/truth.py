@@ -1,0 +1,107 @@
+"""What customers really bought in a week: the answer key of the evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ensemble.data.dataset import Dataset
+
+NOT_MERCHANDISE_DEPARTMENTS: Final = ("CNTRL/STORE SUP", "COUPON", "FUEL", "MISCELLANEOUS", "POSTAL CENTER")
+NOT_MERCHANDISE_CATEGORIES: Final = ("COUPON", "COUPON/MISC ITEMS", "COUPONS/STORE & MFG", "FUEL")
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The distinct products that each customer bought in one week, as compressed sparse rows.
+
+    U customers, n (customer, product) pairs; row ``u`` holds the pairs ``start[u]:start[u + 1]``, at least one.
+    """
+
+    customer_id: npt.NDArray[np.int64]
+    """[U], ascending."""
+    start: npt.NDArray[np.int64]
+    """[U + 1]."""
+    product_id: npt.NDArray[np.int64]
+    """[n], ascending within a row."""
+    repeat: npt.NDArray[np.bool_]
+    """[n]: the customer had bought the product in an earlier week."""
+    known: npt.NDArray[np.bool_]
+    """[U]: the customer had bought anything in an earlier week."""
+
+    def __len__(self) -> int:
+        """U, the number of customers."""
+        return len(self.customer_id)
+
+    @property
+    def row(self) -> npt.NDArray[np.int64]:
+        """[n]: the row of each pair."""
+        return np.repeat(np.arange(len(self)), np.diff(self.start))
+
+    def of(self, customers: npt.NDArray[np.int64]) -> Truth:
+        """Only the given customers."""
+        return self._keep(np.isin(self.customer_id, customers)[self.row])
+
+    def within(self, candidates: npt.NDArray[np.int64]) -> Truth:
+        """Only the pairs whose product is a candidate, and only the customers who keep at least one."""
+        return self._keep(np.isin(self.product_id, candidates))
+
+    def _keep(self, keep: npt.NDArray[np.bool_]) -> Truth:
+        """The pairs where ``keep`` [n], and the customers who have any."""
+        count = np.bincount(self.row[keep], minlength=len(self))
+        rows = count > 0
+        return Truth(
+            customer_id=self.customer_id[rows],
+            start=np.concatenate(([0], np.cumsum(count[rows]))),
+            product_id=self.product_id[keep],
+            repeat=self.repeat[keep],
+            known=self.known[rows],
+        )
+
+
+def truth_of(dataset: Dataset, week: int, merchandise: npt.NDArray[np.int64]) -> Truth:
+    """The purchases of ``week`` among the products ``merchandise`` (int64 [m]), and which of them are repeats.
+
+    A customer without any such purchase in the week has no row. Products that were never sold before the week stay
+    in: no method can name them, and dropping them would flatter all.
+    """
+    purchases = dataset.purchases.filter(pl.col("product_id").is_in(pl.Series(merchandise).implode()))
+    pairs = (
+        purchases.filter(pl.col("week") == week)
+        .select("customer_id", "product_id")
+        .unique()
+        .sort("customer_id", "product_id")
+    )
+    past = dataset.before(week).purchases.select("customer_id", "product_id").unique()
+    pairs = pairs.join(
+        past.with_columns(repeat=pl.lit(value=True)),
+        on=["customer_id", "product_id"],
+        how="left",
+        maintain_order="left",
+    )
+    customer, start = np.unique(pairs["customer_id"].to_numpy(), return_index=True)
+    return Truth(
+        customer_id=customer,
+        start=np.append(start, len(pairs)).astype(np.int64),
+        product_id=pairs["product_id"].to_numpy(),
+        repeat=pairs["repeat"].fill_null(value=False).to_numpy(),
+        known=np.isin(customer, past["customer_id"].to_numpy()),
+    )
+
+
+def merchandise_of(products: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """The products that a shop page could show, int64 [m], ascending.
+
+    Left out are fuel, coupons and gift cards, postage, the till's own lines and store supplies, and products without
+    a leaf category; nobody browses for them, and fuel is such a habit that naming it is no merit.
+    """
+    known = products.filter(
+        (pl.col("leaf_category") != "")
+        & ~pl.col("department").is_in(NOT_MERCHANDISE_DEPARTMENTS)
+        & ~pl.col("category").is_in(NOT_MERCHANDISE_CATEGORIES)
+    )
+    return known["product_id"].sort().to_numpy()
