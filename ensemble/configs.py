@@ -22,9 +22,6 @@ CONFIG: Final = "config.pbtxt"
 GPU_CONFIG: Final = "configs/gpu.pbtxt"
 """Config that ``--model-config-name=gpu`` chooses; models without one keep the default."""
 
-WARM_UP_ROWS: Final = (1, contract.MAX_BATCH_SIZE)
-"""Batch sizes run once per bucket before a version counts as ready."""
-
 GPU_MEMORY_BYTES: Final = 2 << 30
 """Arena limit of each ONNX session on a GPU: each version of each model has its own session."""
 
@@ -100,8 +97,9 @@ def _model(spec: ModelSpec) -> Any:
     config.dynamic_batching.SetInParent()
     # Every version stays up, so that the ensembles of two releases can each pin their own.
     config.version_policy.all.SetInParent()
+    # The smallest and the largest batch of every bucket run once before a version counts as ready.
     for bucket in contract.BUCKETS:
-        for rows in WARM_UP_ROWS:
+        for rows in (1, contract.MAX_BATCH_SIZE):
             config.model_warmup.append(_warm_up(spec, bucket, rows))
     return config
 
