@@ -15,6 +15,7 @@
     │       ├── EnsembleUnavailable
     │       ├── EnsembleRejected   the server calls the batch malformed: one row of it may be the cause
     │       └── EnsembleTimeout
+    ├── CallerGone                 the connection was closed before the answer: nothing is sent
     └── StartupError               the process can't start: one line for a person, exit status 2
         ├── SettingsInvalid
         ├── CatalogInvalid
@@ -137,6 +138,10 @@ class EnsembleTimeout(EnsembleError):
     """No answer before the deadline."""
 
     reason = "ensemble_timeout"
+
+
+class CallerGone(AdapterError):
+    """Nobody waits for the answer any more."""
 
 
 class StartupError(AdapterError):

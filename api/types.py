@@ -36,8 +36,8 @@ class Recent:
 class Query:
     """What the caller asked for."""
 
-    container_id: str | None
-    """None where the caller brings the products (``POST /v1/rank``)."""
+    container_id: str = ""
+    """Empty where the caller brings the products (``POST /v1/rank``)."""
     customer_id: int | None = None
     """None and unknown ids are cold start."""
     limit: int = 24

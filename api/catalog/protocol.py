@@ -25,6 +25,11 @@ class Container:
 class Catalog(Protocol):
     """Source of containers and their pools."""
 
+    @property
+    def now_day(self) -> float | None:
+        """The moment the catalog describes, as days since 1970-01-01 UTC; None where it follows the wall clock."""
+        ...
+
     async def containers(self) -> tuple[Container, ...]:
         """All containers, in display order."""
         ...

@@ -1,0 +1,58 @@
+"""The composition root: which implementation stands behind each protocol, and the app around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from api import problems
+from api.catalog.embedded import EmbeddedCatalog
+from api.catalog.protocol import Catalog
+from api.edge import ProductsEndpoint, ShortCut
+from api.ensemble_client import Ensemble, TritonEnsemble
+from api.routes import router
+from api.services import running
+from api.settings import Settings
+
+_DESCRIPTION = """
+Products of a shop page's containers, sorted for one customer in real time.
+
+A **list** is a carousel of at most 100 products, a **grid** scrolls over all of them. Every answer says which release
+made it, and whether and why it was made with less than the full way (`degraded`). Errors are problem documents
+(`application/problem+json`).
+"""
+
+
+def create_app(
+    settings: Settings | None = None, *, catalog: Catalog | None = None, ensemble: Ensemble | None = None
+) -> FastAPI:
+    """The adapter as an ASGI app; it opens what it needs when the server starts it.
+
+    Args:
+        settings: from the environment where not given.
+        catalog: instead of the embedded one of the settings; closed with the app.
+        ensemble: instead of Triton's of the settings; closed with the app.
+
+    Raises:
+        SettingsInvalid: a setting in the environment is wrong. When started: CatalogInvalid.
+    """
+    settings = settings or Settings.load()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        used_catalog = catalog or EmbeddedCatalog.open(settings.catalog_dir)
+        used_ensemble = ensemble or TritonEnsemble(
+            settings.triton, settings.release, timeout_s=settings.call_timeout_ms / 1e3
+        )
+        async with running(settings, used_catalog, used_ensemble) as services:
+            app.state.services = services
+            shortcut.products = ProductsEndpoint(services.pipeline, services.metrics)
+            yield
+            shortcut.products = None
+
+    shortcut = ShortCut(title="racksort", description=_DESCRIPTION, version="1", lifespan=lifespan)
+    shortcut.include_router(router)
+    problems.install(shortcut)
+    return shortcut

@@ -1,0 +1,268 @@
+"""Micro-batching: the requests in flight share calls of the ensemble.
+
+Each bucket has a first-in-first-out queue. Whenever one of the call slots is free, up to ``contract.MAX_BATCH_SIZE``
+rows leave the queue whose head has waited longest. No timer delays a row: batches grow by themselves while all slots
+are taken, and a lone request goes out at once (after the event loop's current turn, so that requests which arrived
+together travel together). Lives in one event loop and needs no locks.
+
+A row ends in exactly one of: its own answer, an error, or its future cancelled by the one who waited for it.
+A call that the server rejects as invalid is halved until the guilty row is alone: its mates get their answers, for at
+most ``2 log2(64)`` more calls in the same slot. Where both halves are rejected the rows aren't to blame (a signature
+that doesn't match, for one) and all of them fail without further calls. Other failures fail the whole call: there is
+no time to try again within a request's deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from api.ensemble_client import Ensemble, Ranked
+from api.errors import CallerGone, EnsembleRejected, EnsembleTimeout, EnsembleUnavailable, QueueFull, Unavailable
+from api.metrics import Metrics
+from api.tensors import Batch, Row
+from ensemble import contract
+
+
+class Answer(NamedTuple):
+    """One row's outcome."""
+
+    product_id: npt.NDArray[np.int64]
+    """[N], best first, padding last; a view on the batch's answer."""
+    release: str
+    queue_s: float
+    ensemble_s: float
+
+
+class _Waiting:
+    """A row on its way. ``future`` is done as soon as nobody needs the answer any more."""
+
+    __slots__ = ("deadline", "future", "gone", "row", "since")
+
+    def __init__(
+        self,
+        row: Row,
+        future: asyncio.Future[Answer],
+        since: float,
+        deadline: float,
+        gone: Callable[[], bool] | None,
+    ) -> None:
+        self.row = row
+        self.future = future
+        self.since = since
+        self.deadline = deadline
+        self.gone = gone
+
+    def wanted(self) -> bool:
+        """Whether somebody still waits. Where the caller's connection is closed, nobody does."""
+        if self.future.done():
+            return False
+        if self.gone is not None and self.gone():
+            self.future.set_exception(CallerGone("the connection was closed"))
+            return False
+        return True
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Batcher:
+    """Coalesces rows into calls of ``ensemble``."""
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        metrics: Metrics,
+        *,
+        max_calls: int,
+        max_waiting: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start without any call.
+
+        Args:
+            ensemble: what ranks batches.
+            metrics: counts rows and calls.
+            max_calls: calls in flight, at most.
+            max_waiting: rows that may wait for a call slot; more are refused.
+            clock: seconds; must advance with the event loop's timers.
+        """
+        self._ensemble = ensemble
+        self._metrics = metrics
+        self._max_calls: Final = max_calls
+        self._max_waiting: Final = max_waiting
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._queues: dict[int, deque[_Waiting]] = {bucket: deque() for bucket in contract.BUCKETS}
+        self._waiting = 0
+        self._calls: dict[asyncio.Task[None], Sequence[_Waiting]] = {}
+        self._pump_scheduled = False
+        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_at = 0.0
+        self._closed = False
+        metrics.follow_batcher(lambda: self._waiting, lambda: len(self._calls))
+
+    def submit(self, row: Row, deadline: float, gone: Callable[[], bool] | None = None) -> asyncio.Future[Answer]:
+        """Queue one row; cancelling the future abandons it.
+
+        Args:
+            row: the request.
+            deadline: when waiting is over, on ``clock``; then the future fails with ``EnsembleTimeout``. The call, if
+                it is under way, goes on for the sake of the row's mates.
+            gone: tells, when the row is about to be sent, whether its caller has gone away; then the future fails with
+                ``CallerGone``.
+
+        Raises:
+            QueueFull: ``max_waiting`` rows wait already.
+            EnsembleUnavailable: the batcher is closed.
+        """
+        if self._closed:
+            raise EnsembleUnavailable("the adapter is shutting down")
+        if self._waiting >= self._max_waiting:
+            raise QueueFull(f"{self._waiting} requests wait already")
+        waiting = _Waiting(row, self._loop.create_future(), self._clock(), deadline, gone)
+        self._queues[row.candidates.bucket].append(waiting)
+        self._waiting += 1
+        if self._sweep is None or deadline < self._sweep_at:
+            self._sweep_by(deadline)
+        if not self._pump_scheduled:
+            self._pump_scheduled = True
+            self._loop.call_soon(self._pump)
+        return waiting.future
+
+    async def close(self) -> None:
+        """Refuse new rows, let the calls in flight end, and fail what still waits."""
+        self._closed = True
+        for queue in self._queues.values():
+            for waiting in queue:
+                waiting.fail(EnsembleUnavailable("the adapter is shutting down"))
+            self._waiting -= len(queue)
+            queue.clear()
+        while self._calls:
+            await asyncio.wait(list(self._calls))
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+
+    def _pump(self) -> None:
+        """Fill the free call slots."""
+        self._pump_scheduled = False
+        while len(self._calls) < self._max_calls:
+            rows = self._next_rows()
+            if not rows:
+                return
+            task = self._loop.create_task(self._call(rows))
+            self._calls[task] = rows
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        rows = self._calls.pop(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:  # not of the ensemble's errors, so a mistake of ours: loud, but nobody waits for ever
+            for waiting in rows:
+                waiting.fail(error if isinstance(error, Exception) else EnsembleUnavailable("the call was cancelled"))
+        self._pump()
+
+    def _next_rows(self) -> list[_Waiting]:
+        """Up to a batch of rows that are still wanted, from the bucket whose head has waited longest."""
+        oldest: deque[_Waiting] | None = None
+        for queue in self._queues.values():
+            while queue and not queue[0].wanted():
+                self._skip(queue)
+            if queue and (oldest is None or queue[0].since < oldest[0].since):
+                oldest = queue
+        rows: list[_Waiting] = []
+        while oldest and len(rows) < contract.MAX_BATCH_SIZE:
+            if oldest[0].wanted():
+                rows.append(oldest.popleft())
+                self._waiting -= 1
+            else:
+                self._skip(oldest)
+        return rows
+
+    def _skip(self, queue: deque[_Waiting]) -> None:
+        queue.popleft()
+        self._waiting -= 1
+        self._metrics.abandoned.inc()
+
+    async def _call(self, rows: Sequence[_Waiting]) -> None:
+        """Send rows and hand out what comes back."""
+        try:
+            await self._send(rows)
+        except EnsembleRejected as error:
+            await self._isolate(rows, error)
+        except Unavailable as error:
+            _fail(rows, error)
+
+    async def _send(self, rows: Sequence[_Waiting]) -> None:
+        self._metrics.batch_rows[rows[0].row.candidates.bucket].observe(len(rows))
+        sent = self._clock()
+        ranked = await self._ensemble.rank(Batch(tuple([waiting.row for waiting in rows])))
+        _deliver(rows, ranked, sent, self._clock() - sent)
+
+    async def _isolate(self, rows: Sequence[_Waiting], error: EnsembleRejected) -> None:
+        """Find the row that made the server reject a call, and answer the others."""
+        while len(rows) > 1:
+            middle = len(rows) // 2
+            rejected: list[Sequence[_Waiting]] = []
+            for half in (rows[:middle], rows[middle:]):
+                wanted = [waiting for waiting in half if waiting.wanted()]
+                try:
+                    if wanted:
+                        await self._send(wanted)
+                except EnsembleRejected as again:
+                    rejected.append(wanted)
+                    error = again
+                except Unavailable as other:
+                    _fail(wanted, other)
+            if len(rejected) != 1:
+                break
+            rows = rejected[0]
+        _fail(rows, error)  # those that got their answer aren't touched
+
+    def _sweep_by(self, deadline: float) -> None:
+        """Make sure that rows due at ``deadline`` are noticed then: one timer serves all rows."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._sweep_at = deadline
+        self._sweep = self._loop.call_later(max(0.0, deadline - self._clock()), self._expire)
+
+    def _expire(self) -> None:
+        """End the waiting of every row that is due, and forget the rows in the queues that nobody wants."""
+        self._sweep = None
+        now = self._clock()
+        following = float("inf")
+        for rows in (*self._calls.values(), *self._queues.values()):
+            for waiting in rows:
+                if waiting.future.done():
+                    continue
+                if waiting.deadline <= now:
+                    waiting.fail(EnsembleTimeout("no answer before the request's deadline"))
+                else:
+                    following = min(following, waiting.deadline)
+        for queue in self._queues.values():
+            wanted = [waiting for waiting in queue if not waiting.future.done()]
+            self._metrics.abandoned.inc(len(queue) - len(wanted))
+            self._waiting -= len(queue) - len(wanted)
+            queue.clear()
+            queue.extend(wanted)
+        if following < float("inf"):
+            self._sweep_by(following)
+
+
+def _deliver(rows: Sequence[_Waiting], ranked: Ranked, sent: float, took: float) -> None:
+    for waiting, product_id in zip(rows, ranked.product_id, strict=True):
+        if not waiting.future.done():
+            waiting.future.set_result(Answer(product_id, ranked.release, sent - waiting.since, took))
+
+
+def _fail(rows: Iterable[_Waiting], error: Unavailable) -> None:
+    for waiting in rows:
+        waiting.fail(type(error)(*error.args))  # one instance each: a shared one would collect every caller's frames

@@ -1,0 +1,139 @@
+"""The way to the models: what the adapter asks of an ensemble, and Triton behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from api.errors import EnsembleError, EnsembleRejected, EnsembleTimeout, EnsembleUnavailable
+from api.tensors import Batch, shapes
+from ensemble import contract
+
+_MAX_MESSAGE: Final = 16 * 1024 * 1024
+"""Bytes. The largest batch is about 2 MiB, its answer 0.5 MiB; gRPC's own limit of 4 MiB would leave little room."""
+
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.max_send_message_length", _MAX_MESSAGE),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE),
+    ("grpc.primary_user_agent", "racksort"),
+    # One connection lives for months: a peer that vanished without a word is noticed within 15 s, idle or not.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # gRPC's default waits up to two minutes between attempts; Triton is back within seconds.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.lb_policy_name", "round_robin"),  # spreads over all addresses of a headless service
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """A batch's answer."""
+
+    product_id: npt.NDArray[np.int64]
+    """[B, N], best first; padding and excluded candidates come last as ``contract.PADDING``."""
+    release: str
+    """Name of the ensemble that made it."""
+
+
+class Ensemble(Protocol):
+    """Ranks batches. The contract suite (tests/contract) holds for every implementation."""
+
+    async def rank(self, batch: Batch) -> Ranked:
+        """Sort each row's candidates for its customer.
+
+        Raises:
+            api.errors.EnsembleRejected: the arguments are invalid; one row may be the cause.
+            api.errors.EnsembleTimeout: no answer within the call's time limit.
+            api.errors.EnsembleUnavailable: no valid answer.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release what the client holds."""
+        ...
+
+
+class TritonEnsemble:
+    """A release's ensemble on a Triton server, over one gRPC channel.
+
+    Works on the generated protobuf messages: tritonclient's own classes copy every tensor through numpy first. For
+    each shape of batch the constant part of the request is kept as a template. Asks for ``product_id`` alone.
+    """
+
+    def __init__(self, address: str, release: int, *, timeout_s: float) -> None:
+        """Open the channel; it connects with the first call, so this must run in the event loop.
+
+        Args:
+            address: ``host:port`` of Triton's gRPC endpoint.
+            release: number of the release to ask for.
+            timeout_s: time limit of one call. It only frees the call slot of a server that hangs, so it should be
+                far above the slowest healthy call: short ones cancel in bulk, which Triton has crashed on.
+        """
+        self._model = contract.ensemble_name(release)
+        self._timeout = timeout_s
+        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._infer = service_pb2_grpc.GRPCInferenceServiceStub(self._channel).ModelInfer
+        self._templates: dict[tuple[int, int], Any] = {}
+
+    async def rank(self, batch: Batch) -> Ranked:
+        """One ModelInfer call; see :class:`Ensemble`."""
+        rows, bucket = len(batch.rows), batch.bucket
+        request = service_pb2.ModelInferRequest()
+        request.CopyFrom(self._template(rows, bucket))
+        request.raw_input_contents.extend(batch.raw_inputs())
+        try:
+            response = await self._infer(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error) from error
+        return Ranked(_decoded(response, rows, bucket), self._model)
+
+    async def close(self) -> None:
+        """Close the channel; calls in flight fail."""
+        await self._channel.close()
+
+    def _template(self, rows: int, bucket: int) -> Any:
+        """The request of this shape without its data. At most 64 x 5 shapes exist, a kilobyte each."""
+        template = self._templates.get((rows, bucket))
+        if template is None:
+            template = self._templates[rows, bucket] = service_pb2.ModelInferRequest(
+                model_name=self._model,
+                inputs=[
+                    service_pb2.ModelInferRequest.InferInputTensor(name=spec.name, datatype=spec.wire_type, shape=shape)
+                    for spec, shape in zip(contract.ENSEMBLE_INPUTS, shapes(rows, bucket), strict=True)
+                ],
+                outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=contract.PRODUCT_ID.name)],
+            )
+        return template
+
+
+def _decoded(response: Any, rows: int, bucket: int) -> npt.NDArray[np.int64]:
+    """The answer's ``product_id`` as a read-only [rows, bucket] view on the message's bytes."""
+    outputs, raw = response.outputs, response.raw_output_contents
+    if len(outputs) != 1 or len(raw) != 1 or outputs[0].name != contract.PRODUCT_ID.name:
+        names = [output.name for output in outputs]
+        raise EnsembleUnavailable(f"{response.model_name} answered {names}, not [{contract.PRODUCT_ID.name!r}]")
+    shape, datatype, data = list(outputs[0].shape), outputs[0].datatype, raw[0]
+    if shape != [rows, bucket] or datatype != contract.PRODUCT_ID.wire_type or len(data) != rows * bucket * 8:
+        raise EnsembleUnavailable(
+            f"{response.model_name} answered {datatype}{shape} in {len(data)} bytes, not INT64{[rows, bucket]}"
+        )
+    return np.frombuffer(data, dtype=np.int64).reshape(rows, bucket)
+
+
+def _translated(error: grpc.aio.AioRpcError) -> EnsembleError:
+    code = error.code()
+    text = f"Triton: {code.name}: {(error.details() or 'no details').splitlines()[0]}"
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        return EnsembleRejected(text)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return EnsembleTimeout(text)
+    return EnsembleUnavailable(text)

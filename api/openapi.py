@@ -1,0 +1,101 @@
+"""The hot route's part of the OpenAPI document, and the examples of all routes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from api import schemas
+from api.parameters import PARAMETERS
+from api.problems import MEDIA_TYPE
+
+PATH: Final = "/v1/containers/{container_id}/products"
+
+PAGE_EXAMPLE: Final = {
+    "container_id": "deals",
+    "customer_id": 1234,
+    "product_ids": [1082185, 6534178, 1029743],
+    "release": "personalize_v1",
+    "source": "ensemble",
+    "degraded": False,
+    "degraded_reasons": [],
+}
+DEGRADED_EXAMPLE: Final = {
+    **PAGE_EXAMPLE,
+    "release": None,
+    "source": "popularity",
+    "degraded": True,
+    "degraded_reasons": ["ensemble_unavailable"],
+}
+_TIMING_HEADER: Final = {
+    "Server-Timing": {
+        "description": "Milliseconds of the stages: pool, queue (waiting for a call), ensemble (the call), total.",
+        "schema": {"type": "string"},
+        "example": "pool;dur=0.05, queue;dur=1.20, ensemble;dur=5.31, total;dur=6.60",
+    }
+}
+
+PROBLEMS: Final[dict[int | str, str]] = {
+    404: "There is no such container or category.",
+    422: "A parameter is wrong; `errors` names each and the remedy.",
+    500: "A mistake in the adapter.",
+    503: "The candidates can't be had now.",
+}
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Error answers for the declaration of an ordinary route."""
+    return {
+        status: {
+            "description": PROBLEMS[status],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def page_response(description: str) -> dict[str, Any]:
+    """The full answer of the routes that return a page."""
+    return {
+        "description": description,
+        "headers": _TIMING_HEADER,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/Page"},
+                "examples": {
+                    "full": {"summary": "Personal order", "value": PAGE_EXAMPLE},
+                    "degraded": {"summary": "The ensemble can't be used now", "value": DEGRADED_EXAMPLE},
+                },
+            }
+        },
+    }
+
+
+def complete(document: dict[str, Any]) -> None:
+    """Add the hot route and the schemas that only declarations by reference use to FastAPI's own document."""
+    components = document.setdefault("components", {}).setdefault("schemas", {})
+    for model in (schemas.Page, schemas.Problem):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        components.update(schema.pop("$defs", {}))
+        components[model.__name__] = schema
+    document["paths"][PATH] = {
+        "get": {
+            "tags": ["products"],
+            "summary": "A container's products, best first for a customer",
+            "operationId": "products",
+            "parameters": [
+                {
+                    "name": "container_id",
+                    "in": "path",
+                    "required": True,
+                    "description": "One of `GET /v1/containers`.",
+                    "schema": {"type": "string"},
+                    "example": "deals",
+                },
+                *(parameter.openapi() for parameter in PARAMETERS),
+            ],
+            "responses": {
+                "200": page_response("The products."),
+                **{str(status): body for status, body in problem_responses(404, 422, 500, 503).items()},
+            },
+        }
+    }

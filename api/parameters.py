@@ -1,0 +1,129 @@
+"""Parameters of the products route: declared once, for the parser and for the OpenAPI document.
+
+An empty value (``customer_id=``) counts as not given, since page templates leave gaps where they know no customer.
+A parameter that is given twice or unknown is refused, so that a slip of the pen isn't a silently different answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import unquote, unquote_plus
+
+from api.errors import Fault, InvalidParameter
+from api.types import Query
+
+T = TypeVar("T")
+
+MAX_ID: Final = 2**63 - 1
+"""Customer and product ids are INT64."""
+MAX_PAGE: Final = 100
+DEFAULT_PAGE: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter(Generic[T]):
+    """One query parameter."""
+
+    name: str
+    parse: Callable[[str], T]
+    """Raises ``ValueError`` with what is wrong and what would be right."""
+    schema: dict[str, Any]
+    description: str
+    example: object
+
+    def openapi(self) -> dict[str, Any]:
+        """The parameter in the OpenAPI document."""
+        return {
+            "name": self.name,
+            "in": "query",
+            "required": False,
+            "description": self.description,
+            "schema": self.schema,
+            "example": self.example,
+        }
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    digits = len(str(high))
+
+    def parse(text: str) -> int:
+        # int() alone would take "1_000", " 7" and digits of other scripts
+        if text.isascii() and text.isdigit() and (len(text) <= digits or len(text.lstrip("0")) <= digits):
+            value = int(text)
+            if low <= value <= high:
+                return value
+        raise ValueError(f"{_short(text)} isn't a whole number from {low} to {high}")
+
+    return parse
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:40] + "…")
+
+
+CUSTOMER_ID: Final = Parameter(
+    "customer_id",
+    _whole(0, MAX_ID),
+    {"type": "integer", "format": "int64", "minimum": 0, "maximum": MAX_ID},
+    "The customer to rank for. Missing, 0 and unknown customers get the order for a new customer.",
+    1_234,
+)
+LIMIT: Final = Parameter(
+    "limit",
+    _whole(1, MAX_PAGE),
+    {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
+    "Products in the answer, at most.",
+    10,
+)
+CATEGORY: Final = Parameter(
+    "category", str, {"type": "string"}, "Only products of this category (its slug).", "soft-drinks"
+)
+PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY)
+
+_BY_NAME: Final = {parameter.name: parameter for parameter in PARAMETERS}
+_KNOWN: Final = ", ".join(_BY_NAME)
+
+
+def parse_query(container_id: bytes, query_string: bytes) -> Query:
+    """The query of a request.
+
+    Args:
+        container_id: as it stands in the path, percent-encoded.
+        query_string: what follows the question mark, percent-encoded.
+
+    Raises:
+        InvalidParameter: names every wrong parameter.
+    """
+    container = container_id.decode("latin-1")
+    if "%" in container:
+        container = unquote(container)
+    if not query_string:
+        return Query(container)
+    values: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for pair in query_string.decode("latin-1").split("&"):
+        name, _, text = pair.partition("=")
+        if "%" in pair or "+" in pair:
+            name, text = unquote_plus(name), unquote_plus(text)
+        if not text and (not name or name in _BY_NAME):
+            continue
+        parameter = _BY_NAME.get(name)
+        if parameter is None:
+            faults.append(Fault(_printable(name), f"there is no such parameter; known are {_KNOWN}"))
+        elif name in values:
+            faults.append(Fault(name, "is given twice; give it once"))
+        else:
+            try:
+                values[name] = parameter.parse(text)
+            except ValueError as error:
+                faults.append(Fault(name, str(error)))
+                values[name] = None
+    if faults:
+        raise InvalidParameter(*faults)
+    return Query(container, **values)
+
+
+def _printable(name: str) -> str:
+    return name[:40] if name.isprintable() else ascii(name[:40])

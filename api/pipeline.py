@@ -1,0 +1,117 @@
+"""The whole request: query -> pool -> ranking -> page."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from api.batcher import Batcher
+from api.catalog.protocol import Catalog
+from api.errors import RowInvalid, Unavailable
+from api.tensors import Candidates, Row
+from api.types import Page, Pool, Query, Ranking, Source, Timing
+from ensemble import contract
+
+_log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """Answers queries. A failing ensemble never fails a request: its pool's own order is the next rung."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        batcher: Batcher,
+        *,
+        today: Callable[[], float],
+        deadline_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Put the stages together.
+
+        Args:
+            catalog: where pools come from.
+            batcher: the way to the ensemble; on the same clock.
+            today: now for the models, as days since 1970-01-01 UTC.
+            deadline_s: a request's whole time.
+            clock: seconds.
+        """
+        self._catalog = catalog
+        self._batcher = batcher
+        self._today = today
+        self._deadline = deadline_s
+        self._clock = clock
+        self._candidates: WeakKeyDictionary[Pool, Candidates | RowInvalid] = WeakKeyDictionary()
+
+    async def recommend(self, query: Query, gone: Callable[[], bool] | None = None) -> Page:
+        """A container's products for a customer.
+
+        Args:
+            query: what is asked for.
+            gone: tells whether the caller has gone away meanwhile.
+
+        Raises:
+            UnknownContainer, UnknownCategory: there is nothing of that name.
+            CatalogUnavailable: there is no pool to choose from.
+        """
+        started = self._clock()
+        pool = await self._catalog.pool(query.container_id, query.category)
+        return await self._rank(query, pool, started, gone)
+
+    async def rerank(self, query: Query, product_ids: npt.NDArray[np.int64]) -> Page:
+        """The caller's own products, sorted for a customer.
+
+        Raises:
+            CatalogUnavailable: nothing is known of the products.
+        """
+        started = self._clock()
+        pool = await self._catalog.lookup(product_ids)
+        return await self._rank(query, pool, started, None)
+
+    async def _rank(self, query: Query, pool: Pool, started: float, gone: Callable[[], bool] | None) -> Page:
+        pooled = self._clock()
+        queue_s = ensemble_s = 0.0
+        degraded: tuple[str, ...] = ()
+        if not pool.product_id.size:
+            ranking = Ranking(pool.product_id, Source.POPULARITY)
+        else:
+            try:
+                row = self._row(query, pool)
+                answer = await self._batcher.submit(row, started + self._deadline, gone)
+                ranking = Ranking(_shown(answer.product_id, query.limit), Source.ENSEMBLE, answer.release)
+                queue_s, ensemble_s = answer.queue_s, answer.ensemble_s
+            except Unavailable as error:
+                ranking = Ranking(_by_popularity(pool, query.limit), Source.POPULARITY)
+                degraded = (error.reason,)
+        timing = Timing(pooled - started, queue_s, ensemble_s, self._clock() - started)
+        return Page(query, ranking, timing, degraded)
+
+    def _row(self, query: Query, pool: Pool) -> Row:
+        candidates = self._candidates.get(pool)
+        if candidates is None:
+            try:
+                candidates = Candidates.of(pool)
+            except RowInvalid as error:
+                _log.exception("this pool can't be ranked until the catalog is right")
+                candidates = error
+            self._candidates[pool] = candidates
+        if isinstance(candidates, RowInvalid):
+            raise RowInvalid(*candidates.args)
+        return Row.of(candidates, query.customer_id, query.recent, day=self._today(), page_size=query.limit)
+
+
+def _shown(product_id: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
+    """The leading ``limit`` products without padding."""
+    leading = product_id[:limit]
+    return leading if leading[-1] != contract.PADDING else leading[leading != contract.PADDING]
+
+
+def _by_popularity(pool: Pool, limit: int) -> npt.NDArray[np.int64]:
+    """The pool's own order without excluded products."""
+    allowed: npt.NDArray[np.int64] = pool.product_id[pool.boost != contract.EXCLUDED]
+    return allowed[:limit]

@@ -1,0 +1,109 @@
+"""Every error answer is ``application/problem+json`` (RFC 9457); none shows the inside of the program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from api.errors import AdapterError, CallerError, Fault, InvalidParameter, Unavailable
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One error answer before it is encoded."""
+
+    status: int
+    title: str
+    detail: str
+    slug: str | None = None
+    """Names the kind of problem where the status alone doesn't."""
+    faults: tuple[Fault, ...] = ()
+
+    def encoded(self) -> bytes:
+        """The body."""
+        body: dict[str, Any] = {
+            "type": "about:blank" if self.slug is None else f"urn:racksort:problem:{self.slug}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.faults:
+            body["errors"] = [{"field": fault.field, "message": fault.message} for fault in self.faults]
+        return orjson.dumps(body)
+
+
+INTERNAL: Final = Problem(500, "Internal Server Error", "The adapter made a mistake; its log says which.")
+
+
+def problem_of(error: AdapterError) -> Problem:
+    """The answer to an error of the tree."""
+    if isinstance(error, CallerError):
+        faults = error.faults if isinstance(error, InvalidParameter) else ()
+        return Problem(error.status, error.title, str(error), error.slug, faults)
+    if isinstance(error, Unavailable):
+        slug = error.reason.replace("_", "-")
+        return Problem(503, "Service Unavailable", "No products can be shown now; try again soon.", slug)
+    return INTERNAL
+
+
+def method_not_allowed(method: str, allowed: str) -> Problem:
+    """The answer to a method that the resource doesn't have."""
+    return Problem(405, "Method Not Allowed", f"{method} isn't possible here; use {allowed}.")
+
+
+def response_of(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    """The answer as FastAPI's routes return it."""
+    return Response(problem.encoded(), problem.status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer all errors of the app's ordinary routes with problems."""
+    app.add_exception_handler(AdapterError, _adapter_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
+
+
+async def _adapter_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, AdapterError):
+        raise error
+    return response_of(problem_of(error))
+
+
+async def _validation_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    faults = tuple(Fault(_field(fault["loc"]), fault["msg"].removeprefix("Value error, ")) for fault in error.errors())
+    return response_of(problem_of(InvalidParameter(*faults)))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return response_of(method_not_allowed(request.method, headers.get("Allow", "another method")), headers)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        detail = f"There is nothing at {request.url.path}; /docs lists what there is."
+        return response_of(Problem(404, "Not Found", detail), headers)
+    title = HTTPStatus(error.status_code).phrase
+    return response_of(Problem(error.status_code, title, str(error.detail)), headers)
+
+
+async def _bug(_: Request, __: Exception) -> Response:
+    # Starlette raises the exception again once this is sent, so that the server logs it with its traceback.
+    return response_of(INTERNAL)
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """``("body", "recent", 0, "age_days")`` -> ``recent.0.age_days``."""
+    parts = location[1:] if location and location[0] in {"body", "query", "path"} else location
+    return ".".join(str(part) for part in parts) or "body"

@@ -1,0 +1,128 @@
+"""What is known of the ensemble's health. Only an inference tells the truth, so calls are watched, not endpoints.
+
+The adapter becomes ready with the first real inference through the whole path and then stays ready: without the
+ensemble it still answers, degraded, and taking it out of rotation would turn that into an outage. ``/readyz`` says
+which of the two it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from api.catalog.protocol import Catalog
+from api.ensemble_client import Ensemble, Ranked
+from api.errors import AdapterError, EnsembleError
+from api.metrics import Metrics
+from api.pipeline import Pipeline
+from api.tensors import Batch
+from api.types import Query, Source
+
+_log = logging.getLogger(__name__)
+
+
+class Readiness:
+    """State behind ``/readyz``."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.ready = asyncio.Event()
+        """Set for good once an inference through the whole path worked."""
+        self.ensemble_up = False
+        """Whether the last call of the ensemble succeeded."""
+        self.detail = "no inference was tried yet"
+        """What the last call or probe showed."""
+        self.last_success = float("-inf")
+        """When a call last succeeded, on the watch's clock."""
+
+    def succeeded(self, at: float) -> None:
+        """A call of the ensemble worked."""
+        self.last_success = at
+        if not self.ensemble_up:
+            self.ensemble_up = True
+            self.detail = "the ensemble answers"
+            self._metrics.ensemble_up.set(1)
+
+    def failed(self, why: str) -> None:
+        """A call of the ensemble, or a probe, failed."""
+        if self.ensemble_up or why != self.detail:
+            _log.warning("no ranking: %s", why)
+        self.ensemble_up = False
+        self.detail = why
+        self._metrics.ensemble_up.set(0)
+
+    def passed(self) -> None:
+        """A request went the whole way."""
+        if not self.ready.is_set():
+            self.ready.set()
+            self._metrics.ready.set(1)
+
+
+class Watched:
+    """An ensemble whose calls are timed, counted and told to the readiness."""
+
+    def __init__(
+        self, ensemble: Ensemble, readiness: Readiness, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ensemble = ensemble
+        self._readiness = readiness
+        self._metrics = metrics
+        self._clock = clock
+
+    async def rank(self, batch: Batch) -> Ranked:
+        """See :class:`Ensemble`."""
+        started = self._clock()
+        try:
+            ranked = await self._ensemble.rank(batch)
+        except EnsembleError as error:
+            self._metrics.calls[error.reason].inc()
+            self._readiness.failed(str(error))
+            raise
+        ended = self._clock()
+        self._metrics.call_seconds.observe(ended - started)
+        self._metrics.calls["ok"].inc()
+        self._readiness.succeeded(ended)
+        return ranked
+
+    async def close(self) -> None:
+        """See :class:`Ensemble`."""
+        await self._ensemble.close()
+
+
+async def probe(pipeline: Pipeline, catalog: Catalog, readiness: Readiness) -> None:
+    """Send one request of our own through the whole path and note what came of it."""
+    try:
+        containers = await catalog.containers()
+        container_id = next((each.container_id for each in containers if each.size), None)
+        if container_id is None:
+            readiness.failed("no container of the catalog has a product; prepare the catalog again")
+            return
+        page = await pipeline.recommend(Query(container_id, limit=1))
+    except AdapterError as error:
+        readiness.failed(f"{type(error).__name__}: {error}")
+        return
+    if page.ranking.source is Source.ENSEMBLE:
+        readiness.passed()
+    elif readiness.ensemble_up or not readiness.detail:
+        readiness.failed(", ".join(page.degraded))
+
+
+async def keep_probing(
+    pipeline: Pipeline,
+    catalog: Catalog,
+    readiness: Readiness,
+    *,
+    interval_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Probe until ready, and from then on whenever traffic has shown no success for an interval."""
+    while True:
+        if not readiness.ready.is_set() or clock() - readiness.last_success >= interval_s:
+            try:
+                await probe(pipeline, catalog, readiness)
+            except Exception as error:  # noqa: BLE001 - the probe must outlive its own mistakes; they are logged
+                _log.exception("the readiness probe failed by a mistake of ours")
+                readiness.failed(type(error).__name__)
+        await asyncio.sleep(interval_s if readiness.ready.is_set() else min(interval_s, 0.1))

@@ -1,0 +1,99 @@
+"""The ordinary routes: what is asked rarely enough to afford FastAPI's comfort."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+import numpy as np
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from api import schemas
+from api.edge import encoded, server_timing
+from api.errors import AdapterError
+from api.metrics import RANK
+from api.openapi import page_response, problem_responses
+from api.problems import Problem, problem_of, response_of
+from api.services import Services
+from api.types import Query, Recent
+from ensemble import contract
+
+router = APIRouter()
+
+
+async def _services(request: Request) -> Services:
+    return cast("Services", request.app.state.services)
+
+
+WithServices = Annotated[Services, Depends(_services)]
+
+
+@router.get("/v1/containers", tags=["products"], summary="All containers", responses=problem_responses(500, 503))
+async def containers(services: WithServices) -> schemas.Containers:
+    """Every list and grid, in display order."""
+    return schemas.Containers(
+        containers=[
+            schemas.Container(container_id=each.container_id, title=each.title, kind=each.kind, size=each.size)
+            for each in await services.catalog.containers()
+        ]
+    )
+
+
+@router.post(
+    "/v1/rank",
+    tags=["products"],
+    summary="Your own products, best first for a customer",
+    response_class=Response,
+    responses={200: page_response("The products."), **problem_responses(422, 500, 503)},
+)
+async def rank(body: schemas.RankRequest, services: WithServices) -> Response:
+    """Sorts up to 1,000 products that another system has found. Products that the catalog doesn't know stay in."""
+    query = Query(
+        customer_id=body.customer_id,
+        limit=len(body.product_ids) if body.limit is None else body.limit,
+        recent=_recent(body.recent),
+    )
+    try:
+        page = await services.pipeline.rerank(query, np.array(body.product_ids, dtype=np.int64))
+    except AdapterError as error:
+        problem = problem_of(error)
+        services.metrics.observe_problem(RANK, problem.status)
+        return response_of(problem)
+    services.metrics.observe_page(RANK, page)
+    headers = {"server-timing": server_timing(page).decode("ascii")}
+    return Response(encoded(page), headers=headers, media_type="application/json")
+
+
+@router.get("/livez", tags=["operation"], summary="Whether the process runs")
+async def livez() -> dict[str, str]:
+    """Answers whenever the event loop turns; says nothing of Triton or the catalog."""
+    return {"status": "alive"}
+
+
+_NOT_READY: dict[str, Any] = {"description": "No inference through the whole path has worked yet."}
+
+
+@router.get("/readyz", tags=["operation"], response_model=schemas.Ready, responses={503: _NOT_READY})
+async def readyz(services: WithServices) -> Any:
+    """Whether requests can be answered: 200 once a real inference through the whole path has worked."""
+    readiness = services.readiness
+    if not readiness.ready.is_set():
+        return response_of(Problem(503, "Service Unavailable", f"Not ready: {readiness.detail}", "not-ready"))
+    return schemas.Ready(status="ready" if readiness.ensemble_up else "degraded", detail=readiness.detail)
+
+
+@router.get("/metrics", tags=["operation"], summary="Metrics for Prometheus", response_class=Response)
+async def metrics(services: WithServices) -> Response:
+    """In the Prometheus text format."""
+    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _recent(events: list[schemas.RecentEvent]) -> Recent | None:
+    """The newest events as arrays."""
+    if not events:
+        return None
+    newest = sorted(events, key=lambda event: event.age_days)[: contract.RECENT]
+    return Recent(
+        np.array([event.product_id for event in newest], dtype=np.int64),
+        np.array([event.age_days for event in newest], dtype=np.float32),
+    )

@@ -1,0 +1,65 @@
+"""What a running adapter is made of: put together when it starts, taken apart when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from api.batcher import Batcher
+from api.catalog.protocol import Catalog
+from api.ensemble_client import Ensemble
+from api.metrics import Metrics
+from api.pipeline import Pipeline
+from api.readiness import Readiness, Watched, keep_probing
+from api.settings import Settings
+
+SECONDS_A_DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts that the routes use."""
+
+    catalog: Catalog
+    pipeline: Pipeline
+    readiness: Readiness
+    metrics: Metrics
+
+
+@asynccontextmanager
+async def running(settings: Settings, catalog: Catalog, ensemble: Ensemble) -> AsyncIterator[Services]:
+    """The adapter's parts, working. Takes over ``catalog`` and ``ensemble`` and closes them at the end."""
+    metrics = Metrics()
+    readiness = Readiness(metrics)
+    batcher = Batcher(
+        Watched(ensemble, readiness, metrics),
+        metrics,
+        max_calls=settings.max_calls_in_flight,
+        max_waiting=settings.max_waiting,
+    )
+    pipeline = Pipeline(
+        catalog, batcher, today=_today(settings.now_day, catalog.now_day), deadline_s=settings.deadline_ms / 1e3
+    )
+    prober = asyncio.create_task(
+        keep_probing(pipeline, catalog, readiness, interval_s=settings.probe_interval_ms / 1e3), name="probe"
+    )
+    try:
+        yield Services(catalog, pipeline, readiness, metrics)
+    finally:
+        prober.cancel()
+        with suppress(asyncio.CancelledError):
+            await prober
+        await batcher.close()
+        await ensemble.close()
+        await catalog.close()
+
+
+def _today(setting: float | None, catalog: float | None) -> Callable[[], float]:
+    """Now, as days since 1970-01-01 UTC: as set, else the catalog's moment, else the wall clock."""
+    fixed = setting if setting is not None else catalog
+    if fixed is None:
+        return lambda: time.time() / SECONDS_A_DAY
+    return lambda: fixed

@@ -1,0 +1,116 @@
+"""Every setting of the adapter: read from ``RACKSORT_*`` variables, checked together, then frozen."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from api.errors import SettingsInvalid
+from ensemble import contract
+
+PREFIX = "RACKSORT_"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Settings(BaseSettings):
+    """One value per variable; :meth:`load` is the way to make one with errors for people."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """Address the adapter listens on."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Port the adapter listens on; 0 takes any free one."""
+    catalog_dir: Path = Path("var/catalog")
+    """Folder of the embedded catalog."""
+    triton: str = "127.0.0.1:8001"
+    """``host:port`` of Triton's gRPC endpoint."""
+    release: int = Field(default=1, ge=1)
+    """Number of the release that ranks: ``personalize_v<release>``."""
+    now: datetime | None = None
+    """The moment to rank for, ISO 8601 (UTC unless it says otherwise); the catalog's own where not set."""
+    deadline_ms: int = Field(default=300, ge=1, le=60_000)
+    """A request's whole time. Then the answer comes from the next rung of the ladder."""
+    call_timeout_ms: int = Field(default=2_000, ge=1, le=120_000)
+    """Time limit of one call of Triton, which frees the call slot of a server that hangs."""
+    max_calls_in_flight: int = Field(default=2, ge=1, le=64)
+    """Calls of Triton at the same time, at most."""
+    max_waiting: int = Field(default=1_024, ge=1, le=1_000_000)
+    """Requests that may wait for a call slot, at most."""
+    probe_interval_ms: int = Field(default=1_000, ge=10, le=60_000)
+    """How often the readiness probe looks whether an inference is due."""
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:  # the fields' own types check the values
+        """Settings from the environment; ``overrides`` win, None counts as not given.
+
+        Raises:
+            SettingsInvalid: one line for all that is wrong, naming variables and remedies.
+        """
+        try:
+            return cls(**{name: value for name, value in overrides.items() if value is not None})
+        except ValidationError as error:
+            raise SettingsInvalid(_explained(error)) from error
+
+    @property
+    def now_day(self) -> float | None:
+        """``now`` as days since 1970-01-01 UTC."""
+        return None if self.now is None else (self.now - _EPOCH).total_seconds() / 86_400
+
+    @field_validator("triton")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or "/" in value or not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+            raise ValueError(f"{value!r} isn't host:port; give Triton's gRPC endpoint, such as 127.0.0.1:8001")
+        return value
+
+    @field_validator("now", mode="before")
+    @classmethod
+    def _iso(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if not value.strip():
+            return None
+        try:
+            return datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{value!r} isn't a time in ISO 8601; write it as 2017-11-13T05:00:00Z") from None
+
+    @field_validator("now")
+    @classmethod
+    def _utc(cls, value: datetime | None) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.call_timeout_ms < self.deadline_ms:
+            raise ValueError(
+                f"{PREFIX}CALL_TIMEOUT_MS ({self.call_timeout_ms}) is shorter than {PREFIX}DEADLINE_MS "
+                f"({self.deadline_ms}); raise it to several times the deadline, or lower the deadline"
+            )
+        if self.max_waiting < contract.MAX_BATCH_SIZE:
+            raise ValueError(
+                f"{PREFIX}MAX_WAITING ({self.max_waiting}) can't fill a batch; make it at least "
+                f"{contract.MAX_BATCH_SIZE}"
+            )
+        return self
+
+
+def _explained(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors(include_url=False, include_context=False):
+        name = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            known = ", ".join(sorted(Settings.model_fields))
+            lines.append(f"there is no setting {name!r}; known are {known}")
+        elif name:
+            lines.append(f"{PREFIX}{name.upper()}: {message[0].lower()}{message[1:]}")
+        else:
+            lines.append(message)
+    return "; ".join(lines)
