@@ -37,8 +37,8 @@ UNKNOWN_CATEGORY: Final = 0
 
 _POSITION_BITS: Final = 16
 _POSITION: Final = (1 << _POSITION_BITS) - 1
-_TIER_SHIFT: Final = 32 + _POSITION_BITS
-_EXCLUDED_KEY: Final = 0xFF800000  # what _descending makes of minus infinity
+_TAIL: Final = 1 << (32 + _POSITION_BITS)  # added to a sort key, it moves the product behind all without it
+_EXCLUDED_KEY: Final = 0x7F800001  # what _sort_keys makes of minus infinity, above the position
 _SEEN_BELOW: Final = 0.5
 _WINDOWED_FROM: Final = 256  # candidates; for fewer, the window costs more than it saves
 _SMALLEST_WINDOW: Final = 64
@@ -140,7 +140,7 @@ class RankedBatch:
     """[B, N, 3]."""
 
 
-def rank(  # noqa: PLR0917 the arrays of the ranking model's inputs, in their order
+def rank(
     product_id: npt.NDArray[np.int64],
     category_id: npt.NDArray[np.int32],
     boost: npt.NDArray[np.float32],
@@ -221,15 +221,30 @@ def _blend(
     return score, np.where(excluded, PADDING, product_id)
 
 
-def _descending(score: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Whole numbers below 2**32 that ascend where the scores (no NaN, no -0.0) descend, equal where they are equal.
+def _sort_keys(score: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Keys [B, N] that ascend where the scores (no NaN, no -0.0) descend, with the position in their lowest bits.
 
-    The bits of IEEE 754 numbers of one sign ascend with their magnitude: positive ones are flipped, negative ones
-    already start above them by their sign bit.
+    Read as whole numbers, the bits of positive IEEE 754 numbers ascend with them; those of negative ones do once
+    all bits but the sign are flipped.
     """
     bits = score.view(np.int32)
-    flip = ~(bits >> 31) & np.int32(0x7FFFFFFF)
-    return (bits ^ flip).view(np.uint32).astype(np.int64)
+    flip = bits >> 31
+    flip &= np.int32(0x7FFFFFFF)
+    flip ^= bits
+    keys = np.multiply(flip, -(1 << _POSITION_BITS), dtype=np.int64)
+    keys += _positions(score.shape[1])
+    return keys
+
+
+@functools.lru_cache(maxsize=64)
+def _positions(columns: int) -> npt.NDArray[np.int64]:
+    return np.arange(columns)
+
+
+@functools.lru_cache(maxsize=256)
+def _row_starts(shape: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """What turns positions [B, N] into flat indices, [B, 1]."""
+    return (np.arange(shape[0], dtype=np.int64) * shape[1])[:, None]
 
 
 def _by_score(score: npt.NDArray[np.float32], product_id: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -238,9 +253,8 @@ def _by_score(score: npt.NDArray[np.float32], product_id: npt.NDArray[np.int64])
     A sort of keys that carry their position is several times as fast as an argsort. Ties are rare, so ids are looked
     at only in the rows that have some.
     """
-    high = _descending(score) << _POSITION_BITS
-    keys = high | np.arange(score.shape[1])
-    keys.sort(axis=1)
+    unsorted = _sort_keys(score)
+    keys = np.sort(unsorted, axis=1)
     position = keys & _POSITION
     keys >>= _POSITION_BITS
     ties = keys[:, 1:] == keys[:, :-1]
@@ -248,7 +262,8 @@ def _by_score(score: npt.NDArray[np.float32], product_id: npt.NDArray[np.int64])
     rows = np.flatnonzero(ties.any(axis=1))
     if rows.size:
         by_id = np.argsort(product_id[rows], axis=1, kind="stable")
-        keys = np.take_along_axis(high[rows], by_id, axis=1) | np.arange(score.shape[1])
+        keys = np.take_along_axis(unsorted[rows], by_id, axis=1) & ~_POSITION
+        keys += _positions(score.shape[1])
         keys.sort(axis=1)
         position[rows] = np.take_along_axis(by_id, keys & _POSITION, axis=1)
     return position
@@ -267,7 +282,7 @@ class _Racked(NamedTuple):
     """What discovery may move up."""
 
 
-def _apply_rules(  # noqa: PLR0917 arrays side by side
+def _apply_rules(
     order: npt.NDArray[np.int64],
     score: npt.NDArray[np.float32],
     category_id: npt.NDArray[np.int32],
@@ -350,11 +365,10 @@ def _rack(
     if settings.category_discount < 1.0 or settings.category_cap:
         place = _place_in_category(category_id.take(order))
         adjusted += _discounts(order.shape[1], settings.category_discount).take(place)
-        keys = _descending(adjusted) << _POSITION_BITS
-        keys |= np.arange(order.shape[1])
+        keys = _sort_keys(adjusted)
         if settings.category_cap:
             tail |= place >= settings.category_cap
-            keys |= tail.astype(np.int64) << _TIER_SHIFT
+            keys += np.multiply(tail, _TAIL, dtype=np.int64)
         keys.sort(axis=1)
         keys &= _POSITION
         keys += _row_starts(keys.shape)
@@ -365,27 +379,21 @@ def _rack(
     return _Racked(order, adjusted, tail, unseen)
 
 
-def _row_starts(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """What turns positions [B, N] into flat indices, [B, 1]."""
-    return (np.arange(shape[0], dtype=np.int64) * shape[1])[:, None]
-
-
 def _place_in_category(category_id: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
     """How many products of the same category are ahead in the row [B, N]; 0 for the unknown category."""
-    rows, columns = category_id.shape
-    keys = category_id.view(np.uint32).astype(np.int64) << _POSITION_BITS
-    keys |= np.arange(columns)
+    size = category_id.size
+    keys = np.multiply(category_id, 1 << _POSITION_BITS, dtype=np.int64)
+    keys += _positions(category_id.shape[1])
     keys.sort(axis=1)
     category = keys >> _POSITION_BITS
-    first = np.ones((rows, columns), np.bool_)
-    np.not_equal(category[:, 1:], category[:, :-1], out=first[:, 1:])
-    starts = np.flatnonzero(first)
-    run = np.diff(starts, append=keys.size)
-    sorted_place = np.arange(keys.size) - np.repeat(starts, run)
+    first = np.ones(size + 1, np.bool_)
+    np.not_equal(category[:, 1:], category[:, :-1], out=first[:size].reshape(category.shape)[:, 1:])
+    bounds = np.flatnonzero(first)
+    starts = bounds[:-1]
     keys &= _POSITION
     keys += _row_starts(keys.shape)
-    place = np.empty((rows, columns), np.int64)
-    place.reshape(-1)[keys.reshape(-1)] = sorted_place
+    place = np.empty(category.shape, np.int64)
+    place.reshape(-1)[keys.reshape(-1)] = np.arange(size) - np.repeat(starts, bounds[1:] - starts)
     place *= category_id != UNKNOWN_CATEGORY
     return place
 
@@ -420,7 +428,7 @@ def _discover(racked: _Racked, settings: RankingSettings) -> npt.NDArray[np.int6
         return order
     columns = order.shape[1]
     nth = np.cumsum(unseen, axis=1, dtype=np.int64)
-    place = np.minimum(_latest_places(columns, settings.discovery_share).take(nth), np.arange(columns))
+    place = np.minimum(_latest_places(columns, settings.discovery_share).take(nth), _positions(columns))
     place += _row_starts(order.shape)
     taken = np.zeros(order.shape, np.bool_)
     taken.reshape(-1)[place[unseen]] = True

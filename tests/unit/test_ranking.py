@@ -32,7 +32,18 @@ class Batch:
     novelty: Array
 
     def rank(self, rules: RankingSettings, *, explain: bool = True) -> RankedBatch:
-        return rank(*(getattr(self, name) for name in self.__dataclass_fields__), rules, explain=explain)
+        return rank(
+            self.product_id,
+            self.category_id,
+            self.boost,
+            self.context,
+            self.affinity,
+            self.demand,
+            self.preference,
+            self.novelty,
+            rules,
+            explain=explain,
+        )
 
     def rows(self, which: Any) -> Batch:
         return Batch(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
@@ -101,7 +112,7 @@ def naive(batch: Batch, row: int, rules: RankingSettings) -> list[int]:
     over: list[tuple[Any, int, int]] = []
     waiting = list(scored)
     while waiting:
-        heads = {}
+        heads: dict[int, int] = {}
         for place, (_, _, category, _) in enumerate(waiting):
             heads.setdefault(category or -1 - place, place)  # each product of the unknown category stands alone
 
@@ -192,6 +203,24 @@ def test_a_window_that_proves_nothing_gives_way_to_all_candidates() -> None:
     np.testing.assert_array_equal(one_category.rank(rules).product_id, one_category.paged(0).rank(rules).product_id)
 
 
+def test_a_window_used_up_by_the_cap_gives_way_to_all_candidates() -> None:
+    batch = make_batch(4, 1, 1024)
+    best = np.argsort(-batch.preference[0])[:300]
+    batch.category_id[:] = np.arange(1024) + 2
+    batch.category_id[0, best] = 1
+    rules = RankingSettings(affinity=0, demand=0, category_discount=1, category_cap=3)
+    paged = batch.paged(10).rank(rules).product_id[:, :10]
+    np.testing.assert_array_equal(paged, batch.rank(rules).product_id[:, :10])
+
+
+def test_customers_without_a_history_need_no_more_than_the_window() -> None:
+    batch = make_batch(3, 2, 1024, categories=60)
+    batch.novelty[:] = 0
+    ranked = batch.paged(24).rank(RankingSettings(discovery_share=0.2))
+    assert ranked.score is not None
+    assert (np.diff(ranked.score[:, 128:], axis=1) <= 0).all()
+
+
 @pytest.mark.parametrize("page_size", [-1.0, 0.0, 0.4, np.nan, np.inf, 1e9, 256.0])
 def test_a_page_size_that_limits_nothing_means_all(page_size: float) -> None:
     batch = make_batch(5, 2, 256)
@@ -273,6 +302,26 @@ def test_discovery_moves_unseen_products_up_only_as_far_as_needed() -> None:
     batch.novelty[0] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]
     ranked = batch.rank(RankingSettings(discovery_share=0.25)).product_id
     assert ranked[0].tolist() == [1, 2, 3, 9, 4, 5, 6, 10, 7, 8]
+
+
+def test_the_share_is_exact_where_rounding_would_lose_a_place() -> None:
+    batch = make_batch(8, 1, 128, categories=1)
+    assert 100 * 0.29 < 29
+    batch.boost[:] = 0
+    batch.preference[0] = -np.arange(128)
+    batch.product_id[0] = np.arange(1, 129)
+    batch.novelty[0] = np.arange(128) >= 90
+    rules = RankingSettings(affinity=0, demand=0, discovery_share=0.29)
+    unseen = batch.rank(rules).product_id[0] > 90
+    assert np.count_nonzero(unseen[:100]) == 29
+
+
+def test_negative_zero_is_a_tie_with_zero() -> None:
+    batch = make_batch(1, 1, 8, categories=1)
+    for array in (batch.affinity, batch.demand, batch.preference, batch.boost):
+        array[0] = [0.0, -0.0] * 4
+    ranked = batch.rank(RankingSettings(bias=-0.0))
+    assert ranked.product_id[0].tolist() == sorted(batch.product_id[0].tolist())
 
 
 @given(seed=SEEDS, rules=RULES)

@@ -115,7 +115,8 @@ def make_request(seed: int, rows: int, columns: int, wanted: list[str] | None = 
 
 
 def expected(request: FakeRequest, settings: ranking.RankingSettings) -> dict[str, Array]:
-    ranked = ranking.rank(*(request.tensors[spec.name] for spec in contract.RANKING.inputs), settings)
+    tensors: dict[str, Any] = dict(request.tensors)
+    ranked = ranking.rank(**tensors, settings=settings)
     assert ranked.score is not None
     assert ranked.component is not None
     return {"ranked_product_id": ranked.product_id, "score": ranked.score, "component": ranked.component}
@@ -152,9 +153,12 @@ def test_only_what_is_asked_for_is_made(publish: Publish, monkeypatch: pytest.Mo
     explained = []
     code = sys.modules["racksort_ranking_1"]
     rank = code.rank
-    monkeypatch.setattr(
-        code, "rank", lambda *args, explain: (explained.append(explain), rank(*args, explain=explain))[1]
-    )
+
+    def spy(*args: Any, explain: bool) -> Any:
+        explained.append(explain)
+        return rank(*args, explain=explain)
+
+    monkeypatch.setattr(code, "rank", spy)
     (bare,) = model.execute([make_request(1, 2, 64, ["ranked_product_id"])])
     assert set(bare.outputs()) == {"ranked_product_id"}
     one, two = model.execute([make_request(1, 2, 64, ["ranked_product_id"]), make_request(2, 2, 64, ["score"])])
