@@ -40,3 +40,22 @@ PROMOTIONS: Final = (
     Column("coupon", pl.Float32, "1 where a coupon campaign covers it", unit="0 or 1", default=0.0),
 )
 """The promotion plan by week: a user's, and the catalog's ``promotions`` file."""
+
+CATALOG_PRODUCTS: Final = (
+    _PRODUCT_ID,
+    Column("category_id", pl.Int32, "the leaf category's number as the models know it; 0 is unknown"),
+    *_DESCRIPTION,
+    Column("regular_price", pl.Float32, "price before discounts", unit="currency", default=0.0),
+    Column("price", pl.Float32, "price this week", unit="currency", default=0.0),
+    Column("price_ratio", pl.Float32, "price / regular price; 1 is not reduced", unit="0..1", default=1.0),
+    *PROMOTIONS[2:],
+    Column("popularity", pl.Float32, "recent buyers, the latest counting most", unit="customers"),
+    Column("trend", pl.Float32, "log of the last 2 weeks' buyers against the 8 weeks before", default=0.0),
+    Column(
+        "repeat_rate", pl.Float32, "share of the buyers who bought it on two trips or more", unit="0..1", default=0.0
+    ),
+    Column("first_week", pl.Int16, "week of the first sale; 0 is never", unit="week", default=0.0),
+    Column("available", pl.Boolean, "it can be shown now"),
+    Column("boost", pl.Float32, "added to the ranking score by the shop", unit="score", default=0.0),
+)
+"""The catalog's ``products`` file."""
