@@ -61,6 +61,16 @@ class DirectScorer:
             feed = {spec.name: made[spec.name] for spec in model.inputs}
             outputs = [spec.name for spec in model.outputs]
             made.update(zip(outputs, self._sessions[model.name].run(outputs, feed), strict=True))
-        ranked = ranking.rank(*(made[spec.name] for spec in contract.RANKING.inputs), self._settings, explain=True)
+        ranked = ranking.rank(
+            product_id=made[contract.PRODUCT_ID.name],
+            category_id=made[contract.CATEGORY_ID.name],
+            boost=made[contract.BOOST.name],
+            context=made[contract.CONTEXTS.name],
+            affinity=made[contract.AFFINITY.name],
+            demand=made[contract.DEMAND.name],
+            preference=made[contract.PREFERENCE.name],
+            novelty=made[contract.NOVELTY.name],
+            settings=self._settings,
+        )
         assert ranked.score is not None  # noqa: S101 - it was asked for
         return Ranked(ranked.product_id, ranked.score)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,21 +12,17 @@ import numpy.typing as npt
 import polars as pl
 
 from ensemble import contract
-from ensemble.data.dataset import Dataset
+from ensemble.data.dataset import Dataset, Progress
 from ensemble.evaluation import metrics, split
-from ensemble.evaluation.baselines.personal_frequency import PersonalFrequency
-from ensemble.evaluation.baselines.popularity import Popularity, popular
-from ensemble.evaluation.baselines.tifu_knn import TifuKnn, VectorCache
-from ensemble.evaluation.history import Past, Unit, past_of
+from ensemble.evaluation.baselines.popularity import popular
+from ensemble.evaluation.baselines.tuned import make, tune
+from ensemble.evaluation.history import Past, past_of
 from ensemble.evaluation.leakage import check_no_lookahead
 from ensemble.evaluation.recommender import Recommender
 from ensemble.evaluation.scoring import OpenScorer
 from ensemble.evaluation.served import EnsembleAsServed, EnsembleByScore
 from ensemble.evaluation.truth import Truth, merchandise_of, truth_of
-from ensemble.evaluation.tuning import Settings, Tuned, coordinate_search, validation_score
-
-Progress = Callable[[str, float], None]
-"""Takes a stage's label and the fraction of it that is done (0..1)."""
+from ensemble.evaluation.tuning import Tuned
 
 LENGTH: Final = max(metrics.CUTOFFS)
 FULL_CATALOGUE: Final = "full catalogue"
@@ -136,7 +132,7 @@ def run(
 
     began = clock()
     judged = _sample(dataset, customers)
-    baselines = {name: _MAKE[name](result.settings) for name, result in tuned.items()}
+    baselines = {name: make(name, result.settings) for name, result in tuned.items()}
     for index, method in enumerate(baselines.values()):
         check_no_lookahead(lambda _, it=method: it, dataset, weeks[0], judged, merchandise)  # type: ignore[misc] # mypy can't infer a lambda's default
         progress("Checking for leaks", (index + 1) / len(baselines))
@@ -165,9 +161,7 @@ def run(
                     part.add(method.name, method.recommend(past, kept.customer_id, candidates, LENGTH), kept)
         progress("Test weeks", (index + 1) / len(weeks))
     seconds["test weeks"] = clock() - began
-    return Experiment(
-        tuple(part.setting(name) for name, part in collected.items()), tuned, tuple(weeks), seconds
-    )
+    return Experiment(tuple(part.setting(name) for name, part in collected.items()), tuned, tuple(weeks), seconds)
 
 
 def settings_of(past: Past) -> dict[str, npt.NDArray[np.int64]]:
@@ -191,8 +185,7 @@ def settings_of(past: Past) -> dict[str, npt.NDArray[np.int64]]:
     }
     pools = {name: popular(past, _POOL_HALF_LIFE, group, contract.MAX_CANDIDATES) for name, group in groups.items()}
     return {FULL_CATALOGUE: sold} | {
-        f"pool: {name}": np.unique(pool.product_id[pool.product_id != contract.PADDING])
-        for name, pool in pools.items()
+        f"pool: {name}": np.unique(pool.product_id[pool.product_id != contract.PADDING]) for name, pool in pools.items()
     }
 
 
@@ -200,81 +193,9 @@ _POOL_HALF_LIFE: Final = 2.0
 """Weeks; of the popularity that fills the pools. Not tuned: it belongs to the question, not to a method."""
 
 
-def tune(dataset: Dataset, merchandise: npt.NDArray[np.int64], progress: Progress) -> dict[str, Tuned]:
-    """The baselines' best settings by NDCG@10 on the validation weeks, over all customers and the full catalogue."""
-    weeks: list[tuple[Past, Truth]] = []
-    for index, week in enumerate(split.VALIDATION_WEEKS):
-        weeks.append((past_of(dataset, week, merchandise), truth_of(dataset, week, merchandise)))
-        progress("Reading the validation weeks", (index + 1) / len(split.VALIDATION_WEEKS))
-    result = {}
-    for name, grid in GRIDS.items():
-        most = sum(len(values) - 1 for values in grid.values()) + len(STARTS[name])
-        cache = VectorCache()
-        tried = 0
-
-        def score(settings: Settings, name: str = name, most: int = most, cache: VectorCache = cache) -> float:
-            nonlocal tried
-            tried += 1
-            # A second round over the grid is rarely needed and short; the bar waits for it just before the end.
-            progress(f"Tuning {name}", min(tried / most, 0.99))
-            return validation_score(_MAKE[name](settings, cache), weeks)
-
-        result[name] = coordinate_search(score, grid, STARTS[name])
-        progress(f"Tuning {name}", 1.0)
-    return result
-
-
-def _popularity(settings: Settings, _cache: VectorCache | None = None) -> Recommender:
-    return Popularity(**settings)
-
-
-def _personal_frequency(settings: Settings, _cache: VectorCache | None = None) -> Recommender:
-    return PersonalFrequency(**settings)
-
-
-def _tifu_knn(settings: Settings, cache: VectorCache | None = None) -> Recommender:
-    return TifuKnn(**settings, cache=cache)
-
-
-_MAKE: Final[Mapping[str, Callable[..., Recommender]]] = {
-    "popularity": _popularity,
-    "personal frequency": _personal_frequency,
-    "TIFU-KNN": _tifu_knn,
-}
-
-GRIDS: Final[Mapping[str, Mapping[str, Sequence[object]]]] = {
-    "popularity": {"half_life": (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)},
-    "personal frequency": {
-        "half_life": (4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0),
-        "backoff": (0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 5.0),
-        "unit": tuple(Unit),
-        "popularity_half_life": (0.5, 1.0, 2.0, 4.0),
-    },
-    "TIFU-KNN": {
-        "alpha": (0.2, 0.5, 0.7, 0.8, 0.9, 0.95),
-        "neighbours": (100, 300, 900),
-        "r_g": (0.2, 0.4, 0.6, 0.8, 0.9, 1.0),
-        "r_b": (0.8, 0.9, 0.95, 1.0),
-        "groups": (3, 5, 7, 10),
-    },
-}
-"""Values to try, by baseline and setting."""
-
-STARTS: Final[Mapping[str, Sequence[Settings]]] = {
-    "popularity": ({"half_life": 2.0},),
-    "personal frequency": ({"half_life": 16.0, "backoff": 0.3, "unit": Unit.TRIP, "popularity_half_life": 2.0},),
-    "TIFU-KNN": (
-        # As published for a grocery data set of this publisher, then with this task's weekly baskets.
-        {"neighbours": 900, "alpha": 0.2, "groups": 3, "r_b": 0.9, "r_g": 0.6, "unit": Unit.TRIP},
-        {"neighbours": 300, "alpha": 0.7, "groups": 7, "r_b": 0.9, "r_g": 0.7, "unit": Unit.WEEK},
-    ),
-}
-"""Where the search begins, by baseline."""
-
-
 def _sample(dataset: Dataset, customers: int | None) -> npt.NDArray[np.int64]:
     """All customers, or a fixed random sample of them; ascending ids."""
-    everyone = np.unique(dataset.purchases["customer_id"].to_numpy())
-    if customers is None or customers >= len(everyone):
-        return everyone
-    return np.sort(np.random.default_rng(0).permutation(everyone)[:customers])
+    everyone: npt.NDArray[np.int64] = np.unique(dataset.purchases["customer_id"].to_numpy())
+    if customers is not None and customers < len(everyone):
+        everyone = np.sort(np.random.default_rng(0).permutation(everyone)[:customers])
+    return everyone

@@ -46,7 +46,8 @@ class History:
 
     def per_pair(self, weight: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Sum of the entries' ``weight`` ([n]) for each pair, [Q]."""
-        return np.bincount(self.pair, weight, len(self.pair_customer))
+        total: npt.NDArray[np.float64] = np.bincount(self.pair, weight, len(self.pair_customer)).astype(np.float64)
+        return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ With relevance 0/1, ``hit[j]`` at 0-based rank ``j`` and ``T`` the products the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -95,8 +95,8 @@ def evaluate_topk(
     return mean(per_customer(recommendations, truth, cutoffs))
 
 
-def _ratio(part: npt.NDArray[np.generic], whole: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+def _ratio(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """``part / whole``, NaN where ``whole`` is 0; both [U]."""
     result = np.full(len(part), np.nan)
-    np.divide(part, whole, out=result, where=whole > np.zeros_like(whole))
+    np.divide(part, whole, out=result, where=whole > 0)
     return result

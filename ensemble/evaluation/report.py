@@ -15,7 +15,16 @@ Record = dict[str, Any]
 """A JSON object."""
 
 SEED: Final = 20170101
-SHOWN: Final = ("ndcg@10", "recall@10", "phr@10", "ndcg@20", "recall@20", "ndcg_full@10", "recall_repeat@10", "recall_explore@10")
+SHOWN: Final = (
+    "ndcg@10",
+    "recall@10",
+    "phr@10",
+    "ndcg@20",
+    "recall@20",
+    "ndcg_full@10",
+    "recall_repeat@10",
+    "recall_explore@10",
+)
 """Metrics of the table, the headline first."""
 
 _COMPARED: Final = ("ndcg@10", "recall@10", "phr@10")
@@ -88,8 +97,7 @@ def headline(figures: Record, setting: str) -> tuple[list[str], list[list[str]]]
     methods = figures["settings"][setting]["methods"]
     order = sorted(methods, key=lambda name: -methods[name]["metrics"][metrics.HEADLINE]["value"])
     return ["method", *SHOWN], [
-        [name, *(_text(methods[name]["metrics"][key], wide=key == metrics.HEADLINE) for key in SHOWN)]
-        for name in order
+        [name, *(_text(methods[name]["metrics"][key], wide=key == metrics.HEADLINE) for key in SHOWN)] for name in order
     ]
 
 

@@ -115,4 +115,5 @@ def _lookup(known: npt.NDArray[np.int64], value: npt.NDArray[Any], wanted: npt.N
     missing = wanted[known[position] != wanted]
     if missing.size:
         raise ValueError(f"product {missing[0]} is a candidate but not in the catalogue")
-    return value[position]
+    found: npt.NDArray[Any] = value[position]
+    return found

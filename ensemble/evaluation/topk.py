@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ def sparse_topk(
     return result
 
 
-def dense_topk(score: npt.NDArray[np.floating], product_id: npt.NDArray[np.int64], k: int) -> TopK:
+def dense_topk(score: npt.NDArray[Any], product_id: npt.NDArray[np.int64], k: int) -> TopK:
     """The k best columns of each row of ``score`` [U, m]; column j is ``product_id[j]``, ids ascending."""
     rows, width = score.shape
     k_here = min(k, width)

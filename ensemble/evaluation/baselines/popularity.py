@@ -14,7 +14,8 @@ from ensemble.evaluation.topk import TopK, dense_topk
 def recent_buyers(history: History, half_life: float) -> npt.NDArray[np.float64]:
     """Buyers of each product, [P]: each (customer, basket) counts 0.5 ** (age in weeks / half_life)."""
     product = history.pair_product[history.pair]
-    return np.bincount(product, 0.5 ** (history.age / half_life), len(history.product_id))
+    weight = 0.5 ** (history.age / half_life)
+    return np.bincount(product, weight, len(history.product_id)).astype(np.float64)
 
 
 def popular(past: Past, half_life: float, candidates: npt.NDArray[np.int64], k: int) -> TopK:

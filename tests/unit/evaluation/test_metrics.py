@@ -17,7 +17,9 @@ def truth_from(bought: list[set[int]], repeats: list[set[int]]) -> Truth:
         customer_id=np.arange(1, len(bought) + 1),
         start=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
         product_id=np.array([p for products in bought for p in sorted(products)], np.int64),
-        repeat=np.array([p in old for products, old in zip(bought, repeats, strict=True) for p in sorted(products)], bool),
+        repeat=np.array(
+            [p in old for products, old in zip(bought, repeats, strict=True) for p in sorted(products)], bool
+        ),
         known=np.array([bool(old) for old in repeats]),
     )
 
