@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+from collections.abc import Callable
 from typing import Final
 
 import click
@@ -11,6 +13,7 @@ import typer
 import typer.main
 from rich.console import Console
 
+from api.errors import StartupError
 from ensemble.errors import RacksortError
 
 VERBS: Final = {
@@ -35,8 +38,8 @@ class LazyGroup(typer.core.TyperGroup):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"racksort.commands.{cmd_name}")
-        verb = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-        verb.command(cmd_name, help=module.command.__doc__)(module.command)
+        verb = typer.Typer(add_completion=False, rich_markup_mode=None)
+        verb.command(cmd_name, help=_help(module.command))(module.command)
         command = typer.main.get_command(verb)
         command.name = cmd_name
         return command
@@ -45,6 +48,12 @@ class LazyGroup(typer.core.TyperGroup):
         """The verbs with a line each, without importing them."""
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
+
+
+def _help(command: Callable[..., None]) -> str:
+    """The docstring, with its examples kept line by line (click fills every other paragraph)."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(f"\b\n{text}" if text.startswith(("Examples:", "    ")) else text for text in paragraphs)
 
 
 app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
@@ -59,6 +68,6 @@ def main() -> None:
     """Run the command line; what a person can mend is one line on stderr and exit status 2."""
     try:
         app()
-    except RacksortError as error:
+    except (RacksortError, StartupError) as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"racksort: {error}", style="red")
         sys.exit(2)

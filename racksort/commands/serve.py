@@ -1,0 +1,105 @@
+"""``racksort serve``: the whole of it in one process tree."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import socket
+import sys
+import threading
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ensemble.errors import RacksortError
+
+
+def command(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (RACKSORT_HOST; 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (RACKSORT_PORT; 8080).")] = None,
+    triton: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="A Triton started elsewhere, instead of the embedded one.")
+    ] = None,
+    repository: Annotated[Path, typer.Option(help="Model repository of the embedded Triton.")] = Path(
+        "model_repository"
+    ),
+    release: Annotated[int | None, typer.Option(min=1, help="Release that ranks (RACKSORT_RELEASE; 1).")] = None,
+    model_config_name: Annotated[
+        str | None, typer.Option(help="Model configurations to use, such as gpu for configs/gpu.pbtxt.")
+    ] = None,
+    catalog: Annotated[
+        Path | None, typer.Option(help="Catalog folder (RACKSORT_CATALOG_DIR; var/catalog), made where it is missing.")
+    ] = None,
+    week: Annotated[
+        int | None,
+        typer.Option(min=2, max=53, help="Week of the reference data that is now; the catalog is made for it."),
+    ] = None,
+) -> None:
+    """Serve real answers: the catalog, the embedded Triton and the adapter.
+
+    Prepares the catalog where it is missing, starts Triton on the release, waits until an inference through the whole
+    path has worked, and prints a curl line. Ctrl-C ends every process. Every setting of the adapter is also an
+    environment variable RACKSORT_NAME.
+
+    Examples:
+        racksort serve
+
+        racksort serve --port 9000 --week 50
+
+        racksort serve --triton triton.shop.svc:8001 --catalog /srv/catalog
+    """
+    from api.server import serve  # noqa: PLC0415 - a verb's imports wait until it runs
+    from api.settings import Settings  # noqa: PLC0415
+    from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
+
+    settings = Settings.load(host=host, port=port, triton=triton, release=release, catalog_dir=catalog)
+    _check_port(settings.host, settings.port)
+    ensure_catalog(settings.catalog_dir, week)
+    with ExitStack() as stack:
+        if triton is None and "triton" not in settings.model_fields_set:
+            settings = settings.model_copy(
+                update={"triton": _start_triton(stack, repository, settings.release, model_config_name)}
+            )
+        serve(settings, on_ready=lambda url: threading.Thread(target=_announce, args=(url,), daemon=True).start())
+
+
+def _start_triton(stack: ExitStack, repository: Path, release: int, config_name: str | None) -> str:
+    from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions  # noqa: PLC0415
+
+    options = TritonOptions(repository=repository, releases=(release,), config_name=config_name)
+    _say(f"starting Triton on release {release}")
+    return stack.enter_context(EmbeddedTriton(options)).address
+
+
+def _check_port(host: str, port: int) -> None:
+    """Say that a port is taken before any work is done.
+
+    Raises:
+        RacksortError: nobody can listen on ``host:port``.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise RacksortError(f"can't listen on {host}:{port} ({error.strerror}); choose another --port") from error
+
+
+def _announce(base_url: str) -> None:
+    """Ask for a page over HTTP, as a client would, and print how."""
+    with urllib.request.urlopen(f"{base_url}/v1/containers", timeout=5) as answer:  # noqa: S310 - our own address
+        containers = json.load(answer)["containers"]
+    if not containers:
+        _say(f"ready, but the catalog has no containers; documentation at {base_url}/docs")
+        return
+    page = f"{base_url}/v1/containers/{containers[0]['container_id']}/products?customer_id=1&limit=12"
+    with urllib.request.urlopen(page, timeout=5):  # noqa: S310
+        _say(f"ready; documentation at {base_url}/docs; try:\n\n  curl {shlex.quote(page)}\n")
+
+
+def _say(text: str) -> None:
+    print(f"racksort: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the command line's own voice
