@@ -27,7 +27,7 @@ AVAILABLE_WEEKS: Final = 6
 """A product is available when it sold in one of the last this many weeks. Of what the reference data's customers buy in
 week 47, 6 weeks cover 93 % with 27,000 products; 8 cover 94 % with 31,000, 4 cover 90 % with 23,000."""
 
-_NOT_MERCHANDISE: Final = {
+NOT_MERCHANDISE: Final = {
     "department": (
         "CHARITABLE CONT",
         "CNTRL/STORE SUP",
@@ -53,6 +53,11 @@ _NOT_MERCHANDISE: Final = {
 }
 """What a till records but a page can't show: fuel, coupons, deposits, supplies, services. Their purchases stay in the
 dataset; the products aren't in the catalog."""
+
+
+def is_merchandise() -> pl.Expr:
+    """Whether a row of products is something that a page can show: everything but ``NOT_MERCHANDISE``."""
+    return pl.all_horizontal(~pl.col(field).is_in(names) for field, names in NOT_MERCHANDISE.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +122,9 @@ def is_current(directory: Path, week: int, source: str | None = None) -> bool:
 def _products(cut: Dataset, week: int, progress: Progress) -> pl.DataFrame:
     offers = offers_at(cut, week)
     progress("sales", 0.3)
-    merchandise = pl.all_horizontal(~pl.col(field).is_in(names) for field, names in _NOT_MERCHANDISE.items())
     return (
         cut.products.with_columns(offers.drop("product_id"))
-        .filter(merchandise)
+        .filter(is_merchandise())
         .join(sales_features(cut, week), on="product_id", how="left", maintain_order="left")
         .with_columns(
             (pl.col("last_week") >= week - AVAILABLE_WEEKS).fill_null(value=False).alias("available"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ensemble.data.catalog import NOT_MERCHANDISE
 from ensemble.evaluation import metrics, report
 from ensemble.evaluation.report import Record
-from ensemble.evaluation.truth import NOT_MERCHANDISE_CATEGORIES, NOT_MERCHANDISE_DEPARTMENTS
 
 _FULL: Final = "full catalogue"
 
@@ -34,9 +34,9 @@ promotion plan up to the week itself, which a shop knows when it starts. Each ru
 test week on anew and demands that no list of a baseline changes; a planted baseline that does look ahead is
 caught by the tests.
 
-**What counts as a product.** Everything but departments {departments}, categories {categories}, and products
-without a leaf category: fuel, coupons, gift cards and the till's own lines. Purchases of products that were never sold
-before stay in the answer key, although no method can name them.
+**What counts as a product.** What the catalog can show. Departments {departments}; categories {categories}; and leaf
+categories {leaves} (or none) are left out everywhere: fuel, coupons, deposits, the till's own lines. Purchases of
+products that were never sold before stay in the answer key, although no method can name them.
 
 **Candidates.** *Full catalogue*: every product sold before the week, no sampling. The release is asked for them in
 windows of 1,024 and the windows are merged by `score`, which doesn't depend on the other candidates; this is the order
@@ -96,8 +96,9 @@ def page(figures: Record) -> str:
     protocol = figures["protocol"]
     parts.append(
         _PROTOCOL.format(
-            departments=", ".join(NOT_MERCHANDISE_DEPARTMENTS),
-            categories=", ".join(NOT_MERCHANDISE_CATEGORIES),
+            departments=_names("department"),
+            categories=_names("category"),
+            leaves=_names("leaf_category"),
             draws=f"{protocol['bootstrap']['draws']:,}",
             way=_way(figures["release"]),
         )
@@ -118,6 +119,10 @@ def _where_it_stands(figures: Record) -> str:
             f"* **{verdict} {pair['baseline']}**: NDCG@10 {gap['value']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}]"
         )
     return f"Over the full catalogue, `{figures['release']}` is\n\n" + "\n".join(lines) + "\n"
+
+
+def _names(field: str) -> str:
+    return ", ".join(name for name in NOT_MERCHANDISE[field] if name)
 
 
 def _way(release: str | None) -> str:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ensemble.data.catalog import is_merchandise
 from ensemble.data.dataset import Dataset
-
-NOT_MERCHANDISE_DEPARTMENTS: Final = ("CNTRL/STORE SUP", "COUPON", "FUEL", "MISCELLANEOUS", "POSTAL CENTER")
-NOT_MERCHANDISE_CATEGORIES: Final = ("COUPON", "COUPON/MISC ITEMS", "COUPONS/STORE & MFG", "FUEL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +91,9 @@ def truth_of(dataset: Dataset, week: int, merchandise: npt.NDArray[np.int64]) ->
 
 
 def merchandise_of(products: pl.DataFrame) -> npt.NDArray[np.int64]:
-    """The products that a shop page could show, int64 [m], ascending.
+    """The products that the catalog can show, int64 [m], ascending.
 
-    Left out are fuel, coupons and gift cards, postage, the till's own lines and store supplies, and products without
-    a leaf category; nobody browses for them, and fuel is such a habit that naming it is no merit.
+    Left out is what a till records beside them (``NOT_MERCHANDISE`` of the catalog), such as fuel and coupons: nobody
+    browses for them, and fuel is such a habit that naming it is no merit.
     """
-    known = products.filter(
-        (pl.col("leaf_category") != "")
-        & ~pl.col("department").is_in(NOT_MERCHANDISE_DEPARTMENTS)
-        & ~pl.col("category").is_in(NOT_MERCHANDISE_CATEGORIES)
-    )
-    return known["product_id"].sort().to_numpy()
+    return products.filter(is_merchandise())["product_id"].sort().to_numpy()
