@@ -213,6 +213,20 @@ def test_a_window_used_up_by_the_cap_gives_way_to_all_candidates() -> None:
     np.testing.assert_array_equal(paged, batch.rank(rules).product_id[:, :10])
 
 
+def test_a_window_that_just_fails_to_prove_the_page_gives_way() -> None:
+    batch = make_batch(6, 1, 256)
+    batch.boost[:] = batch.affinity[:] = batch.demand[:] = 0
+    batch.product_id[0] = np.arange(1, 257)
+    batch.category_id[0] = np.where(np.arange(256) < 64, 1, np.arange(256))
+    batch.preference[0] = 9 - np.arange(256) / 1000
+    batch.preference[0, :64] = 10 - np.arange(64) / 100
+    rules = RankingSettings(category_discount=0.9)
+    # Category 1's tenth has 10 - 0.09 + 9 ln(0.9) = 8.96 and its eleventh 8.85; product 65, left out, has 8.936.
+    ranked = batch.paged(11).rank(rules).product_id[0, :11]
+    assert ranked.tolist() == naive(batch, 0, rules)[:11]
+    assert ranked[10] == 65
+
+
 def test_customers_without_a_history_need_no_more_than_the_window() -> None:
     batch = make_batch(3, 2, 1024, categories=60)
     batch.novelty[:] = 0
