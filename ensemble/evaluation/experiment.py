@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +19,7 @@ from ensemble.evaluation.baselines.tuned import make, tune
 from ensemble.evaluation.history import Past, past_of
 from ensemble.evaluation.leakage import check_no_lookahead
 from ensemble.evaluation.recommender import Recommender
-from ensemble.evaluation.scoring import OpenScorer
+from ensemble.evaluation.scoring import OpenScorer, Scorer
 from ensemble.evaluation.served import EnsembleAsServed, EnsembleByScore
 from ensemble.evaluation.truth import Truth, merchandise_of, truth_of
 from ensemble.evaluation.tuning import Tuned
@@ -81,9 +81,21 @@ class _Collected:
     values: dict[str, list[dict[str, npt.NDArray[np.float64]]]] = field(default_factory=dict)
     named: dict[str, set[int]] = field(default_factory=dict)
 
-    def add(self, method: str, lists: npt.NDArray[np.int64], truth: Truth) -> None:
-        self.values.setdefault(method, []).append(metrics.per_customer(lists, truth))
-        self.named.setdefault(method, set()).update(np.unique(lists[:, :10]).tolist())
+    def add(
+        self,
+        week: int,
+        past: Past,
+        truth: Truth,
+        candidates: npt.NDArray[np.int64],
+        methods: Sequence[Recommender],
+    ) -> None:
+        """Ask every method for the week's customers and judge the lists."""
+        self.truths.append((week, truth))
+        self.candidates = max(self.candidates, len(candidates))
+        for method in methods:
+            lists = method.recommend(past, truth.customer_id, candidates, LENGTH)
+            self.values.setdefault(method.name, []).append(metrics.per_customer(lists, truth))
+            self.named.setdefault(method.name, set()).update(np.unique(lists[:, :10]).tolist())
 
     def setting(self, name: str) -> Setting:
         return Setting(
@@ -125,43 +137,45 @@ def run(
         RacksortError: a baseline looks ahead, or the release can't be built or served.
     """
     merchandise = merchandise_of(dataset.products)
+    judged = _sample(dataset, customers)
     seconds: dict[str, float] = {}
     began = clock()
     tuned = tune(dataset, merchandise, progress)
     seconds["tuning the baselines"] = clock() - began
 
     began = clock()
-    judged = _sample(dataset, customers)
-    baselines = {name: make(name, result.settings) for name, result in tuned.items()}
-    for index, method in enumerate(baselines.values()):
-        check_no_lookahead(lambda _, it=method: it, dataset, weeks[0], judged, merchandise)  # type: ignore[misc] # mypy can't infer a lambda's default
+    baselines = [make(name, result.settings) for name, result in tuned.items()]
+    for index, method in enumerate(baselines):
+        check_no_lookahead(_always(method), dataset, weeks[0], judged, merchandise)
         progress("Checking for leaks", (index + 1) / len(baselines))
     seconds["checking for leaks"] = clock() - began
 
     began = clock()
     collected: dict[str, _Collected] = {}
-    for index, week in enumerate(weeks):
+    for week in weeks:
+        stage = f"Test week {week}"
+        progress(stage, 0.0)
         past = past_of(dataset, week, merchandise)
         truth = truth_of(dataset, week, merchandise).of(judged)
-        with ExitStack() as stack:
-            by_score: list[Recommender] = list(baselines.values())
-            as_served: list[Recommender] = list(baselines.values())
-            if open_scorer is not None:
-                progress(f"Release as of week {week}", 0.0)
-                scorer = stack.enter_context(open_scorer(past))
-                progress(f"Release as of week {week}", 1.0)
-                by_score.insert(0, EnsembleByScore(scorer, lambda part, at=week: progress(f"Week {at}", part)))  # type: ignore[misc] # the same
-                as_served.insert(0, EnsembleAsServed(scorer))
+        with nullcontext() if open_scorer is None else open_scorer(past) as scorer:
             for name, candidates in settings_of(past).items():
+                methods = baselines if scorer is None else [_ensemble(scorer, name, stage, progress), *baselines]
                 kept = truth if name == FULL_CATALOGUE else truth.within(candidates)
-                part = collected.setdefault(name, _Collected())
-                part.truths.append((week, kept))
-                part.candidates = max(part.candidates, len(candidates))
-                for method in by_score if name == FULL_CATALOGUE else as_served:
-                    part.add(method.name, method.recommend(past, kept.customer_id, candidates, LENGTH), kept)
-        progress("Test weeks", (index + 1) / len(weeks))
+                collected.setdefault(name, _Collected()).add(week, past, kept, candidates, methods)
+        progress(stage, 1.0)
     seconds["test weeks"] = clock() - began
     return Experiment(tuple(part.setting(name) for name, part in collected.items()), tuned, tuple(weeks), seconds)
+
+
+def _always(method: Recommender) -> Callable[[Dataset], Recommender]:
+    return lambda _dataset: method
+
+
+def _ensemble(scorer: Scorer, setting: str, stage: str, progress: Progress) -> Recommender:
+    """The ensemble as it answers in a setting: merged by score, or one row in served order."""
+    if setting == FULL_CATALOGUE:
+        return EnsembleByScore(scorer, lambda fraction: progress(stage, 0.9 * fraction))
+    return EnsembleAsServed(scorer)
 
 
 def settings_of(past: Past) -> dict[str, npt.NDArray[np.int64]]:

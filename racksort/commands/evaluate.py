@@ -12,15 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 from ensemble import contract
-from ensemble.data.dataset import load
+from ensemble.data.dataset import DEFAULT_WEEK, load
 from ensemble.evaluation import experiment, markdown, report, split
-from ensemble.evaluation.releases import Way, open_scorer
+from ensemble.evaluation.releases import Way, open_scorer, same_as
+from ensemble.training.weights import Trained
 from racksort.progress import progress_bars
 
 
 def command(
     repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
     release: Annotated[int, typer.Option(min=1, help="Number of the release to judge.")] = 1,
+    weights: Annotated[Path, typer.Option(help="The weights that 'racksort train' wrote with it.")] = Path(
+        "var/training/weights.pt"
+    ),
     way: Annotated[Way, typer.Option(help="How the release is asked.")] = Way.TRITON,
     baselines_only: Annotated[bool, typer.Option("--baselines-only", help="Leave the release out.")] = False,
     customers: Annotated[int | None, typer.Option(min=1, help="Judge a fixed random sample of so many.")] = None,
@@ -35,8 +39,10 @@ def command(
     compared with what the customers then bought.
     """
     with progress_bars() as progress:
+        scorer = None
+        if not baselines_only:
+            scorer = open_scorer(Trained.load(weights), way, same_as(repository, release, DEFAULT_WEEK))
         dataset = load(progress=progress)
-        scorer = None if baselines_only else open_scorer(repository, release, way)
         result = experiment.run(
             dataset, scorer, progress, time.monotonic, weeks=split.TEST_WEEKS[:weeks], customers=customers
         )
