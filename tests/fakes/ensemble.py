@@ -13,7 +13,7 @@ from api.errors import EnsembleError, EnsembleRejected
 from api.tensors import Batch
 from ensemble import contract
 
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+_MIX, _SALT = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 
 def fake_order(
@@ -23,12 +23,13 @@ def fake_order(
 
     Same shape as ``product_id``; padding and excluded candidates come last as ``contract.PADDING``.
     """
-    mixed = (product_id.astype(np.uint64) * _MIX) ^ (np.uint64(customer_id) * np.uint64(0xC2B2AE3D27D4EB4F))
+    mixed = (product_id.astype(np.uint64) * _MIX) ^ (np.array([customer_id], np.int64).astype(np.uint64) * _SALT)
     mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX
     score = (mixed >> np.uint64(40)).astype(np.float64) / 2**24 + boost
     kept = (product_id != contract.PADDING) & (boost != contract.EXCLUDED)
     order = np.lexsort((product_id, -np.where(kept, score, -np.inf)))
-    return np.where(kept, product_id, contract.PADDING)[order]
+    ordered: npt.NDArray[np.int64] = np.where(kept, product_id, contract.PADDING)[order]
+    return ordered
 
 
 class FakeEnsemble:
@@ -53,6 +54,7 @@ class FakeEnsemble:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
+            await asyncio.sleep(0)  # a real call always lets others run
             await self.gate.wait()
             if self.failure is not None:
                 raise self.failure
