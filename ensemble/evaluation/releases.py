@@ -87,7 +87,7 @@ def same_as(repository: Path, release: int, week: int) -> Callable[[Past, Scorer
         if (apart := difference(past, scorer, committed)) > PARITY:
             raise RacksortError(
                 f"{repository}: release {release} scores up to {apart:.2g} apart from the weights to be judged; build "
-                "it from them, or name the weights it was built from with --weights"
+                f"the release again with 'racksort train --weights'"
             )
 
     return check

@@ -27,11 +27,12 @@ GRIDS: Final[Mapping[str, Mapping[str, Sequence[object]]]] = {
         "popularity_half_life": (0.5, 1.0, 2.0, 4.0),
     },
     "TIFU-KNN": {
-        "alpha": (0.2, 0.5, 0.7, 0.8, 0.9, 0.95),
+        # In this order, since alpha and neighbours cost little while the decays stay the same.
+        "alpha": (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
         "neighbours": (100, 300, 900),
-        "r_g": (0.2, 0.4, 0.6, 0.8, 0.9, 1.0),
-        "r_b": (0.8, 0.9, 0.95, 1.0),
-        "groups": (3, 5, 7, 10),
+        "r_g": (0.4, 0.6, 0.8, 1.0),
+        "r_b": (0.8, 0.9, 1.0),
+        "groups": (3, 5, 7),
     },
 }
 """Values to try, by baseline and setting."""
