@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,11 @@ _POLL_S: Final = 0.02
 _SHARED_MEMORY_BYTES: Final = 16 * 1024 * 1024
 """Per stub: holds the largest batch (64 x 1,024) without growing on a request's way."""
 _PR_SET_PDEATHSIG: Final = 1
+_DEAD_STUB: Final = r"Failed to preinitialize Python stub: (.*)$"
+"""A stub that ends this early leaves the server waiting for it for ever."""
+_NOT_LOADED: Final = r"UNAVAILABLE: (.*?)\s*\|?\s*$"
+_ERROR: Final = r"^(?:E\d+ .*?\] |error: )(?!.*CudaDriverHelper)(.*)$"
+"""Any other error, but for what a server without a GPU always says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +191,8 @@ class EmbeddedTriton:
             while waiting:
                 if not self.alive():
                     raise RacksortError(f"Triton ended while starting: {_reason(self.log_tail(400))}")
+                if re.search(_DEAD_STUB, log := self.log_tail(400), flags=re.MULTILINE):
+                    raise RacksortError(f"Triton can't load a model: {_reason(log)}")
                 if time.monotonic() > deadline:
                     raise RacksortError(
                         f"Triton wasn't ready within {self._options.start_timeout_s:g} s: {_reason(self.log_tail(400))}"
@@ -224,7 +231,7 @@ def _claim_port(port: int, what: str) -> int:
 
 def _reason(log: str) -> str:
     """The line of Triton's log that says why it failed, without its prefix."""
-    causes: Sequence[str] = re.findall(r"^(?:E\d|error).*$", log, flags=re.MULTILINE)
-    failed = re.findall(r"UNAVAILABLE: (.*?)\s*\|?\s*$", log, flags=re.MULTILINE)
-    lines = [*failed, *causes, *log.splitlines()[-1:]]
-    return re.sub(r"\s+", " ", lines[0]).strip() if lines else "it wrote no reason"
+    for pattern in (_DEAD_STUB, _NOT_LOADED, _ERROR):
+        if found := re.search(pattern, log, flags=re.MULTILINE):
+            return re.sub(r"\s+", " ", found[1]).strip()
+    return next(iter(log.splitlines()[-1:]), "it wrote no reason")

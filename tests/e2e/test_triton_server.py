@@ -124,6 +124,16 @@ def test_a_corrupt_model_is_named(copied_repository: Path, model: str) -> None:
     assert not server.alive()
 
 
+@pytest.mark.parametrize("file", ["model.py", "ranking.py", "settings.json"])
+def test_a_missing_file_of_the_ranking_step_is_named(copied_repository: Path, file: str) -> None:
+    (copied_repository / "ranking" / "1" / file).unlink()
+    server = EmbeddedTriton(TritonOptions(repository=copied_repository))
+    with pytest.raises(RacksortError, match=f"ranking/1/{file}") as caught:
+        server.start()
+    assert "\n" not in str(caught.value)
+    assert not server.alive()
+
+
 def test_a_gpu_configuration_is_refused_where_there_is_none(copied_repository: Path) -> None:
     if Path("/dev/nvidia0").exists():
         pytest.skip("this machine has a GPU")
