@@ -1,0 +1,118 @@
+"""From torch modules to self-contained ONNX files that every ONNX Runtime since 1.17 can serve."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from ensemble import contract
+from ensemble.contract import ModelSpec, TensorSpec
+from ensemble.errors import RacksortError
+
+OPSET: Final = 18
+IR_VERSION: Final = 9
+TOLERANCE: Final = 1e-4
+"""Largest difference between torch and ONNX Runtime that an export may show."""
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+def to_onnx(module: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
+    """Export a module whose ``forward`` takes the spec's inputs in order, with batch and candidates left variable."""
+    inputs = tuple(torch.from_numpy(_blank(tensor, 2, 64)) for tensor in spec.inputs)
+    batch, candidates = torch.export.Dim("batch", min=1), torch.export.Dim("candidates", min=2)
+    shapes = tuple(
+        {0: batch} | {i + 1: candidates for i, size in enumerate(tensor.dims) if size == contract.N}
+        for tensor in spec.inputs
+    )
+    noisy = logging.getLogger("torch.onnx")
+    level = noisy.level
+    noisy.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own, about its internals
+            program = torch.onnx.export(
+                copy.deepcopy(module).eval(),
+                inputs,
+                input_names=[tensor.name for tensor in spec.inputs],
+                output_names=[tensor.name for tensor in spec.outputs],
+                dynamic_shapes=shapes,
+                dynamo=True,
+                opset_version=OPSET,
+                optimize=True,
+                verbose=False,
+            )
+    finally:
+        noisy.setLevel(level)
+    if program is None:
+        raise RacksortError(f"{spec.name}: the exporter returned nothing: reinstall torch and onnxscript")
+    proto: onnx.ModelProto = program.model_proto
+    proto.ir_version = IR_VERSION
+    _strip(proto)
+    onnx.checker.check_model(proto)
+    _check_signature(proto, spec)
+    return proto
+
+
+def _blank(tensor: TensorSpec, batch: int, candidates: int) -> npt.NDArray[Any]:
+    shape = (batch, *(candidates if size == contract.N else size for size in tensor.dims))
+    return np.ones(shape, tensor.dtype)
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    """Drop what only the exporter's debugging needs: it names the machine's paths and doubles a small file's size."""
+    for node in proto.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        value.ClearField("metadata_props")
+        value.ClearField("doc_string")
+    proto.graph.ClearField("value_info")
+    proto.graph.ClearField("metadata_props")
+    proto.ClearField("metadata_props")
+    proto.ClearField("functions")
+
+
+def _check_signature(proto: onnx.ModelProto, spec: ModelSpec) -> None:
+    for wanted, found in ((spec.inputs, proto.graph.input), (spec.outputs, proto.graph.output)):
+        expected = [(t.name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(t.dtype)), len(t.dims) + 1) for t in wanted]
+        actual = [(v.name, v.type.tensor_type.elem_type, len(v.type.tensor_type.shape.dim)) for v in found]
+        if expected != actual:
+            raise RacksortError(f"{spec.name}: exported as {actual}, but the contract says {expected}")
+
+
+def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def check_parity(module: nn.Module, path: Path, spec: ModelSpec, inputs: Tensors) -> float:
+    """Largest absolute difference between the module's and the file's outputs on the same rows.
+
+    Raises:
+        RacksortError: it exceeds ``TOLERANCE``, or one of them isn't finite.
+    """
+    with torch.no_grad():
+        answer = module(*(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs))
+    ours = answer if isinstance(answer, tuple) else (answer,)
+    theirs = session(path).run(None, {tensor.name: inputs[tensor.name] for tensor in spec.inputs})
+    worst = max(float(np.abs(a.numpy() - b).max()) for a, b in zip(ours, theirs, strict=True))
+    if not worst <= TOLERANCE:
+        raise RacksortError(
+            f"{spec.name}: torch and ONNX Runtime differ by {worst:.2g} (at most {TOLERANCE:g} is allowed)"
+        )
+    return worst

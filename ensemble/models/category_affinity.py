@@ -1,0 +1,54 @@
+"""Category affinity: does this customer buy from a leaf category within the next 7 days?
+
+A semi-deep model: what the customer's own history in the category says (repeat purchase), and what the other
+categories bought say about it (taste, an embedding product).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ensemble.models.history import History
+from ensemble.models.layers import CUSTOMER_FEATURES, HISTORY_FEATURES, Scorer, Taste, history_features
+
+ITEM_FEATURES = 7
+HIDDEN = 16
+DIMS = 16
+
+
+class AffinityNet(nn.Module):
+    """The learned part: from features to logits."""
+
+    def __init__(self, categories: int) -> None:
+        """Set up for category ids 0..``categories`` - 1."""
+        super().__init__()
+        self.bought = nn.Parameter(torch.randn(categories, DIMS) * 0.1)
+        """What a purchase in each category says about taste."""
+        self.wanted = nn.Parameter(torch.randn(categories, DIMS) * 0.1)
+        """Which taste each category meets."""
+        self.bias = nn.Parameter(torch.zeros(categories))
+        self.taste = Taste(DIMS, DIMS)
+        self.scorer = Scorer(HISTORY_FEATURES + ITEM_FEATURES + 1, CUSTOMER_FEATURES, HIDDEN, -5.0)
+
+    def match(self, total: Tensor, weight: Tensor) -> Tensor:
+        """How well each category meets the customers' taste [B, C], from summed embeddings [B, D] and weights [B, 1]."""
+        return self.taste(total, weight) @ self.wanted.T + self.bias
+
+    def forward(self, history: History, feature: Tensor, matched: Tensor, customer: Tensor) -> Tensor:
+        """Logits [B, N].
+
+        Args:
+            history: of the candidates' categories.
+            feature: the categories' rates and shares [B, 7, N].
+            matched: ``match`` of the candidates' categories [B, 1, N].
+            customer: ``customer_features`` [B, 6, 1].
+        """
+        seen = torch.cat((history_features(history, feature[:, 4:5]), feature, matched), 1)
+        return self.scorer(seen, customer).squeeze(1)
+
+
+def gather_rows(table: Tensor, position: Tensor) -> Tensor:
+    """Rows [B, F, N] (feature-major, float32) of a table [T, F] at positions [B, N]."""
+    return functional.embedding(position, table).float().transpose(1, 2)

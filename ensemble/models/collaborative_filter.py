@@ -1,0 +1,61 @@
+"""Collaborative filter: does this customer buy this product within the next 7 days?
+
+Repeat purchase on two levels, the product and its leaf category, with when it is due; taste, as an embedding product;
+and how much the product is bought at all, which is all that's left for customers without a history.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ensemble.models.category_affinity import DIMS, ITEM_FEATURES
+from ensemble.models.history import History
+from ensemble.models.layers import CUSTOMER_FEATURES, HISTORY_FEATURES, Scorer, Taste, history_features
+
+HIDDEN = 24
+
+
+class PreferenceNet(nn.Module):
+    """The learned part: from features to logits."""
+
+    def __init__(self, categories: int) -> None:
+        """Set up for category ids 0..``categories`` - 1."""
+        super().__init__()
+        self.bought = nn.Parameter(torch.randn(categories, DIMS) * 0.1)
+        self.wanted = nn.Parameter(torch.randn(categories, DIMS) * 0.1)
+        self.bias = nn.Parameter(torch.zeros(categories))
+        self.taste = Taste(DIMS, DIMS)
+        self.scorer = Scorer(2 * (HISTORY_FEATURES + ITEM_FEATURES) + 1, CUSTOMER_FEATURES, HIDDEN, -5.0)
+
+    def match(self, total: Tensor, weight: Tensor) -> Tensor:
+        """How well each leaf category meets the customers' taste [B, C]."""
+        return self.taste(total, weight) @ self.wanted.T + self.bias
+
+    def forward(
+        self,
+        own: History,
+        leaf: History,
+        own_feature: Tensor,
+        leaf_feature: Tensor,
+        matched: Tensor,
+        customer: Tensor,
+    ) -> Tensor:
+        """Logits [B, N].
+
+        Args:
+            own: history with the candidates themselves.
+            leaf: history with their leaf categories.
+            own_feature: the products' rates and shares [B, 7, N].
+            leaf_feature: the categories' [B, 7, N].
+            matched: ``match`` of the candidates' categories [B, 1, N].
+            customer: ``customer_features`` [B, 6, 1].
+        """
+        seen = (
+            history_features(own, own_feature[:, 4:5]),
+            history_features(leaf, leaf_feature[:, 4:5]),
+            own_feature,
+            leaf_feature,
+            matched,
+        )
+        return self.scorer(torch.cat(seen, 1), customer).squeeze(1)

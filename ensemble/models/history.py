@@ -1,0 +1,184 @@
+"""What a customer has bought, how often and how long ago, brought up to the moment of the request.
+
+The tables hold each pair's purchases as of the release's cutoff: exponentially decayed counts, first and last day. A
+decayed count needs no list of events to be moved in time or to take in one more: c(t) = c(t₀)·2^(-(t-t₀)/h). So the graph
+ages the tables' counts to the request's ``day`` and adds the request's recent events, and the result is the same as counting
+all purchases anew.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ensemble.models.static_map import StaticMap, StaticTable
+
+HALF_LIVES: Final = (7.0, 28.0, 112.0)
+"""Days after which a purchase counts half: a week, a month, a season."""
+
+ROW: Final = ("last_high", "last_low", "first_high", "first_low", "count_7", "count_28", "count_112", "trips")
+"""Columns of a packed history row (uint8). First and last are days before the cutoff; the counts are logarithms."""
+
+AGE_UNIT: Final = 1 / 64
+"""Days per step of an age of 16 bits: 22 minutes, up to 1,023 days."""
+COUNT_STEP: Final = 6 / 255
+"""Step of ln(count in units of the last purchase), which lies in 0..6: at most 1.2 % off, exact for one purchase."""
+NEVER: Final = 1024.0
+"""Days since a purchase that never was."""
+
+_DECAY: Final = tuple(math.log(2) / h for h in HALF_LIVES)
+
+
+def pack(last: np.ndarray, first: np.ndarray, counts: np.ndarray, trips: np.ndarray) -> np.ndarray:
+    """Pack histories into rows of 8 bytes.
+
+    Args:
+        last: days from the last purchase to the cutoff [n], 0..1023 (more is cut off).
+        first: days from the first purchase to the cutoff [n].
+        counts: purchases decayed to the moment of the last one [n, 3], at least 1, one column per half-life.
+        trips: number of purchases [n], at least 1 (cut off at 255).
+
+    Returns:
+        uint8 [n, 8], columns ``ROW``.
+    """
+    rows = np.empty((last.size, len(ROW)), np.uint8)
+    for column, age in ((0, last), (2, first)):
+        units = np.clip(np.rint(age / AGE_UNIT), 0, 65535).astype(np.int64)
+        rows[:, column], rows[:, column + 1] = units >> 8, units & 255
+    rows[:, 4:7] = np.clip(np.rint(np.log(np.maximum(counts, 1)) / COUNT_STEP), 0, 255)
+    rows[:, 7] = np.clip(trips, 1, 255)
+    return rows
+
+
+def _decoder() -> Tensor:
+    """Matrix [6, 8] that turns a row into ln counts as of the cutoff (3), last and first age in days, and trips."""
+    decoder = torch.zeros(6, len(ROW))
+    decoder[3, 0], decoder[3, 1] = 256 * AGE_UNIT, AGE_UNIT
+    decoder[4, 2], decoder[4, 3] = 256 * AGE_UNIT, AGE_UNIT
+    decoder[5, 7] = 1
+    for i, rate in enumerate(_DECAY):
+        decoder[i] = -rate * decoder[3]
+        decoder[i, 4 + i] = COUNT_STEP
+    return decoder
+
+
+@dataclass(frozen=True, slots=True)
+class RecentMatch:
+    """The recent events as numbers to be added to a candidate's history.
+
+    Attributes:
+        weight: [B, 6, R]: decayed by the three half-lives, 1 per trip, age - ``NEVER`` of the key's newest event, age of its oldest.
+        mask: [B, R, N] 1 where the event is one of the candidate's.
+    """
+
+    weight: Tensor
+    mask: Tensor
+
+
+def match_recent(recent_key: Tensor, recent_age: Tensor, valid: Tensor, candidate_key: Tensor) -> RecentMatch:
+    """Match recent events with candidates.
+
+    Args:
+        recent_key: product or category of each event [B, R].
+        recent_age: days before now [B, R], float32.
+        valid: which events count [B, R], bool: padding doesn't.
+        candidate_key: [B, N].
+
+    Two events of one key at the same moment are one trip, as in the tables.
+    """
+    events = recent_key.shape[1]
+    same = (recent_key[:, :, None] == recent_key[:, None, :]) & valid[:, None, :] & valid[:, :, None]
+    age, other = recent_age[:, :, None], recent_age[:, None, :]
+    earlier = torch.ones(events, events, dtype=torch.bool).tril(-1)
+    repeated = (same & (age == other) & earlier).any(2)
+    newest = ~((same & (other < age)).any(2) | repeated)
+    oldest = ~((same & (other > age)).any(2) | repeated)
+    trip = (valid & ~repeated).float()
+    age = recent_age.clamp(0.0, NEVER)
+    rows = [torch.exp(age * -rate) * trip for rate in _DECAY]
+    rows += [trip, (age - NEVER) * (newest & valid).float(), age * (oldest & valid).float()]
+    return RecentMatch(torch.stack(rows, 1), (recent_key[:, :, None] == candidate_key[:, None, :]).float())
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Histories of candidates as of now, feature-major, so that every operation runs along the candidates.
+
+    Attributes:
+        counts: decayed counts [B, 3, N], one row per half-life.
+        trips: purchases ever [B, 1, N].
+        last: days since the last purchase [B, 1, N]; ``NEVER`` where there is none.
+        span: days between first and last purchase [B, 1, N].
+        bought: 1 where there is any purchase, else 0 [B, 1, N].
+    """
+
+    counts: Tensor
+    trips: Tensor
+    last: Tensor
+    span: Tensor
+    bought: Tensor
+
+
+class HistoryDecoder(nn.Module):
+    """Packed rows and recent events to histories as of now."""
+
+    decoder: Tensor
+    rates: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("decoder", _decoder(), persistent=False)
+        self.register_buffer("rates", torch.tensor(_DECAY)[None, :, None], persistent=False)
+
+    def forward(self, rows: Tensor, elapsed: Tensor, recent: RecentMatch | None) -> History:
+        """Bring histories up to now.
+
+        Args:
+            rows: uint8 [B, N, 8]; all zero where the customer never bought the candidate.
+            elapsed: days from the cutoff to now [B, 1], at least 0.
+            recent: events since the cutoff, if any.
+        """
+        decoded = self.decoder @ rows.float().transpose(1, 2)
+        ago = elapsed[:, :, None]
+        trips = decoded[:, 5:6]
+        held = trips.clamp(max=1.0)
+        counts = torch.exp(decoded[:, :3] - self.rates * ago) * held
+        last = NEVER + held * (decoded[:, 3:4] + ago - NEVER)
+        first = held * (decoded[:, 4:5] + ago)
+        if recent is not None:
+            added = recent.weight @ recent.mask
+            counts = counts + added[:, :3]
+            trips = trips + added[:, 3:4]
+            last = torch.minimum(last, added[:, 4:5] + NEVER)
+            first = torch.maximum(first, added[:, 5:6])
+            held = trips.clamp(max=1.0)
+        return History(counts, trips, last, torch.relu(first - last), held)
+
+
+class PairTable(nn.Module):
+    """Packed histories of (customer, item) pairs, found by the pair's key inside the graph."""
+
+    rows: Tensor
+
+    def __init__(self, table: StaticTable, rows: np.ndarray, items: int) -> None:
+        """Arrange the rows by slot.
+
+        Args:
+            table: hash table over the keys customer position · ``items`` + item position.
+            rows: uint8 [pairs, 8] in the order of the keys that the table was built from.
+            items: number of item positions.
+        """
+        super().__init__()
+        self.slot = StaticMap(table, narrow=True)
+        self.items = items
+        self.register_buffer("rows", torch.from_numpy(table.arrange(rows)))
+
+    def forward(self, customer: Tensor, item: Tensor) -> Tensor:
+        """Rows uint8 [B, N, 8] for customer positions [B, 1] and item positions [B, N] (int32)."""
+        return functional.embedding(self.slot(customer * self.items + item), self.rows)

@@ -1,0 +1,82 @@
+"""Parts that the customer's models share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ensemble.models.history import HALF_LIVES, NEVER, History, HistoryDecoder, PairTable, RecentMatch, match_recent
+
+HISTORY_FEATURES = 7
+CUSTOMER_FEATURES = 6
+
+
+def history_features(history: History, usual_gap: Tensor) -> Tensor:
+    """What a network sees of a history [B, 7, N].
+
+    ln(1 + x) of the three decayed counts, of the trips and of the days since the last one; whether there is any; and how
+    far the last purchase lies past the customer's mean gap, ln((1 + days since) / (1 + gap)), where the gap is shrunken
+    towards the item's usual one by the weight of one gap.
+
+    Args:
+        history: of the candidates.
+        usual_gap: ln(1 + days) between a customer's purchases of each candidate [B, 1, N].
+    """
+    # A pair with t trips has t - 1 gaps that add up to its span; the item's usual gap counts as one more.
+    gap = (history.span + torch.exp(usual_gap)) / history.trips.clamp(min=1.0)
+    logs = torch.log1p(torch.cat((history.counts, history.trips, history.last, gap), 1))
+    since = (logs[:, 4:5]) * history.bought
+    due = since - logs[:, 5:6] * history.bought
+    return torch.cat((logs[:, :4], since, history.bought, due), 1)
+
+
+def customer_features(trips: History, basket: Tensor) -> Tensor:
+    """What a network sees of a customer [B, 6, 1]: trips by half-life, days since the last, basket size, known or not."""
+    logs = torch.log1p(torch.cat((trips.counts, trips.last), 1)) * trips.bought
+    return torch.cat((logs, basket * trips.bought, trips.bought), 1)
+
+
+class Scorer(nn.Module):
+    """A small network over candidates: one hidden layer beside a linear path.
+
+    The customer's share of the first layer is worked out once per row and added to every candidate's.
+    """
+
+    def __init__(self, candidate: int, customer: int, hidden: int, rare: float = 0.0) -> None:
+        """Set up for ``candidate`` features per candidate and ``customer`` per row; logits start at ``rare``."""
+        super().__init__()
+        self.first = nn.Linear(candidate, hidden, bias=False)
+        self.customer = nn.Linear(customer, hidden)
+        self.second = nn.Linear(hidden, 1)
+        self.skip = nn.Linear(candidate, 1, bias=False)
+        # Purchases are rare: starting from zero logits would spend the first epochs on that alone.
+        for layer in (self.second, self.skip):
+            nn.init.normal_(layer.weight, std=0.02)
+        nn.init.constant_(self.second.bias, rare)
+
+    def forward(self, candidate: Tensor, customer: Tensor) -> Tensor:
+        """Logits [B, 1, N] of candidates [B, F, N] for customers [B, G, 1]."""
+        shift = self.customer.weight @ customer + self.customer.bias[:, None]
+        hidden = torch.relu(self.first.weight @ candidate + shift)
+        return self.second.weight @ hidden + self.skip.weight @ candidate + self.second.bias[:, None]
+
+
+class Taste(nn.Module):
+    """A customer's taste: the mean embedding of the leaf categories bought, weighted by purchases that fade over a season.
+
+    Numerator and denominator are sums over events, so that recent events are added to the tables' sums exactly.
+    """
+
+    def __init__(self, dims: int, wanted: int) -> None:
+        """Set up for sums of ``dims`` dimensions, turned into vectors of ``wanted``."""
+        super().__init__()
+        self.first = nn.Linear(dims, 2 * dims)
+        self.second = nn.Linear(2 * dims, wanted)
+
+    def forward(self, total: Tensor, weight: Tensor) -> Tensor:
+        """Taste vectors [B, D] from summed embeddings [B, dims] and their weights' sum [B, 1]."""
+        mean = total / (weight + 1)
+        return self.second(torch.relu(self.first(mean)))

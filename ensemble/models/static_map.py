@@ -1,0 +1,206 @@
+"""An exact look-up from integer key to table position that runs inside the graph in a constant number of cheap steps.
+
+A hash table frozen at export: a *bucket* is read off the key by one multiplicative hash (Dietzfelbinger et al., 1997),
+and each bucket owns a second multiplier, drawn until all of its keys fall into free slots (compress, hash and displace:
+Belazzougui, Botelho and Dietzfelbinger, 2009). So a key costs two multiplications and two gathers, and one comparison
+with the stored key makes the answer exact: a foreign key never passes for a stored one.
+
+Why the arithmetic is the same everywhere: products of int32 keep their low 32 bits on every processor; the conversion of
+an int32 to float32 rounds to nearest even; and one float32 multiplication is exactly specified by IEEE 754. There is
+no sum behind the product that a compiler could fuse with it: the offset is added after the conversion back to int32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ensemble.errors import RacksortError
+
+_LOAD: Final = 0.85
+"""Share of the slots that hold a key: more is smaller, less is built faster."""
+_KEYS_PER_BUCKET: Final = 4
+_TRIES: Final = 4000
+_INT32: Final = 2**31
+
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """Maps the int32 range evenly onto ``size`` positions: truncate(h · scale) + half."""
+
+    half: int
+    scale: np.float32
+
+    @property
+    def size(self) -> int:
+        return 2 * self.half + 1
+
+    @classmethod
+    def of(cls, positions: int) -> _Range:
+        half = positions // 2 + 1
+        return cls(half, np.float32(half / _INT32))
+
+    def positions(self, hashed: Int32s) -> Int32s:
+        """Positions 0..size-1 of the hashed keys, exactly as the graph computes them."""
+        return (hashed.astype(np.float32) * self.scale).astype(np.int32) + np.int32(self.half)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticTable:
+    """A built hash table, ready to become a ``StaticMap``.
+
+    Attributes:
+        slot_of: the slot of each given key, in the order given: where to put the key's row in a table.
+        slots: how many slots there are; position ``slots`` (one past them) stands for "unknown".
+    """
+
+    buckets: _Range
+    places: _Range
+    spread: int
+    fold: int
+    multiplier: Int32s
+    stored: npt.NDArray[np.int32 | np.int64]
+    slot_of: Int32s
+
+    @property
+    def slots(self) -> int:
+        return self.places.size
+
+    def arrange(self, rows: npt.NDArray[np.generic], unknown: npt.ArrayLike = 0) -> npt.NDArray[np.generic]:
+        """Rows of the keys, as given, put into slot order: ``slots + 1`` rows, the last one being ``unknown``."""
+        table = np.zeros((self.slots + 1, *rows.shape[1:]), rows.dtype)
+        table[self.slot_of] = rows
+        table[-1] = unknown
+        return table
+
+
+def _folded(keys: Int64s, fold: int) -> Int32s:
+    """The low 32 bits of each key, plus its high ones times ``fold`` where there are any (``fold`` ≠ 0)."""
+    low = keys.astype(np.int32)
+    if fold:
+        low = low + _high(keys) * np.int32(fold)
+    return low
+
+
+def _high(keys: Int64s) -> Int32s:
+    """keys / 2³², rounded towards zero as ONNX's integer division does."""
+    return (np.sign(keys) * (np.abs(keys) // 2**32)).astype(np.int32)
+
+
+def build_static_table(keys: Int64s, seed: int = 0) -> StaticTable:
+    """Draw the multipliers of a hash table that finds each of ``keys`` (distinct int64, at least one).
+
+    Keys below 2³¹ are stored as int64 as well, so that a foreign 64-bit key can't pass for one by its low bits.
+
+    Raises:
+        RacksortError: no key, or repeated ones.
+    """
+    keys = np.ascontiguousarray(keys, dtype=np.int64)
+    if keys.size == 0:
+        raise RacksortError("a vocabulary is empty: the purchases before the release's week hold no such id")
+    if np.unique(keys).size != keys.size:
+        raise RacksortError("a vocabulary holds an id twice: ids must be unique")
+    rng = np.random.default_rng(seed)
+    fold, low = 0, _folded(keys, 0)
+    while np.unique(low).size != low.size:
+        fold = _odd(rng, 1)[0]
+        low = _folded(keys, int(fold))
+    spread = _odd(rng, 1)[0]
+    buckets, places = _Range.of(keys.size // _KEYS_PER_BUCKET), _Range.of(int(keys.size / _LOAD))
+    bucket = buckets.positions(low * spread)
+    multiplier, slot_of = _displace(low, bucket, buckets, places, rng)
+    stored = np.full(places.size, keys[0])  # an empty slot repeats a key whose home is another slot: it never matches
+    stored[slot_of] = keys
+    return StaticTable(buckets, places, int(spread), int(fold), multiplier, stored, slot_of)
+
+
+def _odd(rng: np.random.Generator, count: int) -> Int32s:
+    return rng.integers(-_INT32, _INT32, count, dtype=np.int64).astype(np.int32) | np.int32(1)
+
+
+def _displace(
+    low: Int32s, bucket: Int32s, buckets: _Range, places: _Range, rng: np.random.Generator
+) -> tuple[Int32s, Int32s]:
+    """Draw each bucket's multiplier, fullest buckets first, many buckets at a time.
+
+    Returns:
+        The multipliers [buckets] and the slot of each key.
+
+    Raises:
+        RacksortError: no free slots found, which only a defect of the hash could explain.
+    """
+    order = np.argsort(bucket, kind="stable")
+    low_sorted = low[order]
+    count = np.bincount(bucket, minlength=buckets.size)
+    start = np.concatenate(([0], np.cumsum(count)[:-1]))
+    multiplier = np.ones(buckets.size, np.int32)
+    slot_sorted = np.empty(low.size, np.int32)
+    taken = np.zeros(places.size, bool)
+    for size in range(int(count.max()), 0, -1):
+        waiting = np.flatnonzero(count == size)
+        for _ in range(_TRIES):
+            if waiting.size == 0:
+                break
+            draw = _odd(rng, waiting.size)
+            member = start[waiting][:, None] + np.arange(size)
+            slot = places.positions(low_sorted[member] * draw[:, None])
+            ordered = np.sort(slot, axis=1)
+            fits = ~taken[slot].any(axis=1) & (ordered[:, 1:] != ordered[:, :-1]).all(axis=1)
+            fitting = np.flatnonzero(fits)
+            # Of two buckets that want one slot in the same round, the first gets it.
+            claim = np.full(places.size, waiting.size, np.int32)
+            np.minimum.at(claim, slot[fitting].ravel(), np.repeat(fitting, size).astype(np.int32))
+            wins = fitting[(claim[slot[fitting]] == fitting[:, None]).all(axis=1)]
+            taken[slot[wins].ravel()] = True
+            multiplier[waiting[wins]] = draw[wins]
+            slot_sorted[member[wins]] = slot[wins]
+            waiting = np.delete(waiting, wins)
+        else:
+            raise RacksortError("no perfect hash found for a vocabulary: choose another seed")
+    slot_of = np.empty_like(slot_sorted)
+    slot_of[order] = slot_sorted
+    return multiplier, slot_of
+
+
+class StaticMap(nn.Module):
+    """Position of each key in tables arranged by the same ``StaticTable``; ``slots`` for every key it doesn't hold."""
+
+    multiplier: Tensor
+    stored: Tensor
+
+    def __init__(self, table: StaticTable, *, narrow: bool = False) -> None:
+        """Take over a built table.
+
+        Args:
+            table: what ``build_static_table`` returned.
+            narrow: the callers' keys are int32 already (keys made inside the graph): stores them in half the space.
+        """
+        super().__init__()
+        self.slots = table.slots
+        self._spread, self._fold = table.spread, table.fold
+        self._buckets, self._places = table.buckets, table.places
+        self.register_buffer("multiplier", torch.from_numpy(table.multiplier))
+        self.register_buffer("stored", torch.from_numpy(table.stored.astype(np.int32) if narrow else table.stored))
+
+    def forward(self, key: Tensor) -> Tensor:
+        """Slots, int32, of keys of any shape (int64, or int32 for a narrow map)."""
+        low = key.to(torch.int32)
+        if self._fold:
+            low = low + torch.div(key, 2**32, rounding_mode="trunc").to(torch.int32) * self._fold
+        bucket = self._position(low * self._spread, self._buckets)
+        slot = self._position(low * functional.embedding(bucket, self.multiplier[:, None]).squeeze(-1), self._places)
+        held = functional.embedding(slot, self.stored[:, None]).squeeze(-1)
+        return torch.where(held == key, slot, self.slots)
+
+    @staticmethod
+    def _position(hashed: Tensor, where: _Range) -> Tensor:
+        return (hashed.to(torch.float32) * float(where.scale)).to(torch.int32) + where.half

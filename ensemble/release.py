@@ -1,0 +1,162 @@
+"""A release's files: the same trained weights with the tables of any week around them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from ensemble import contract
+from ensemble.data.dataset import Dataset, Progress, silent
+from ensemble.export import Tensors, check_parity, to_onnx
+from ensemble.models.history import PairTable
+from ensemble.models.served import CategoryAffinity, CollaborativeFilter, CustomerTables, ProductPool, ProductTables
+from ensemble.models.static_map import StaticTable, build_static_table
+from ensemble.training.examples import taste_weights
+from ensemble.training.snapshot import Pairs, Snapshot, take_snapshot
+from ensemble.training.weights import Trained
+
+MODEL_FILE: Final = "model.onnx"
+
+
+def build_release(
+    data: Dataset,
+    week: int,
+    trained: Trained,
+    out_dir: Path,
+    version: int = 1,
+    progress: Progress = silent,
+) -> dict[str, float]:
+    """Write version folders of the three models and the ranking, with tables as of the start of ``week``.
+
+    Purchases of ``week`` and later are never looked at. Each file is exported and then compared with torch on real rows.
+
+    Args:
+        data: the dataset, cut or whole.
+        week: the release answers for this week.
+        trained: what ``train`` returned.
+        out_dir: the model repository; created where missing.
+        version: number of the version folders.
+        progress: told the stage and the fraction done.
+
+    Returns:
+        The largest difference between torch and ONNX Runtime for each model.
+
+    Raises:
+        RacksortError: no purchases before the week, or an export that differs from torch.
+    """
+    progress("tables", 0.0)
+    snapshot = take_snapshot(data, week)
+    models = assemble(snapshot, trained)
+    rows = sample_rows(snapshot)
+    worst = {}
+    for i, spec in enumerate(contract.ONNX_MODELS):
+        progress("export", i / len(contract.ONNX_MODELS))
+        folder = out_dir / spec.name / str(version)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / MODEL_FILE
+        onnx.save(to_onnx(models[spec.name], spec), str(path))
+        worst[spec.name] = check_parity(models[spec.name], path, spec, rows)
+    _write_ranking(out_dir / contract.RANKING.name / str(version), trained)
+    trained.save(weights_path(out_dir, version))
+    progress("export", 1.0)
+    return worst
+
+
+def weights_path(repository: Path, release: int) -> Path:
+    """Where a release keeps its weights, so that its tables can be made anew without training."""
+    return repository / contract.ensemble_name(release) / "1" / "weights.npz"
+
+
+def assemble(snapshot: Snapshot, trained: Trained) -> dict[str, nn.Module]:
+    """The three served modules by name, with the snapshot's tables."""
+    customers = build_static_table(snapshot.customer_id)
+    products = build_static_table(snapshot.product_id)
+    product_slots, categories = products.slots + 1, snapshot.categories.items
+    taste = torch.from_numpy(taste_weights(snapshot))
+    own_key = customers.slot_of[snapshot.products.customer].astype(np.int64) * product_slots
+    own_key += products.slot_of[snapshot.products.item]
+    own = build_static_table(own_key)
+    leaf_key = customers.slot_of[snapshot.categories.customer].astype(np.int64) * categories + snapshot.categories.item
+    leaf = build_static_table(leaf_key)
+
+    def customer_tables(bought: torch.Tensor) -> CustomerTables:
+        profile = (torch.from_numpy(snapshot.basket)[:, None], taste.sum(1, keepdim=True), taste @ bought)
+        return CustomerTables(
+            customers, snapshot.trips, torch.cat(profile, 1).detach().numpy(), bought, snapshot.cutoff
+        )
+
+    def product_tables(*, features: bool) -> ProductTables:
+        feature = snapshot.product_feature if features else None
+        return ProductTables(products, snapshot.product_category, feature, snapshot.new_product)
+
+    modules: dict[str, nn.Module] = {
+        contract.CATEGORY_AFFINITY.name: CategoryAffinity(
+            trained.affinity,
+            customer_tables(trained.affinity.bought),
+            product_tables(features=False),
+            _pair_table(leaf, snapshot.categories),
+            snapshot.category_feature,
+        ),
+        contract.PRODUCT_POOL.name: ProductPool(
+            trained.demand, product_tables(features=True), snapshot.category_feature, snapshot.cutoff
+        ),
+        contract.COLLABORATIVE_FILTER.name: CollaborativeFilter(
+            trained.preference,
+            customer_tables(trained.preference.bought),
+            product_tables(features=True),
+            _pair_table(own, snapshot.products, product_slots),
+            _pair_table(leaf, snapshot.categories),
+            snapshot.category_feature,
+        ),
+    }
+    return {name: module.eval() for name, module in modules.items()}
+
+
+def _pair_table(table: StaticTable, pairs: Pairs, items: int | None = None) -> PairTable:
+    return PairTable(table, pairs.rows, pairs.items if items is None else items)
+
+
+def sample_rows(snapshot: Snapshot, rows: int = 16, candidates: int = 128, seed: int = 0) -> Tensors:
+    """Rows of the snapshot's own customers and products, with recent events, padding and unknown ids among them."""
+    rng = np.random.default_rng(seed)
+    customer = rng.choice(snapshot.customer_id, rows)
+    customer[:2] = (contract.ANONYMOUS, -7)
+    at = rng.integers(0, snapshot.product_id.size, (rows, candidates))
+    product, category = snapshot.product_id[at], snapshot.product_category[at]
+    product[:, -8:], category[:, -8:] = contract.PADDING, 0
+    product[:, :2], category[:, 1] = (2**40 + 5, -1), 2**31 - 1
+    offer = np.stack(
+        (rng.uniform(0.5, 1, at.shape), rng.random(at.shape), rng.random(at.shape), rng.integers(0, 2, at.shape)), 2
+    )
+    recent = product[:, rng.integers(2, candidates // 2, contract.RECENT)]
+    age = np.sort(rng.uniform(0, 5, recent.shape), 1)
+    recent[1::3], age[1::3] = contract.PADDING, 0
+    recent[:, -4:], age[:, -4:] = contract.PADDING, 0
+    context = np.stack((np.full(rows, snapshot.cutoff + 5), np.full(rows, 24)), 1)
+    values = {
+        contract.CUSTOMER_ID: customer[:, None],
+        contract.PRODUCT_ID: product,
+        contract.CATEGORY_ID: category,
+        contract.OFFERS: offer,
+        contract.RECENT_PRODUCT_ID: recent,
+        contract.RECENT_AGE: age,
+        contract.CONTEXTS: context,
+    }
+    return {tensor.name: np.ascontiguousarray(value, tensor.dtype) for tensor, value in values.items()}
+
+
+def _write_ranking(folder: Path, trained: Trained) -> None:
+    """The ranking's version: Triton's shim, the pure module and the settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    here = Path(__file__).parent
+    shutil.copyfile(here / "ranking_model.py", folder / "model.py")
+    shutil.copyfile(here / "ranking.py", folder / "ranking.py")
+    (folder / "settings.json").write_text(json.dumps(asdict(trained.settings), indent=2) + "\n")

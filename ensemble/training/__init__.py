@@ -1,0 +1,1 @@
+"""Training: from purchases to fitted weights. Nothing here is needed to serve."""

@@ -1,0 +1,187 @@
+"""What the shop knew when a week began: histories and rates, computed from earlier purchases alone.
+
+Training examples and a release's tables are both made of snapshots, so that a model meets in service the numbers it was
+trained on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ensemble.data.dataset import Dataset
+from ensemble.data.weeks import week_start
+from ensemble.errors import RacksortError
+from ensemble.models.history import HALF_LIVES, pack
+
+Float32s = npt.NDArray[np.float32]
+Int64s = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.uint8]
+
+ITEM_FEATURES: Final = ("rate_7", "rate_28", "rate_112", "repeat", "gap", "share", "newness")
+"""Columns of item features: ln weekly buyers by three half-lives, share of its buyers who came back, ln(1 + days between
+a customer's purchases), ln of its share of its leaf category's buyers, and 2^(-days since its first sale / 28)."""
+
+_RATE_FLOOR: Final = 0.02
+"""Weekly buyers that are added before the logarithm: one buyer in a year."""
+_PAIRS_PRIOR: Final = 5.0
+"""Pairs' worth of the mean that an item's own repeat share and gap are shrunken by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Histories of (customer, item) pairs, sorted by key = customer position · items + item position."""
+
+    key: Int64s
+    rows: Rows
+    items: int
+
+    @property
+    def customer(self) -> Int64s:
+        """Customer position of each pair."""
+        return self.key // self.items
+
+    @property
+    def item(self) -> Int64s:
+        """Item position of each pair."""
+        return self.key % self.items
+
+    def find(self, key: Int64s) -> Rows:
+        """Rows of keys of any shape; zeros for pairs without a purchase."""
+        at = np.minimum(np.searchsorted(self.key, key), self.key.size - 1)
+        return np.where((self.key[at] == key)[..., None], self.rows[at], np.uint8(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything the models' tables hold, as of the start of ``week``.
+
+    Attributes:
+        week: its start is the cutoff.
+        cutoff: days since 1970-01-01 UTC.
+        customer_id: known customers [U], ascending.
+        product_id: products sold so far [P], ascending.
+        product_category: leaf category of each [P]; 0 = unknown.
+        trips: packed history of each customer's shopping trips [U, 8].
+        basket: ln(1 + products per trip) of each customer [U].
+        products: histories of (customer, product) pairs.
+        categories: histories of (customer, leaf category) pairs; item position = category id.
+        product_feature: [P, 7], columns ``ITEM_FEATURES``.
+        category_feature: [C, 7]; row 0 stands for unknown categories.
+        new_product: feature row [7] of a product without sales.
+    """
+
+    week: int
+    cutoff: float
+    customer_id: Int64s
+    product_id: Int64s
+    product_category: npt.NDArray[np.int32]
+    trips: Rows
+    basket: Float32s
+    products: Pairs
+    categories: Pairs
+    product_feature: Float32s
+    category_feature: Float32s
+    new_product: Float32s
+
+
+def take_snapshot(data: Dataset, week: int) -> Snapshot:
+    """The snapshot at the start of ``week``, from purchases of earlier weeks only.
+
+    Raises:
+        RacksortError: there are no purchases before that week.
+    """
+    cut = data.before(week)
+    if cut.purchases.is_empty():
+        raise RacksortError(f"no purchases before week {week}: choose a later week")
+    cutoff = week_start(week)
+    categories = int(data.products["category_id"].max() or 0) + 1  # type: ignore[arg-type]  # an int column's maximum
+    events = (
+        cut.purchases.lazy()
+        .select("customer_id", "product_id", age=(cutoff - pl.col("day")).clip(0))
+        .unique()
+        .join(data.products.lazy().select("product_id", "category_id"), on="product_id", how="left")
+        .with_columns(pl.col("category_id").fill_null(0).cast(pl.Int64))
+        .collect()
+    )
+    customer_id = events["customer_id"].unique().sort().to_numpy()
+    known = events.select("product_id", "category_id").unique("product_id").sort("product_id")
+    product_id = known["product_id"].to_numpy()
+    category = events["category_id"].to_numpy()
+    customer = np.searchsorted(customer_id, events["customer_id"].to_numpy())
+    product = np.searchsorted(product_id, events["product_id"].to_numpy())
+    age = events["age"].to_numpy()
+    observed = float(age.max()) + 1
+
+    products = _pairs(customer, product, age, product_id.size)
+    leaves = _pairs(customer[category > 0], category[category > 0], age[category > 0], categories)
+    trips = _pairs(customer, np.zeros_like(customer), age, 1)
+    lines = np.bincount(customer, minlength=customer_id.size)
+    basket = np.log1p(lines / np.maximum(trips.rows[:, 7], 1)).astype(np.float32)
+
+    leaf_feature = _item_features(leaves, observed, categories)
+    feature = _item_features(products, observed, product_id.size)
+    product_category = known["category_id"].to_numpy().astype(np.int32)
+    for features, parent in ((feature, leaf_feature[product_category, 2]), (leaf_feature, np.float32(0))):
+        features[:, 5] = features[:, 2] - parent
+    leaf_feature[:, 5] -= np.float32(math.log(leaf_feature.shape[0]))
+    newcomer = np.array([*[math.log(_RATE_FLOOR)] * 3, 0, feature[:, 4].mean(), -6, 1], np.float32)
+    leaf_feature[0] = np.where(np.arange(len(ITEM_FEATURES)) < 3, newcomer, leaf_feature[1:].mean(0))
+    return Snapshot(
+        week, cutoff, customer_id, product_id, product_category, trips.rows, basket,
+        products, leaves, feature, leaf_feature, newcomer,
+    )  # fmt: skip
+
+
+def _pairs(customer: Int64s, item: Int64s, age: npt.NDArray[np.float64], items: int) -> Pairs:
+    """Aggregate events to packed pair histories; several events of a pair at one moment are one trip."""
+    events = pl.DataFrame({"key": customer.astype(np.int64) * items + item, "age": age}).lazy().unique()
+    decays = [(2.0 ** (-(pl.col("age") - pl.col("age").min()) / h)).sum().alias(f"count_{h:g}") for h in HALF_LIVES]
+    pairs = (
+        events.group_by("key")
+        .agg(last=pl.col("age").min(), first=pl.col("age").max(), trips=pl.len(), *decays)
+        .sort("key")
+        .collect()
+    )
+    counts = pairs.select(pl.col("^count_.*$")).to_numpy()
+    rows = pack(pairs["last"].to_numpy(), pairs["first"].to_numpy(), counts, pairs["trips"].to_numpy())
+    return Pairs(pairs["key"].to_numpy(), rows, items)
+
+
+def unpack(rows: Rows) -> tuple[Float32s, Float32s, Float32s, Float32s]:
+    """Last age, first age (days), trips, and counts [n, 3] decayed to the cutoff, of packed rows [n, 8]."""
+    from ensemble.models.history import AGE_UNIT, COUNT_STEP
+
+    wide = rows.astype(np.float32)
+    last = (wide[:, 0] * 256 + wide[:, 1]) * AGE_UNIT
+    first = (wide[:, 2] * 256 + wide[:, 3]) * AGE_UNIT
+    counts = np.exp(wide[:, 4:7] * COUNT_STEP) * 2.0 ** (-last[:, None] / np.array(HALF_LIVES, np.float32))
+    return last, first, wide[:, 7], counts.astype(np.float32)
+
+
+def _item_features(pairs: Pairs, observed: float, items: int) -> Float32s:
+    """Feature rows [items, 7] from pair histories; the share's column is left to the caller."""
+    last, first, trips, counts = unpack(pairs.rows)
+    item = pairs.item
+    total = np.stack([np.bincount(item, counts[:, i], items) for i in range(3)], 1)
+    half_life = np.array(HALF_LIVES)
+    # A steady rate r per day decays to r·h/ln 2 · (1 - 2^(-T/h)) purchases after T days.
+    days = half_life / math.log(2) * (1 - 2.0 ** (-observed / half_life))
+    features = np.empty((items, len(ITEM_FEATURES)), np.float32)
+    features[:, :3] = np.log(7 * total / days + _RATE_FLOOR)
+    again = trips > 1
+    buyers, back = np.bincount(item, minlength=items), np.bincount(item, again, items)
+    mean_back = again.mean()
+    features[:, 3] = (back + _PAIRS_PRIOR * mean_back) / (buyers + _PAIRS_PRIOR)
+    gap = np.log1p((first - last) / np.maximum(trips - 1, 1))
+    mean_gap = gap[again].mean() if again.any() else math.log1p(observed)
+    features[:, 4] = (np.bincount(item, gap * again, items) + _PAIRS_PRIOR * mean_gap) / (back + _PAIRS_PRIOR)
+    oldest = np.zeros(items, np.float32)
+    np.maximum.at(oldest, item, first)
+    features[:, 6] = 2.0 ** (-oldest / HALF_LIVES[1])
+    return features

@@ -1,0 +1,130 @@
+"""From purchases to trained weights: weekly snapshots, three fits, validation and the blend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from ensemble.data.dataset import Dataset, Progress, silent
+from ensemble.errors import RacksortError
+from ensemble.training.examples import Week, open_week
+from ensemble.training.fit import fit_affinity, fit_demand, fit_preference
+from ensemble.training.validation import compare, fit_blend, score_week
+from ensemble.training.weights import Trained
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What training looks at and how long.
+
+    Attributes:
+        train_weeks: weeks whose purchases the nets are fitted to; each sees only what came before it.
+        validation_weeks: later weeks that measure the nets and fit the blend.
+        sample: share of the customers, 0 < sample <= 1.
+        epochs: passes of category affinity, product pool and collaborative filter.
+        validation_customers: customers per validation week.
+        threads: cores used.
+        seed: of everything that is drawn.
+    """
+
+    train_weeks: tuple[int, ...] = tuple(range(16, 41, 2))
+    validation_weeks: tuple[int, ...] = (41, 43, 45, 46)
+    sample: float = 1.0
+    epochs: tuple[int, int, int] = (6, 15, 8)
+    validation_customers: int = 400
+    threads: int = 2
+    seed: int = 1
+
+
+def sample_customers(data: Dataset, fraction: float, seed: int) -> Dataset:
+    """The dataset with the purchases of a drawn share of the customers.
+
+    Raises:
+        RacksortError: ``fraction`` isn't above 0 and at most 1.
+    """
+    if not 0 < fraction <= 1:
+        raise RacksortError(f"sample is {fraction}: give a share of the customers above 0, at most 1")
+    if fraction == 1:
+        return data
+    ids = data.purchases["customer_id"].unique().sort().to_numpy()
+    kept = np.random.default_rng(seed).choice(ids, max(1, round(ids.size * fraction)), replace=False)
+    return replace(data, purchases=data.purchases.filter(pl.col("customer_id").is_in(kept.tolist())))
+
+
+def train(data: Dataset, plan: Plan | None = None, progress: Progress = silent) -> Trained:
+    """Train the three nets and the blend. The same data, plan and machine give the same weights.
+
+    Args:
+        data: the whole dataset; see ``Plan`` for the weeks that are looked at.
+        plan: which weeks, how long; the default is the reference release's.
+        progress: told each stage and the fraction of it that is done.
+
+    Raises:
+        RacksortError: the data lacks one of the plan's weeks, or the plan's sample isn't a share.
+    """
+    plan = plan or Plan()
+    data = sample_customers(data, plan.sample, plan.seed)
+    _require_weeks(data, plan)
+    torch.set_num_threads(plan.threads)
+    clock = _Clock(progress)
+
+    def opened(stage: str, wanted: tuple[int, ...]) -> list[Week]:
+        weeks = []
+        for i, week in enumerate(wanted):
+            progress(stage, i / len(wanted))
+            weeks.append(open_week(data, week))
+        return weeks
+
+    weeks = clock.timed("features", lambda step: opened("features", plan.train_weeks))
+    categories = weeks[0].snapshot.categories.items
+    affinity, affinity_loss = clock.timed(
+        "category affinity", lambda step: fit_affinity(weeks, categories, plan.epochs[0], plan.seed, step)
+    )
+    demand, demand_loss = clock.timed(
+        "product pool", lambda step: fit_demand(weeks, categories, plan.epochs[1], plan.seed, step)
+    )
+    preference, preference_loss = clock.timed(
+        "collaborative filter", lambda step: fit_preference(weeks, categories, plan.epochs[2], plan.seed, step)
+    )
+    weeks.clear()
+    nets = (affinity, demand, preference)
+
+    def validated(step: Callable[[float], None]) -> tuple[Any, dict[str, Any]]:
+        later = opened("validation", plan.validation_weeks)
+        scored = [chunk for week in later for chunk in score_week(week, nets, plan.validation_customers, plan.seed)]
+        settings, choice = fit_blend(later, nets, scored, plan.seed)
+        return settings, {"blend": choice, "quality": compare(scored, settings)}
+
+    settings, validation = clock.timed("validation", validated)
+    losses = {"affinity": affinity_loss, "demand": demand_loss, "preference": preference_loss}
+    summary = {"loss": losses, "validation": validation, "seconds": clock.seconds, "seed": plan.seed}
+    return Trained(affinity, demand, preference, settings, summary)
+
+
+def _require_weeks(data: Dataset, plan: Plan) -> None:
+    known = set(data.purchases["week"].unique().to_list())
+    missing = [week for week in (*plan.train_weeks, *plan.validation_weeks) if week not in known]
+    if missing or not plan.train_weeks or not plan.validation_weeks:
+        raise RacksortError(f"the data has no purchases in week {missing[:1] or '?'}: choose other weeks to train on")
+
+
+class _Clock:
+    """Times the stages and reports their ends."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    def timed(self, stage: str, work: Callable[[Callable[[float], None]], Any]) -> Any:  # noqa: ANN401 - hands on what it gets
+        """Do the work and note how long it took."""
+        start = time.perf_counter()
+        result = work(lambda fraction: self._progress(stage, fraction))
+        self._progress(stage, 1.0)
+        self.seconds[stage] = round(time.perf_counter() - start, 1)
+        return result

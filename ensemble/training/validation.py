@@ -1,0 +1,187 @@
+"""How well the nets rank and how the blend is fitted, on weeks that the nets weren't trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from ensemble.models.category_affinity import AffinityNet
+from ensemble.models.collaborative_filter import PreferenceNet
+from ensemble.models.product_pool import DemandNet
+from ensemble.ranking import RankingSettings
+from ensemble.training.examples import ProductBatch, Week, customer_batch, product_batch
+from ensemble.training.fit import affinity_logits, demand_logs, preference_logits
+from ensemble.training.examples import category_batch
+from ensemble.training.snapshot import unpack
+
+K: Final = 10
+POPULAR: Final = 1000
+"""Products that every customer is offered besides those bought before. No product outside of both gets near a list's top."""
+_CHUNK: Final = 64
+_AFFINITY: Final = np.round(np.arange(-0.2, 0.61, 0.1), 1)
+_DEMAND: Final = np.round(np.arange(-0.2, 0.81, 0.1), 1)
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Customers of one chunk against everything that they may be shown.
+
+    Attributes:
+        component: affinity, demand, preference [B, N, 3]; -inf preference = padding.
+        frequency: trips with the product, halved every 112 days [B, N].
+        popularity: ln weekly buyers, half-life 28 days [B, N].
+        label: bought in the week [B, N].
+        bought: distinct known products bought in the week [B].
+    """
+
+    component: Floats
+    frequency: Floats
+    popularity: Floats
+    label: Floats
+    bought: npt.NDArray[np.int64]
+
+
+def score_week(
+    week: Week, nets: tuple[AffinityNet, DemandNet, PreferenceNet], customers: int, seed: int
+) -> list[Scored]:
+    """Score a draw of the customers who bought in the week."""
+    rng = np.random.default_rng(seed)
+    shoppers = np.unique(week.bought[:, 0])
+    chosen = np.sort(rng.choice(shoppers, min(customers, shoppers.size), replace=False))
+    with torch.no_grad():
+        demand = demand_logs(nets[1], week).numpy()
+        return [_score(week, nets, demand, chosen[i : i + _CHUNK]) for i in range(0, chosen.size, _CHUNK)]
+
+
+def _score(
+    week: Week,
+    nets: tuple[AffinityNet, DemandNet, PreferenceNet],
+    demand: Floats,
+    customer: npt.NDArray[np.int64],
+) -> Scored:
+    snapshot = week.snapshot
+    items = snapshot.product_id.size
+    popular = np.argpartition(-snapshot.product_feature[:, 1], min(POPULAR, items - 1))[:POPULAR]
+    pair_customer, pair_item = snapshot.products.customer, snapshot.products.item
+    offered = [
+        np.union1d(popular, pair_item[slice(*np.searchsorted(pair_customer, (one, one + 1)))]) for one in customer
+    ]
+    width = max(map(len, offered))
+    product = np.zeros((customer.size, width), np.int64)
+    real = np.zeros(product.shape, bool)
+    for row, own in enumerate(offered):
+        product[row, : own.size], real[row, : own.size] = own, True
+    key = customer[:, None] * items + product
+    category = snapshot.product_category[product]
+    rows = snapshot.products.find(key)
+    leaf_rows = snapshot.categories.find(customer[:, None] * snapshot.categories.items + category)
+    shown = np.ones(customer.size, bool)
+    blank = torch.zeros(product.shape)
+    batch = ProductBatch(week, customer_batch(week, customer, shown), product, blank, blank, rows, leaf_rows)
+    preference = preference_logits(nets[2], batch).numpy()
+    affinity = affinity_logits(nets[0], category_batch(week, customer, shown)).numpy()
+    component = np.stack((np.take_along_axis(affinity, category, 1), demand[product], preference), 2)
+    component[~real] = (0, 0, -np.inf)
+    frequency = unpack(rows.reshape(-1, 8))[3][:, 2].reshape(product.shape) * (rows[..., 7] > 0)
+    label = np.isin(key, week.bought[:, 0] * items + week.bought[:, 1]) & real
+    bought = np.searchsorted(week.bought[:, 0], customer, "right") - np.searchsorted(week.bought[:, 0], customer)
+    popularity = np.where(real, snapshot.product_feature[product, 1], -np.inf)
+    return Scored(component, frequency, popularity, label.astype(np.float32), bought)
+
+
+def quality(scored: Sequence[Scored], scores: Sequence[Floats]) -> dict[str, float]:
+    """Mean NDCG@10 (a perfect list scores 1) and recall@10 of the customers, for scores [B, N] of each chunk."""
+    discount = 1 / np.log2(np.arange(K) + 2)
+    ideal = np.concatenate(([0.0], np.cumsum(discount)))
+    ndcg, recall = [], []
+    for chunk, score in zip(scored, scores, strict=True):
+        top = np.argsort(-score, axis=1, kind="stable")[:, :K]
+        hit = np.take_along_axis(chunk.label, top, 1)
+        ndcg.append(hit @ discount / ideal[np.minimum(chunk.bought, K)])
+        recall.append(hit.sum(1) / chunk.bought)
+    return {"ndcg@10": float(np.concatenate(ndcg).mean()), "recall@10": float(np.concatenate(recall).mean())}
+
+
+def blended(scored: Sequence[Scored], weights: tuple[float, float, float]) -> list[Floats]:
+    """Scores [B, N] of the blend with weights for affinity, demand and preference."""
+    return [chunk.component @ np.array(weights, np.float32) for chunk in scored]
+
+
+def compare(scored: Sequence[Scored], settings: RankingSettings) -> dict[str, dict[str, float]]:
+    """Quality of the blend, of preference alone, and of two simple rankings, on the same customers and products."""
+    weights = (settings.affinity, settings.demand, settings.preference)
+    return {
+        "blend": quality(scored, blended(scored, weights)),
+        "preference": quality(scored, blended(scored, (0.0, 0.0, 1.0))),
+        "personal frequency": quality(scored, [c.frequency + 1e-3 * np.exp(c.popularity) for c in scored]),
+        "popularity": quality(scored, [c.popularity for c in scored]),
+    }
+
+
+def fit_blend(
+    weeks: Sequence[Week], nets: tuple[AffinityNet, DemandNet, PreferenceNet], scored: Sequence[Scored], seed: int
+) -> tuple[RankingSettings, dict[str, float]]:
+    """Choose the blend's weights by NDCG@10, then calibrate it as a logit of "bought within the week".
+
+    The weights' ratios come from a grid, since likelihood over the whole catalogue is decided far below a list's top; their
+    common scale and the bias come from logistic regression on examples that stand for the full catalogue (Platt, 1999).
+
+    Returns:
+        The settings, and NDCG@10 on ``scored`` of the best grid point beside that of preference alone.
+    """
+    points = {
+        (a, d): quality(scored, blended(scored, (a, d, 1.0)))["ndcg@10"]
+        for a in map(float, _AFFINITY)
+        for d in map(float, _DEMAND)
+    }
+    (affinity, demand), best = max(points.items(), key=lambda point: point[1])
+    scale, bias = _calibrate(weeks, nets, (affinity, demand, 1.0), seed)
+    settings = replace(RankingSettings(), affinity=affinity * scale, demand=demand * scale, preference=scale, bias=bias)
+    return settings, {"best": best, "preference alone": points[0.0, 0.0]}
+
+
+def _calibrate(
+    weeks: Sequence[Week],
+    nets: tuple[AffinityNet, DemandNet, PreferenceNet],
+    weights: tuple[float, float, float],
+    seed: int,
+) -> tuple[float, float]:
+    """Scale and bias that make the blend a calibrated logit."""
+    rng = np.random.default_rng(seed)
+    score, label, weight = [], [], []
+    with torch.no_grad():
+        for week in weeks:
+            customer = rng.choice(
+                week.snapshot.customer_id.size, min(256, week.snapshot.customer_id.size), replace=False
+            )
+            shown = np.ones(customer.size, bool)
+            batch = product_batch(week, customer, shown, rng)
+            affinity = affinity_logits(nets[0], category_batch(week, customer, shown))
+            category = torch.from_numpy(week.snapshot.product_category[batch.product]).long()
+            demand = demand_logs(nets[1], week)[torch.from_numpy(batch.product)]
+            parts = (affinity.gather(1, category), demand, preference_logits(nets[2], batch))
+            score.append(sum(w * part for w, part in zip(weights, parts, strict=True)).flatten())  # type: ignore[union-attr]
+            label.append(batch.label.flatten())
+            weight.append(batch.weight.flatten())
+    x, y, w = torch.cat(score), torch.cat(label), torch.cat(weight)
+    line = torch.tensor([1.0, 0.0], requires_grad=True)
+    optimizer = torch.optim.LBFGS([line], max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = (
+            functional.binary_cross_entropy_with_logits(x * line[0] + line[1], y, w, reduction="sum") / w.sum() * 1e3
+        )
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return float(line[0].detach()), float(line[1].detach())
