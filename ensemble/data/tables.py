@@ -78,12 +78,18 @@ def _cast(path: Path, values: pl.Series, column: Column) -> pl.Series:
         values = values.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
     fits = text or values.dtype.is_numeric() or values.dtype in {pl.Boolean, pl.Null}
     cast = values.cast(column.dtype, strict=False) if fits else None
-    if cast is None or cast.null_count() > values.null_count():
-        example = values.drop_nulls().head(1).to_list() if cast is None else values.filter(cast.is_null()).to_list()[:1]
+    wrong = values.is_not_null()
+    if cast is not None:
+        wrong &= cast.is_null()
+        if column.dtype.is_integer() and values.dtype.is_float():
+            wrong |= values != values.floor()
+    if cast is None or wrong.any():
         raise RacksortError(
-            f"{path}: column {column.name!r} holds {values.dtype} values such as {example[0] if example else None!r}: "
+            f"{path}: column {column.name!r} holds {values.dtype} values such as {values.filter(wrong).first()!r}: "
             f"make it {_describe(column)}"
         )
+    if column.dtype.is_float() and not cast.is_finite().all():
+        raise RacksortError(f"{path}: column {column.name!r} holds NaN or infinity: fill them or drop their rows")
     if cast.null_count():
         if column.required:
             raise RacksortError(
@@ -94,5 +100,13 @@ def _cast(path: Path, values: pl.Series, column: Column) -> pl.Series:
 
 
 def _describe(column: Column) -> str:
-    unit = f" in {column.unit}" if column.unit else ""
-    return f"{column.dtype.__name__}{unit}: {column.meaning}"
+    unit = f" ({column.unit})" if column.unit else ""
+    return f"{_kind(column.dtype)}{unit}: {column.meaning}"
+
+
+def _kind(dtype: type[pl.DataType]) -> str:
+    if dtype == pl.String:
+        return "text"
+    if dtype == pl.Boolean:
+        return "true or false"
+    return "a whole number" if dtype.is_integer() else "a number"

@@ -8,8 +8,10 @@ a purchase's week is the one that the data records, never one derived from its t
 
 from __future__ import annotations
 
-import math
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 DAYS: Final = 7.0
 """Days in a week."""
@@ -25,8 +27,13 @@ def week_start(week: int) -> float:
 
 def week_of(day: float) -> int:
     """The week that holds ``day`` (days since 1970-01-01 UTC): ``week_start(w) <= day < week_start(w + 1)``."""
-    week = 2 + math.floor((day - _WEEK_2) / DAYS)
+    return int(weeks_of(np.array([day]))[0])
+
+
+def weeks_of(days: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """``week_of`` of each of ``days`` [n], which must be finite."""
+    week = 2 + np.floor((days - _WEEK_2) / DAYS).astype(np.int64)
     # The quotient's rounding may put a moment just beside a boundary on its wrong side.
-    if day >= week_start(week + 1):
-        return week + 1
-    return week - 1 if day < week_start(week) else week
+    week += days >= _WEEK_2 + DAYS * (week - 1)
+    week -= days < _WEEK_2 + DAYS * (week - 2)
+    return week
