@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
 
 from api import problems
+from api.catalog.embedded import EmbeddedCatalog
 from api.catalog.protocol import Catalog
 from api.edge import ProductsEndpoint, ShortCut
 from api.ensemble_client import Ensemble, TritonEnsemble
@@ -42,7 +42,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        used_catalog = catalog or _embedded_catalog(settings.catalog_dir)
+        used_catalog = catalog or EmbeddedCatalog.open(settings.catalog_dir)
         used_ensemble = ensemble or TritonEnsemble(
             settings.triton, settings.release, timeout_s=settings.call_timeout_ms / 1e3
         )
@@ -56,9 +56,3 @@ def create_app(
     shortcut.include_router(router)
     problems.install(shortcut)
     return shortcut
-
-
-def _embedded_catalog(folder: Path) -> Catalog:
-    from api.catalog.embedded import EmbeddedCatalog  # noqa: PLC0415 - it needs polars, other catalogs don't
-
-    return EmbeddedCatalog.open(folder)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from api.parameters import MAX_ID
 from api.types import Kind, Source
@@ -83,12 +83,15 @@ class RankRequest(BaseModel):
         description=f"What the customer did lately, in any order; the newest {contract.RECENT} count.",
     )
 
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        if len(set(self.product_ids)) != len(self.product_ids):
-            twice = next(each for index, each in enumerate(self.product_ids) if each in self.product_ids[:index])
-            raise ValueError(f"product_ids: {twice} is given twice; give each product once")
-        return self
+    @field_validator("product_ids")
+    @classmethod
+    def _each_once(cls, value: list[int]) -> list[int]:
+        seen: set[int] = set()
+        for product_id in value:
+            if product_id in seen:
+                raise ValueError(f"{product_id} is given twice; give each product once")
+            seen.add(product_id)
+        return value
 
 
 class Fault(BaseModel):

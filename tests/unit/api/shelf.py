@@ -22,7 +22,7 @@ def make_pool(size: int, *, first: int = 1, container_id: str = "shelf") -> Pool
         1,
         ids,
         (ids % 7 + 1).astype(np.int32),
-        np.linspace(0, 1, size * len(contract.OFFER), dtype=np.float32).reshape(size, -1),
+        np.linspace(0, 1, size * len(contract.OFFER), dtype=np.float32).reshape(size, len(contract.OFFER)),
         np.zeros(size, np.float32),
     )
 

@@ -31,7 +31,9 @@ class World:
     async def _make(self) -> Batcher:
         return Batcher(self.ensemble, self.metrics, clock=self.loop.time, **self.limits)
 
-    def submit(self, *customers: int, candidates: Candidates = SMALL, patience: float = 1.0) -> list[asyncio.Future[Answer]]:
+    def submit(
+        self, *customers: int, candidates: Candidates = SMALL, patience: float = 1.0
+    ) -> list[asyncio.Future[Answer]]:
         return [
             self.batcher.submit(make_row(customer, candidates), self.loop.time() + patience) for customer in customers
         ]
@@ -174,7 +176,9 @@ def test_the_row_that_gets_a_call_rejected_fails_alone(world: World, guilty: int
         if customer == guilty:
             assert isinstance(future.exception(), EnsembleRejected)
         else:
-            assert future.result().product_id[:10].tolist() == fake_order(customer, POOL.product_id, POOL.boost).tolist()
+            assert (
+                future.result().product_id[:10].tolist() == fake_order(customer, POOL.product_id, POOL.boost).tolist()
+            )
     assert len(world.ensemble.calls) == 1 + 2 * 6
 
 

@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass
 
 import numpy as np
-from hypothesis import settings, strategies as st
+from hypothesis import settings
+from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 from api.batcher import Answer, Batcher
@@ -73,9 +74,7 @@ class BatcherMachine(RuleBasedStateMachine):
         self.last_sent = dict.fromkeys(contract.BUCKETS, 0)
 
     async def _make(self) -> Batcher:
-        return Batcher(
-            self.ensemble, Metrics(), max_calls=MAX_CALLS, max_waiting=MAX_WAITING, clock=self.loop.time
-        )
+        return Batcher(self.ensemble, Metrics(), max_calls=MAX_CALLS, max_waiting=MAX_WAITING, clock=self.loop.time)
 
     def _settle(self, seconds: float = 0.0) -> None:
         self.loop.advance(seconds)

@@ -1,0 +1,114 @@
+"""What every ensemble does, shown on the fake and on the real Triton."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from api.ensemble_client import Ensemble, TritonEnsemble
+from api.errors import EnsembleUnavailable
+from api.tensors import Batch, Candidates, Row
+from api.types import Pool, Recent
+from ensemble import contract
+from tests.fakes.ensemble import FakeEnsemble
+
+DAY = 17_483.2
+
+
+@pytest.fixture(params=["fake", pytest.param("triton", marks=pytest.mark.e2e)])
+async def ensemble(request: pytest.FixtureRequest) -> AsyncIterator[Ensemble]:
+    made: Ensemble
+    if request.param == "fake":
+        made = FakeEnsemble()
+    else:
+        made = TritonEnsemble(request.getfixturevalue("triton_address"), 1, timeout_s=30.0)
+    yield made
+    await made.close()
+
+
+def pool(size: int, seed: int, *, excluded: int = 0) -> Pool:
+    """Products with ids all over INT64's useful range; the first ``excluded`` are taken out."""
+    random = np.random.default_rng(seed)
+    boost = np.zeros(size, np.float32)
+    boost[:excluded] = contract.EXCLUDED
+    return Pool(
+        "any",
+        1,
+        random.choice(20_000_000, size, replace=False).astype(np.int64) + 1,
+        random.integers(0, 2_400, size).astype(np.int32),
+        random.random((size, len(contract.OFFER)), np.float32),
+        boost,
+    )
+
+
+def row(of: Pool, customer: int | None = None, recent: Recent | None = None, page_size: int = 0) -> Row:
+    return Row.of(Candidates.of(of), customer, recent, day=DAY, page_size=page_size)
+
+
+@pytest.mark.parametrize("bucket", contract.BUCKETS)
+@pytest.mark.parametrize("rows", [1, 3])
+async def test_an_answer_holds_each_candidate_once_and_padding_last(ensemble: Ensemble, bucket: int, rows: int) -> None:
+    pools = [pool(bucket - 7 * index, seed=index) for index in range(rows)]
+    ranked = await ensemble.rank(Batch(tuple(row(each, customer=index) for index, each in enumerate(pools))))
+    assert ranked.release == "personalize_v1"
+    assert ranked.product_id.shape == (rows, bucket)
+    assert ranked.product_id.dtype == np.int64
+    for each, got in zip(pools, ranked.product_id, strict=True):
+        size = each.product_id.size
+        assert sorted(got[:size].tolist()) == sorted(each.product_id.tolist())
+        assert not got[size:].any()
+
+
+async def test_excluded_candidates_come_back_as_padding(ensemble: Ensemble) -> None:
+    candidates = pool(40, seed=1, excluded=15)
+    (got,) = (await ensemble.rank(Batch((row(candidates),)))).product_id
+    assert set(got[:25].tolist()) == set(candidates.product_id[15:].tolist())
+    assert not got[25:].any()
+
+
+async def test_a_row_of_nothing_but_excluded_candidates_is_empty(ensemble: Ensemble) -> None:
+    (got,) = (await ensemble.rank(Batch((row(pool(40, seed=1, excluded=40)),)))).product_id
+    assert not got.any()
+
+
+async def test_an_answer_doesnt_depend_on_its_batch_mates(ensemble: Ensemble) -> None:
+    recent = Recent(np.array([1_029_743], np.int64), np.array([0.5], np.float32))
+    rows = tuple(row(pool(100, seed), customer=seed, recent=recent if seed % 2 else None) for seed in range(64))
+    together = (await ensemble.rank(Batch(rows))).product_id
+    for index in (0, 1, 31, 63):
+        alone = (await ensemble.rank(Batch((rows[index],)))).product_id[0]
+        np.testing.assert_array_equal(alone, together[index])
+
+
+async def test_the_same_question_has_the_same_answer(ensemble: Ensemble) -> None:
+    batch = Batch((row(pool(200, 5), customer=17),))
+    first, second = await asyncio.gather(ensemble.rank(batch), ensemble.rank(batch))
+    np.testing.assert_array_equal(first.product_id, second.product_id)
+
+
+@pytest.mark.parametrize("customer", [None, 0, -5, 2**63 - 1])
+async def test_customers_nobody_knows_are_ranked(ensemble: Ensemble, customer: int | None) -> None:
+    (got,) = (await ensemble.rank(Batch((row(pool(64, 2), customer=customer),)))).product_id
+    assert got.all()
+
+
+async def test_no_server_is_unavailable_at_once() -> None:
+    ensemble = TritonEnsemble("127.0.0.1:1", 1, timeout_s=30.0)
+    try:
+        with pytest.raises(EnsembleUnavailable, match="UNAVAILABLE"):
+            await ensemble.rank(Batch((row(pool(3, 1)),)))
+    finally:
+        await ensemble.close()
+
+
+@pytest.mark.e2e
+async def test_a_release_that_isnt_there_is_unavailable(triton_address: str) -> None:
+    ensemble = TritonEnsemble(triton_address, 99, timeout_s=30.0)
+    try:
+        with pytest.raises(EnsembleUnavailable, match="personalize_v99"):
+            await ensemble.rank(Batch((row(pool(3, 1)),)))
+    finally:
+        await ensemble.close()

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.errors import InvalidParameter
+from api.parameters import DEFAULT_PAGE, MAX_ID, MAX_PAGE, PARAMETERS, parse_query
+from api.types import Query
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(
+    container=TEXT,
+    customer=st.none() | st.integers(0, MAX_ID),
+    limit=st.none() | st.integers(1, MAX_PAGE),
+    category=st.none() | TEXT,
+    order=st.randoms(use_true_random=False),
+)
+def test_what_a_client_encodes_is_what_is_asked_for(
+    container: str, customer: int | None, limit: int | None, category: str | None, order: object
+) -> None:
+    given_parameters = {"customer_id": customer, "limit": limit, "category": category}
+    pairs = [(name, value) for name, value in given_parameters.items() if value is not None]
+    order.shuffle(pairs)  # type: ignore[attr-defined]
+    query = parse_query(quote(container, safe="").encode(), urlencode(pairs).encode())
+    assert query == Query(container, customer, DEFAULT_PAGE if limit is None else limit, category)
+
+
+@given(path=st.binary(max_size=30), query_string=st.binary(max_size=60))
+def test_any_bytes_are_a_query_or_the_callers_fault(path: bytes, query_string: bytes) -> None:
+    try:
+        query = parse_query(path, query_string)
+    except InvalidParameter as error:
+        assert error.faults
+    else:
+        assert 1 <= query.limit <= MAX_PAGE
+        assert query.customer_id is None or 0 <= query.customer_id <= MAX_ID
+        (query.container_id + (query.category or "")).encode()  # can be shown in an answer
+
+
+@given(st.text(max_size=25))
+def test_a_customer_id_is_digits_and_nothing_else(text: str) -> None:
+    query_string = urlencode({"customer_id": text}, errors="replace").encode()
+    plain = text.isascii() and text.isdigit()
+    if plain and int(text) <= MAX_ID:
+        assert parse_query(b"deals", query_string).customer_id == int(text)
+    elif not text:
+        assert parse_query(b"deals", query_string).customer_id is None
+    else:
+        with pytest.raises(InvalidParameter):
+            parse_query(b"deals", query_string)
+
+
+@pytest.mark.parametrize("value", ["1_000", "+5", "%205", "5.0", "٣", "0x10", "-0", "1e3", "9" * 5_000])
+def test_what_python_would_take_for_a_number_isnt_one(value: str) -> None:
+    with pytest.raises(InvalidParameter, match="customer_id"):
+        parse_query(b"deals", f"customer_id={quote(value, safe='%+')}".encode())
+
+
+@pytest.mark.parametrize("query_string", [b"", b"&", b"customer_id=", b"customer_id", b"customer_id=&limit=&category="])
+def test_an_empty_value_counts_as_not_given(query_string: bytes) -> None:
+    assert parse_query(b"deals", query_string) == Query("deals")
+
+
+def test_every_wrong_parameter_is_named() -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        parse_query(b"deals", b"customer_id=x&limit=0&limit=4&offset=3")
+    assert [fault.field for fault in caught.value.faults] == ["customer_id", "limit", "limit", "offset"]
+
+
+def test_the_document_promises_what_the_parser_does() -> None:
+    for parameter in PARAMETERS:
+        schema = parameter.openapi()["schema"]
+        for edge, step in (("minimum", -1), ("maximum", 1)):
+            if edge in schema:
+                assert parameter.parse(str(schema[edge])) == schema[edge]
+                with pytest.raises(ValueError, match="isn't a whole number"):
+                    parameter.parse(str(schema[edge] + step))
+        assert str(parameter.parse(str(parameter.example))) == str(parameter.example)
