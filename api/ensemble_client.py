@@ -66,7 +66,7 @@ class TritonEnsemble:
     """A release's ensemble on a Triton server, over one gRPC channel.
 
     Works on the generated protobuf messages: tritonclient's own classes copy every tensor through numpy first. For
-    each shape of batch the constant part of the request is kept as a template. Asks for ``product_id`` alone.
+    each shape of batch the constant part of the request is kept as a template. Asks for ``ranked_product_id`` alone.
     """
 
     def __init__(self, address: str, release: int, *, timeout_s: float) -> None:
@@ -110,19 +110,19 @@ class TritonEnsemble:
                     service_pb2.ModelInferRequest.InferInputTensor(name=spec.name, datatype=spec.wire_type, shape=shape)
                     for spec, shape in zip(contract.ENSEMBLE_INPUTS, shapes(rows, bucket), strict=True)
                 ],
-                outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=contract.PRODUCT_ID.name)],
+                outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=contract.RANKED_PRODUCT_ID.name)],
             )
         return template
 
 
 def _decoded(response: Any, rows: int, bucket: int) -> npt.NDArray[np.int64]:
-    """The answer's ``product_id`` as a read-only [rows, bucket] view on the message's bytes."""
+    """The answer's ``ranked_product_id`` as a read-only [rows, bucket] view on the message's bytes."""
     outputs, raw = response.outputs, response.raw_output_contents
-    if len(outputs) != 1 or len(raw) != 1 or outputs[0].name != contract.PRODUCT_ID.name:
+    if len(outputs) != 1 or len(raw) != 1 or outputs[0].name != contract.RANKED_PRODUCT_ID.name:
         names = [output.name for output in outputs]
-        raise EnsembleUnavailable(f"{response.model_name} answered {names}, not [{contract.PRODUCT_ID.name!r}]")
+        raise EnsembleUnavailable(f"{response.model_name} answered {names}, not [{contract.RANKED_PRODUCT_ID.name!r}]")
     shape, datatype, data = list(outputs[0].shape), outputs[0].datatype, raw[0]
-    if shape != [rows, bucket] or datatype != contract.PRODUCT_ID.wire_type or len(data) != rows * bucket * 8:
+    if shape != [rows, bucket] or datatype != contract.RANKED_PRODUCT_ID.wire_type or len(data) != rows * bucket * 8:
         raise EnsembleUnavailable(
             f"{response.model_name} answered {datatype}{shape} in {len(data)} bytes, not INT64{[rows, bucket]}"
         )
