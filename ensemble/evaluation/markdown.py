@@ -103,6 +103,8 @@ def page(figures: Record) -> str:
             way=_way(figures["release"]),
         )
     )
+    took = ", ".join(f"{stage} {seconds / 60:.1f} min" for stage, seconds in figures["seconds"].items())
+    parts.append(f"**Time of this run.** On the machine that wrote this page: {took}.\n")
     parts.append(_LIMITS.format(customers=f"{figures['settings'][_FULL]['customers']:,}"))
     return "\n".join(parts)
 

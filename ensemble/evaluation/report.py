@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -26,6 +27,9 @@ SHOWN: Final = (
     "recall_explore@10",
 )
 """Metrics of the table, the headline first."""
+
+BRIEFLY: Final = ("ndcg@10", "recall@10", "phr@10")
+"""What fits a terminal."""
 
 _COMPARED: Final = ("ndcg@10", "recall@10", "phr@10")
 
@@ -92,12 +96,12 @@ def _setting(setting: Setting) -> Record:
     }
 
 
-def headline(figures: Record, setting: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a setting's table of methods, best NDCG@10 first."""
+def headline(figures: Record, setting: str, shown: Sequence[str] = SHOWN) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a setting's table of methods and the metrics ``shown``, best NDCG@10 first."""
     methods = figures["settings"][setting]["methods"]
     order = sorted(methods, key=lambda name: -methods[name]["metrics"][metrics.HEADLINE]["value"])
-    return ["method", *SHOWN], [
-        [name, *(_text(methods[name]["metrics"][key], wide=key == metrics.HEADLINE) for key in SHOWN)] for name in order
+    return ["method", *shown], [
+        [name, *(_text(methods[name]["metrics"][key], wide=key == metrics.HEADLINE) for key in shown)] for name in order
     ]
 
 

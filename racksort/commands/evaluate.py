@@ -60,7 +60,7 @@ def command(
         progress("Intervals", 1.0)
     console = Console()
     for setting in figures["settings"]:
-        _print(console, f"{setting}: 95 % intervals in brackets", *report.headline(figures, setting))
+        _print(console, f"{setting}: 95 % intervals in brackets", *report.headline(figures, setting, report.BRIEFLY))
         if name is not None:
             _print(console, "", *report.differences(figures, setting))
     if write is not None:
