@@ -17,7 +17,8 @@ DEALS = "/v1/containers/deals/products"
 
 def ids_in_order(adapter: Adapter, container: str, customer: int, limit: int) -> list[int]:
     pool = adapter.shelf.pools[container]
-    return fake_order(customer, pool.product_id, pool.boost)[:limit].tolist()
+    ordered: list[int] = fake_order(customer, pool.product_id, pool.boost).tolist()
+    return ordered[:limit]
 
 
 async def test_a_page_is_the_ensembles_order(adapter: Adapter) -> None:
@@ -39,7 +40,7 @@ async def test_the_models_see_the_customer_the_moment_and_the_page_size(adapter:
     await adapter.client.get(DEALS, params={"customer_id": 7, "limit": 5})
     tensors = adapter.ensemble.calls[-1].tensors()
     assert tensors[contract.CUSTOMER_ID.name].tolist() == [[7]]
-    np.testing.assert_allclose(tensors[contract.CONTEXTS.name], [[17_483.2, 5]])
+    assert tensors[contract.CONTEXTS.name].tolist() == [pytest.approx([17_483.2, 5])]
     assert not tensors[contract.RECENT_PRODUCT_ID.name].any()
 
 

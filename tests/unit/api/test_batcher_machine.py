@@ -150,7 +150,7 @@ class BatcherMachine(RuleBasedStateMachine):
     @rule(data=st.data(), failure=st.sampled_from([None, None, EnsembleUnavailable, EnsembleTimeout]))
     def end_call(self, data: st.DataObject, failure: type[Exception] | None) -> None:
         _, end = data.draw(st.sampled_from(self.ensemble.open))
-        end.set_result(failure and failure("scripted"))
+        end.set_result(None if failure is None else failure("scripted"))
         self._settle()
 
     @invariant()

@@ -34,12 +34,11 @@ def test_what_a_client_encodes_is_what_is_asked_for(
 def test_any_bytes_are_a_query_or_the_callers_fault(path: bytes, query_string: bytes) -> None:
     try:
         query = parse_query(path, query_string)
-    except InvalidParameter as error:
-        assert error.faults
-    else:
-        assert 1 <= query.limit <= MAX_PAGE
-        assert query.customer_id is None or 0 <= query.customer_id <= MAX_ID
-        (query.container_id + (query.category or "")).encode()  # can be shown in an answer
+    except InvalidParameter:
+        return
+    assert 1 <= query.limit <= MAX_PAGE
+    assert query.customer_id is None or 0 <= query.customer_id <= MAX_ID
+    (query.container_id + (query.category or "")).encode()  # can be shown in an answer
 
 
 @given(st.text(max_size=25))

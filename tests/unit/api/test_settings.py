@@ -71,4 +71,4 @@ def test_a_setting_that_doesnt_exist_is_refused() -> None:
 
 def test_settings_dont_change() -> None:
     with pytest.raises(pydantic.ValidationError):
-        Settings.load().port = 1  # type: ignore[misc]
+        Settings.load().port = 1
