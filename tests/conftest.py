@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
+from racksort.commands.prepare import ensure_catalog
 
 REPOSITORY = Path(__file__).parent.parent / "model_repository"
 
@@ -23,3 +24,11 @@ def triton() -> Iterator[EmbeddedTriton]:
 def triton_address(triton: EmbeddedTriton) -> str:
     """HOST:PORT of the real server's gRPC endpoint."""
     return triton.address
+
+
+@pytest.fixture(scope="session")
+def catalog_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reference catalog as the committed release expects it; prepared once for every suite."""
+    folder = tmp_path_factory.mktemp("reference") / "catalog"
+    ensure_catalog(folder)
+    return folder
