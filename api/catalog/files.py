@@ -57,7 +57,7 @@ class Definition(_Entry):
     container_id: Annotated[str, Field(min_length=1)]
     title: str
     kind: Kind
-    filter: dict[str, Bounds | _Value | list[_Value]] = {}
+    filter: dict[str, Bounds | _Value | Annotated[list[_Value], Field(min_length=1)]] = {}
     sort: list[SortKey] = []
     size: Annotated[int, Field(gt=0)] | None = None
 
@@ -119,7 +119,9 @@ def matches(definition: Definition) -> pl.Expr:
                 if value is not None:
                     expression &= compare(value)
         else:
-            expression &= column.is_in(condition) if isinstance(condition, list) else column == condition
+            values = condition if isinstance(condition, list) else [condition]
+            # Not is_in: comparing one by one takes each number in the column's own precision, as the bounds do.
+            expression &= pl.any_horizontal(column == value for value in values)
     return expression
 
 

@@ -32,7 +32,7 @@ def week_of(day: float) -> int:
 
 def weeks_of(days: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """``week_of`` of each of ``days`` [n], which must be finite."""
-    week = 2 + np.floor((days - _WEEK_2) / DAYS).astype(np.int64)
+    week: npt.NDArray[np.int64] = 2 + np.floor((days - _WEEK_2) / DAYS).astype(np.int64)
     # The quotient's rounding may put a moment just beside a boundary on its wrong side.
     week += days >= _WEEK_2 + DAYS * (week - 1)
     week -= days < _WEEK_2 + DAYS * (week - 2)

@@ -162,7 +162,7 @@ async def test_narrowed_pools_are_bounded_and_made_again(tmp_path: Path) -> None
 
 
 NUMBERS = st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0])
-RECORDS = st.builds(
+RECORDS: st.SearchStrategy[dict[str, Any]] = st.builds(
     dict,
     category_id=st.integers(0, 5),
     category=st.sampled_from(["CHEESE", "HERBS", ""]),
@@ -185,9 +185,9 @@ FILTERS = st.fixed_dictionaries(
         "available": st.just(value=True),
     },
 )
-SORTS = st.lists(
+SORTS: st.SearchStrategy[list[dict[str, str]]] = st.lists(
     st.builds(
-        dict,
+        dict[str, str],
         field=st.sampled_from(["price_ratio", "popularity", "category", "product_id"]),
         order=st.sampled_from(["asc", "desc"]),
     ),

@@ -47,7 +47,8 @@ def test_a_user_s_tables_become_a_dataset(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_days_may_be_dates_and_times(tmp_path: Path, suffix: str) -> None:
-    columns: dict[str, list[object]] = {**PURCHASES, "day": [datetime(2022, 1, 8, 12)] * 2 + [datetime(2022, 1, 16, 6)]}
+    days: list[object] = [datetime(2022, 1, 8, 12), datetime(2022, 1, 8, 12), datetime(2022, 1, 16, 6)]
+    columns = {**PURCHASES, "day": days}
     frame = read_table(write(tmp_path / f"bought{suffix}", columns), schema.PURCHASES)
     assert frame["day"].to_list() == PURCHASES["day"]
 

@@ -1,0 +1,182 @@
+"""What every catalog must do, whatever it is made of. A new one joins by adding its factory to ``MAKERS``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from api.catalog.embedded import EmbeddedCatalog
+from api.catalog.protocol import Catalog
+from api.errors import UnknownCategory, UnknownContainer
+from api.types import Kind
+from ensemble import contract
+from tests.contract.shop import CATEGORIES, DEFINITIONS, NOW_DAY, PRODUCTS
+from tests.fakes.catalog import FakeCatalog
+
+Maker = Callable[[Path], Awaitable[Catalog]]
+
+
+def write_folder(folder: Path, suffix: str) -> None:
+    frame = pl.DataFrame([asdict(product) for product in PRODUCTS])
+    if suffix == "csv":
+        frame.write_csv(folder / "products.csv")
+    else:
+        frame.write_parquet(folder / "products.parquet")
+    (folder / "containers.json").write_text(json.dumps([entry.as_json() for entry in DEFINITIONS]))
+    header = {"schema_version": 1, "now_day": NOW_DAY, "categories": CATEGORIES}
+    (folder / "catalog.json").write_text(json.dumps(header))
+
+
+async def fake(_folder: Path) -> Catalog:
+    products = [asdict(product) for product in PRODUCTS]
+    return FakeCatalog(products, [entry.as_json() for entry in DEFINITIONS], CATEGORIES, NOW_DAY)
+
+
+async def embedded_parquet(folder: Path) -> Catalog:
+    write_folder(folder, "parquet")
+    return EmbeddedCatalog.open(folder)
+
+
+async def embedded_csv(folder: Path) -> Catalog:
+    write_folder(folder, "csv")
+    return EmbeddedCatalog.open(folder)
+
+
+MAKERS: dict[str, Maker] = {"fake": fake, "embedded-parquet": embedded_parquet, "embedded-csv": embedded_csv}
+
+
+@pytest.fixture(params=MAKERS)
+async def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Catalog:
+    return await MAKERS[request.param](tmp_path)
+
+
+async def test_containers_come_in_display_order_with_their_sizes(catalog: Catalog) -> None:
+    found = await catalog.containers()
+    assert [(each.container_id, each.title, each.kind, each.size) for each in found] == [
+        ("deals", "Deals", Kind.LIST, 2),
+        ("all", "All", Kind.GRID, 7),
+        ("dairy", "Dairy", Kind.GRID, 3),
+        ("some", "Some", Kind.GRID, 2),
+        ("between", "Between", Kind.LIST, 2),
+        ("cheapest", "Cheapest", Kind.LIST, 4),
+        ("nothing", "Nothing", Kind.LIST, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("container_id", "expected"),
+    [
+        # Unavailable products never appear; a tie is broken by the lower id, and what isn't known comes last.
+        ("deals", [12, 20]),
+        ("all", [7, 12, 20, 31, 40, 5_000_000_000, 3]),
+        ("dairy", [31, 40, 5_000_000_000]),
+        ("some", [20, 40]),
+        ("between", [31, 40]),
+        ("cheapest", [12, 20, 31, 40]),
+        ("nothing", []),
+    ],
+)
+async def test_a_pool_holds_what_matches_in_the_container_s_order(
+    catalog: Catalog, container_id: str, expected: list[int]
+) -> None:
+    pool = await catalog.pool(container_id)
+    assert pool.container_id == container_id
+    assert pool.product_id.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("container_id", "category", "expected"),
+    [
+        ("all", "soft-drinks", [7, 12]),
+        ("all", "cheese", [31, 40]),  # a slug may stand for several names
+        ("all", "herbs", []),
+        ("dairy", "soft-drinks", []),
+        ("deals", "cheese", [31, 40]),  # beyond the two best deals: the category narrows before the size cuts
+    ],
+)
+async def test_a_category_narrows_a_pool(
+    catalog: Catalog, container_id: str, category: str, expected: list[int]
+) -> None:
+    pool = await catalog.pool(container_id, category)
+    assert pool.container_id == container_id
+    assert pool.product_id.tolist() == expected
+
+
+async def test_a_pool_carries_each_product_s_category_offer_and_boost(catalog: Catalog) -> None:
+    by_id = {product.product_id: product for product in PRODUCTS}
+    pool = await catalog.pool("all")
+    assert pool.product_id.dtype == np.int64
+    assert pool.category_id.dtype == np.int32
+    assert pool.offer.dtype == pool.boost.dtype == np.float32
+    assert pool.offer.shape == (pool.product_id.size, len(contract.OFFER))
+    for row, product_id in enumerate(pool.product_id.tolist()):
+        product = by_id[product_id]
+        assert pool.category_id[row] == product.category_id
+        assert pool.offer[row].tolist() == [getattr(product, name) for name in contract.OFFER]
+        assert pool.boost[row] == product.boost
+
+
+@pytest.mark.parametrize("category", [None, "cheese", "herbs"])
+async def test_an_empty_pool_has_the_same_columns(catalog: Catalog, category: str | None) -> None:
+    pool = await catalog.pool("nothing", category)
+    assert pool.offer.shape == (0, len(contract.OFFER))
+    assert pool.category_id.shape == pool.boost.shape == pool.product_id.shape == (0,)
+
+
+async def test_an_unchanged_pool_is_the_same_object(catalog: Catalog) -> None:
+    assert await catalog.pool("all") is await catalog.pool("all")
+    assert await catalog.pool("all", "cheese") is await catalog.pool("all", "cheese")
+    assert await catalog.pool("nothing", "herbs") is await catalog.pool("nothing", "herbs")
+
+
+@pytest.mark.parametrize("category", [None, "cheese", "no-such"])
+async def test_an_unknown_container_is_the_caller_s_mistake(catalog: Catalog, category: str | None) -> None:
+    with pytest.raises(UnknownContainer):
+        await catalog.pool("no-such", category)
+
+
+@pytest.mark.parametrize("category", ["no-such", "", "SOFT DRINKS", "snacks"])
+async def test_an_unknown_category_is_the_caller_s_mistake(catalog: Catalog, category: str) -> None:
+    with pytest.raises(UnknownCategory):
+        await catalog.pool("all", category)
+
+
+async def test_lookup_keeps_the_order_and_every_product(catalog: Catalog) -> None:
+    asked = np.array([40, 1, 9, 6_000_000_000, 31, 31, 3], np.int64)
+    pool = await catalog.lookup(asked)
+    assert pool.product_id.tolist() == asked.tolist()
+    # Products that aren't available can still be ranked; the unknown have category 0 and cost what they always cost.
+    assert pool.category_id.tolist() == [2, 0, 1, 0, 3, 3, 4]
+    assert pool.category_id.dtype == np.int32
+    assert pool.offer.dtype == pool.boost.dtype == np.float32
+    assert pool.offer.tolist() == [
+        [0.875, 0, 0, 0],
+        [1, 0, 0, 0],
+        [0.5, 0, 0, 0],
+        [1, 0, 0, 0],
+        [0.75, 0.5, 0.125, 1],
+        [0.75, 0.5, 0.125, 1],
+        [1, 0, 0, 0],
+    ]
+    assert pool.boost.tolist() == [0, 0, 0, 0, 0.5, 0.5, 0]
+
+
+async def test_lookup_of_nothing_is_empty(catalog: Catalog) -> None:
+    pool = await catalog.lookup(np.array([], np.int64))
+    assert pool.offer.shape == (0, len(contract.OFFER))
+    assert pool.product_id.size == pool.category_id.size == pool.boost.size == 0
+
+
+async def test_the_moment_is_the_catalog_s(catalog: Catalog) -> None:
+    assert catalog.now_day == NOW_DAY
+
+
+async def test_closing_twice_is_harmless(catalog: Catalog) -> None:
+    await catalog.close()
+    await catalog.close()

@@ -1,0 +1,108 @@
+"""A catalog in memory that reads like its specification: the same suite runs on it and on the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from api.catalog.protocol import Container
+from api.errors import CatalogUnavailable, UnknownCategory, UnknownContainer
+from api.types import Kind, Pool
+from ensemble import contract
+
+Record = Mapping[str, Any]
+
+_BOUNDS = {
+    "gt": lambda value, bound: value > bound,
+    "gte": lambda value, bound: value >= bound,
+    "lt": lambda value, bound: value < bound,
+    "lte": lambda value, bound: value <= bound,
+}
+
+
+class FakeCatalog:
+    """Implements ``api.catalog.protocol.Catalog``. Attributes say what it shall do.
+
+    Args:
+        products: records with the columns of a catalog's ``products`` file.
+        definitions: entries of ``containers.json``.
+        categories: slug -> names of categories.
+        now_day: the moment it describes, days since 1970-01-01 UTC.
+    """
+
+    def __init__(
+        self,
+        products: Sequence[Record],
+        definitions: Sequence[Record],
+        categories: Mapping[str, Sequence[str]],
+        now_day: float | None = None,
+    ) -> None:
+        self.now_day = now_day
+        self.unavailable = False
+        """While set, no candidates can be had."""
+        self.closed = False
+        self._products = {record["product_id"]: record for record in products}
+        self._definitions = {entry["container_id"]: entry for entry in definitions}
+        self._categories = categories
+        self._pools: dict[tuple[str, str | None], Pool] = {}
+
+    async def containers(self) -> tuple[Container, ...]:
+        return tuple(
+            Container(name, entry["title"], Kind(entry["kind"]), len(self._candidates(entry, None)))
+            for name, entry in self._definitions.items()
+        )
+
+    async def pool(self, container_id: str, category: str | None = None) -> Pool:
+        if self.unavailable:
+            raise CatalogUnavailable("the fake was told to have nothing")
+        if container_id not in self._definitions:
+            raise UnknownContainer(container_id)
+        if category is not None and category not in self._categories:
+            raise UnknownCategory(category)
+        key = (container_id, category)
+        if key not in self._pools:
+            self._pools[key] = _pool(container_id, self._candidates(self._definitions[container_id], category))
+        return self._pools[key]
+
+    async def lookup(self, product_ids: npt.NDArray[np.int64]) -> Pool:
+        return _pool("", [self._products.get(each, {"product_id": each}) for each in product_ids.tolist()])
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def _candidates(self, definition: Record, category: str | None) -> list[Record]:
+        found = [
+            record
+            for record in sorted(self._products.values(), key=lambda record: record["product_id"])
+            if record["available"]
+            and all(_fits(record[name], condition) for name, condition in definition["filter"].items())
+            and (category is None or record["category"] in self._categories[category])
+        ]
+        for key in reversed(definition["sort"]):
+            known = [record for record in found if record[key["field"]] is not None]
+            unknown = [record for record in found if record[key["field"]] is None]
+            found = sorted(known, key=itemgetter(key["field"]), reverse=key["order"] == "desc") + unknown
+        return found[: definition["size"]]
+
+
+def _fits(value: Any, condition: Any) -> bool:
+    if isinstance(condition, Mapping):
+        return value is not None and all(_BOUNDS[name](value, bound) for name, bound in condition.items())
+    return value in condition if isinstance(condition, list) else value == condition
+
+
+def _pool(container_id: str, records: Sequence[Record]) -> Pool:
+    unpromoted = {"price_ratio": 1.0}
+    offer = [[record.get(name, unpromoted.get(name, 0.0)) for name in contract.OFFER] for record in records]
+    return Pool(
+        container_id,
+        1,
+        np.array([record["product_id"] for record in records], np.int64),
+        np.array([record.get("category_id", 0) for record in records], np.int32),
+        np.array(offer, np.float32).reshape(len(records), len(contract.OFFER)),
+        np.array([record.get("boost", 0.0) for record in records], np.float32),
+    )
