@@ -151,12 +151,12 @@ def _load_user(source: DataSource, progress: Progress) -> Dataset:
     progress("purchases", 0.2)
     purchases = read_table(source.purchases, schema.PURCHASES)
     _require_ids(source.purchases, purchases)
+    purchases = purchases.filter(pl.col("quantity") > 0)
     if purchases.is_empty():
         raise RacksortError(f"{source.purchases}: holds no purchases: a catalog needs the shop's recent sales")
     last = float(purchases["day"].to_numpy().max())
     if last > _LAST_DAY:
         raise RacksortError(f"{source.purchases}: column 'day' holds {last:g}: it counts days since 1970, not seconds")
-    purchases = purchases.filter(pl.col("quantity") > 0)
     purchases = purchases.with_columns(
         pl.max_horizontal("value", "regular_value").alias("regular_value"),
         pl.Series("week", weeks.weeks_of(purchases["day"].to_numpy())),

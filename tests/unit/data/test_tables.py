@@ -85,6 +85,15 @@ def test_wrong_values_are_named(tmp_path: Path, column: str, values: list[object
     assert "\n" not in str(caught.value)
 
 
+def test_purchases_of_nothing_are_refused(tmp_path: Path) -> None:
+    source = DataSource(
+        write(tmp_path / "products.csv", PRODUCTS),
+        write(tmp_path / "bought.csv", {**PURCHASES, "quantity": [0.0, 0.0, -1.0]}),
+    )
+    with pytest.raises(RacksortError, match=r"bought\.csv: holds no purchases"):
+        dataset.load(source)
+
+
 def test_a_product_described_twice_is_refused(tmp_path: Path) -> None:
     twice: dict[str, list[object]] = {"product_id": [5, 5], "leaf_category": ["SODA", "CHIPS"]}
     source = DataSource(write(tmp_path / "products.csv", twice), write(tmp_path / "bought.csv", PURCHASES))
