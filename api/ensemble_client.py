@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import grpc
 import numpy as np
 import numpy.typing as npt
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2
 
 from api.errors import EnsembleError, EnsembleRejected, EnsembleTimeout, EnsembleUnavailable
-from api.tensors import Batch, shapes
+from api.tensors import Batch
+from api.wire import RequestEncoder, decode
 from ensemble import contract
 
 _MAX_MESSAGE: Final = 16 * 1024 * 1024
 """Bytes. The largest batch is about 2 MiB, its answer 0.5 MiB; gRPC's own limit of 4 MiB would leave little room."""
+
+_INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", _MAX_MESSAGE),
@@ -65,8 +68,7 @@ class Ensemble(Protocol):
 class TritonEnsemble:
     """A release's ensemble on a Triton server, over one gRPC channel.
 
-    Works on the generated protobuf messages: tritonclient's own classes copy every tensor through numpy first. For
-    each shape of batch the constant part of the request is kept as a template. Asks for ``ranked_product_id`` alone.
+    Asks for ``ranked_product_id`` alone.
     """
 
     def __init__(self, address: str, release: int, *, timeout_s: float) -> None:
@@ -81,52 +83,23 @@ class TritonEnsemble:
         self._model = contract.ensemble_name(release)
         self._timeout = timeout_s
         self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-        self._infer = service_pb2_grpc.GRPCInferenceServiceStub(self._channel).ModelInfer
-        self._templates: dict[tuple[int, int], Any] = {}
+        self._infer = self._channel.unary_unary(
+            _INFER, request_serializer=None, response_deserializer=service_pb2.ModelInferResponse.FromString
+        )
+        self._wire = RequestEncoder(self._model)
 
     async def rank(self, batch: Batch) -> Ranked:
         """One ModelInfer call; see :class:`Ensemble`."""
-        rows, bucket = len(batch.rows), batch.bucket
-        request = service_pb2.ModelInferRequest()
-        request.CopyFrom(self._template(rows, bucket))
-        request.raw_input_contents.extend(batch.raw_inputs())
+        request = self._wire.encode(batch)
         try:
             response = await self._infer(request, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
             raise _translated(error) from error
-        return Ranked(_decoded(response, rows, bucket), self._model)
+        return Ranked(decode(response, len(batch.rows), batch.bucket), self._model)
 
     async def close(self) -> None:
         """Close the channel; calls in flight fail."""
         await self._channel.close()
-
-    def _template(self, rows: int, bucket: int) -> Any:
-        """The request of this shape without its data. At most 64 x 5 shapes exist, a kilobyte each."""
-        template = self._templates.get((rows, bucket))
-        if template is None:
-            template = self._templates[rows, bucket] = service_pb2.ModelInferRequest(
-                model_name=self._model,
-                inputs=[
-                    service_pb2.ModelInferRequest.InferInputTensor(name=spec.name, datatype=spec.wire_type, shape=shape)
-                    for spec, shape in zip(contract.ENSEMBLE_INPUTS, shapes(rows, bucket), strict=True)
-                ],
-                outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=contract.RANKED_PRODUCT_ID.name)],
-            )
-        return template
-
-
-def _decoded(response: Any, rows: int, bucket: int) -> npt.NDArray[np.int64]:
-    """The answer's ``ranked_product_id`` as a read-only [rows, bucket] view on the message's bytes."""
-    outputs, raw = response.outputs, response.raw_output_contents
-    if len(outputs) != 1 or len(raw) != 1 or outputs[0].name != contract.RANKED_PRODUCT_ID.name:
-        names = [output.name for output in outputs]
-        raise EnsembleUnavailable(f"{response.model_name} answered {names}, not [{contract.RANKED_PRODUCT_ID.name!r}]")
-    shape, datatype, data = list(outputs[0].shape), outputs[0].datatype, raw[0]
-    if shape != [rows, bucket] or datatype != contract.RANKED_PRODUCT_ID.wire_type or len(data) != rows * bucket * 8:
-        raise EnsembleUnavailable(
-            f"{response.model_name} answered {datatype}{shape} in {len(data)} bytes, not INT64{[rows, bucket]}"
-        )
-    return np.frombuffer(data, dtype=np.int64).reshape(rows, bucket)
 
 
 def _translated(error: grpc.aio.AioRpcError) -> EnsembleError:

@@ -2,12 +2,13 @@
 
 A pool's tensors are padded and encoded when its first request comes (:meth:`Candidates.of`) and kept as long as the
 pool lives. A row checks and encodes its own few numbers, so that a row which can't be encoded fails alone, before it
-meets its batch mates. A batch is then one ``b"".join`` for each tensor.
+meets its batch mates. A batch is then a matter of joining bytes.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -106,29 +107,29 @@ class Batch:
         """Candidates of each row, padding included."""
         return self.rows[0].candidates.bucket
 
-    def raw_inputs(self) -> tuple[bytes, ...]:
-        """The tensors as little-endian C-order bytes, in the order of ``contract.ENSEMBLE_INPUTS``."""
+    def parts(self) -> tuple[Sequence[bytes], ...]:
+        """Each tensor as its rows' little-endian C-order bytes, in the order of ``contract.ENSEMBLE_INPUTS``."""
         candidates, customers, recent_products, recent_ages, contexts = zip(*self.rows, strict=True)
         return (
-            b"".join(customers),
-            b"".join([each.product_id for each in candidates]),
-            b"".join([each.category_id for each in candidates]),
-            b"".join([each.offer for each in candidates]),
-            b"".join([each.boost for each in candidates]),
-            b"".join(recent_products),
-            b"".join(recent_ages),
-            b"".join(contexts),
+            customers,
+            [each.product_id for each in candidates],
+            [each.category_id for each in candidates],
+            [each.offer for each in candidates],
+            [each.boost for each in candidates],
+            recent_products,
+            recent_ages,
+            contexts,
         )
 
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of ``raw_inputs``."""
+        """Shapes of the tensors, in the order of the contract."""
         return shapes(len(self.rows), self.bucket)
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        """The tensors by name, as read-only views on ``raw_inputs``: what a server would see."""
+        """The tensors by name, read-only: what a server sees of the batch."""
         return {
-            spec.name: np.frombuffer(raw, dtype=spec.dtype).reshape(shape)
-            for spec, raw, shape in zip(contract.ENSEMBLE_INPUTS, self.raw_inputs(), self.shapes(), strict=True)
+            spec.name: np.frombuffer(b"".join(rows), dtype=spec.dtype).reshape(shape)
+            for spec, rows, shape in zip(contract.ENSEMBLE_INPUTS, self.parts(), self.shapes(), strict=True)
         }
 
 
