@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ensemble.errors import RacksortError
+
 
 def command(
     repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
@@ -43,9 +45,14 @@ def command(
 
     scorer = name = None
     if not baselines_only:
-        from ensemble.evaluation.releases import Way, open_scorer, same_as  # noqa: PLC0415
-        from ensemble.release import weights_path  # noqa: PLC0415
-        from ensemble.training.weights import Trained  # noqa: PLC0415
+        try:
+            from ensemble.evaluation.releases import Way, open_scorer, same_as  # noqa: PLC0415
+            from ensemble.release import weights_path  # noqa: PLC0415
+            from ensemble.training.weights import Trained  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise RacksortError(
+                f"judging a release needs {error.name}: install racksort[train], or use --baselines-only"
+            ) from error
 
         way = Way.ONNXRUNTIME if direct else Way.TRITON
         trained = Trained.load(weights_path(repository, release))

@@ -2,6 +2,7 @@ import math
 from collections import defaultdict
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
 from hypothesis import given
@@ -25,14 +26,19 @@ def past(shop: Dataset) -> Past:
     return past_of(shop, WEEK, merchandise_of(shop.products))
 
 
+def age_of(day: pl.Series) -> float:
+    """Weeks from the last of the days to the start of the week that is predicted."""
+    return (week_start(WEEK) - float(day.to_numpy().max())) / 7
+
+
 def baskets(shop: Dataset, unit: Unit) -> dict[int, list[tuple[float, set[int]]]]:
     """Per customer the (age in weeks, products) of each basket, oldest first."""
     found: dict[int, list[tuple[float, set[int]]]] = defaultdict(list)
     lines = shop.purchases.filter((pl.col("week") < WEEK) & (pl.col("product_id") != 40))
     key = "basket_id" if unit is Unit.TRIP else "week"
     for (customer, _), basket in lines.group_by("customer_id", key):
-        age = (week_start(WEEK) - basket["day"].max()) / 7  # type: ignore[operator] # a float column's maximum
-        found[int(customer)].append((age, set(basket["product_id"])))  # type: ignore[call-overload] # an int
+        age = age_of(basket["day"])
+        found[int(str(customer))].append((age, set(basket["product_id"])))
     return {customer: sorted(parts, key=lambda part: -part[0]) for customer, parts in found.items()}
 
 
@@ -40,8 +46,8 @@ def week_popularity(shop: Dataset, half_life: float) -> dict[int, float]:
     total: dict[int, float] = defaultdict(float)
     lines = shop.purchases.filter((pl.col("week") < WEEK) & (pl.col("product_id") != 40))
     for (_, _, product), group in lines.group_by("customer_id", "week", "product_id"):
-        age = (week_start(WEEK) - group["day"].max()) / 7  # type: ignore[operator] # the same
-        total[int(product)] += 0.5 ** (age / half_life)  # type: ignore[call-overload] # the same
+        age = age_of(group["day"])
+        total[int(str(product))] += 0.5 ** (age / half_life)
     most = max(total.values())
     return {product: value / most for product, value in total.items()}
 
@@ -52,7 +58,7 @@ def ordered(scores: dict[int, float]) -> list[int]:
     return best + [0] * (K - len(best))
 
 
-def scores_in(lists: np.ndarray, scores: dict[int, float]) -> list[float]:  # type: ignore[type-arg] # ids
+def scores_in(lists: npt.NDArray[np.int64], scores: dict[int, float]) -> list[float]:
     return [scores[product] for product in lists.tolist() if product]
 
 
@@ -82,10 +88,11 @@ def _age_of(shop: Dataset, customer: int, product: int, basket_age: float, unit:
     if unit is Unit.TRIP:
         return basket_age
     week = WEEK - 1 - math.floor(basket_age)
-    day = shop.purchases.filter(
-        (pl.col("customer_id") == customer) & (pl.col("product_id") == product) & (pl.col("week") == week)
-    )["day"].max()
-    return (week_start(WEEK) - day) / 7  # type: ignore[operator] # a float column's maximum
+    return age_of(
+        shop.purchases.filter(
+            (pl.col("customer_id") == customer) & (pl.col("product_id") == product) & (pl.col("week") == week)
+        )["day"]
+    )
 
 
 def naive_vector(parts: list[set[int]], groups: int, r_b: float, r_g: float) -> dict[int, float]:

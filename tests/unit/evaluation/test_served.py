@@ -8,9 +8,8 @@ from ensemble import contract
 from ensemble.data.dataset import Dataset
 from ensemble.data.offers import offers_at
 from ensemble.data.weeks import week_start
-from ensemble.evaluation import served
 from ensemble.evaluation.history import Past, past_of
-from ensemble.evaluation.scoring import Ranked, Tensors, windows
+from ensemble.evaluation.scoring import Ranked, Tensors, batches_of, windows
 from ensemble.evaluation.served import EnsembleAsServed, EnsembleByScore
 from ensemble.evaluation.truth import merchandise_of
 
@@ -96,4 +95,4 @@ def test_batches_hold_at_most_what_a_call_may(past: Past) -> None:
     fake = FakeEnsemble()
     EnsembleAsServed(fake).recommend(past, np.arange(1, 151), np.array([1, 2]), 1)
     assert [len(batch["customer_id"]) for batch in fake.asked] == [64, 64, 22]
-    assert served.batches_of(np.array([], np.int64)) == []
+    assert batches_of(np.array([], np.int64)) == []
