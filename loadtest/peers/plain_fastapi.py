@@ -63,7 +63,7 @@ class InProcessEnsemble:
 def create_app() -> FastAPI:
     """The application; each worker loads its own models and catalog."""
     ensemble = InProcessEnsemble(Path(os.environ["RACKSORT_PEER_REPOSITORY"]))
-    catalog = EmbeddedCatalog(Path(os.environ["RACKSORT_PEER_CATALOG"]))
+    catalog = EmbeddedCatalog.open(Path(os.environ["RACKSORT_PEER_CATALOG"]))
     no_recent_products = np.zeros((1, contract.RECENT), np.int64)
     no_recent_ages = np.zeros((1, contract.RECENT), np.float32)
     app = FastAPI(title="plain FastAPI + ONNX Runtime")
