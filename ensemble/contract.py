@@ -135,8 +135,8 @@ ENSEMBLE_INPUTS: Final[tuple[TensorSpec, ...]] = (
     CONTEXTS,
 )
 ENSEMBLE_OUTPUTS: Final[tuple[TensorSpec, ...]] = RANKING.outputs
-"""``ranked_product_id`` best first, padding and excluded candidates last; ``score`` and ``component`` in the same order,
-to be requested only where an explanation is wanted."""
+"""``ranked_product_id`` best first, padding and excluded candidates last; ``score`` and ``component`` in the same
+order, to be requested only where an explanation is wanted."""
 
 
 def ensemble_name(release: int) -> str:

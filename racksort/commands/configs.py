@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ensemble import configs
 from ensemble.errors import RacksortError
 
 
@@ -18,6 +17,8 @@ def command(
     release: Annotated[int, typer.Option(min=1, help="Number of the release whose ensemble is written.")] = 1,
 ) -> None:
     """Write or check the config.pbtxt files of the model repository, which are generated from the tensor contract."""
+    from ensemble import configs  # noqa: PLC0415 - a verb's imports wait until it runs
+
     if write == check:
         raise RacksortError("configs: give either --write or --check")
     if not repository.is_dir():

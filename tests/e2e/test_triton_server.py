@@ -91,7 +91,7 @@ def test_it_ends_with_its_parent_even_if_that_is_killed() -> None:
         parent.wait()
     try:
         # Readable once the process has ended; waits for the event, not for a time.
-        import select  # noqa: PLC0415
+        import select
 
         assert select.select([pidfd], [], [], 30)[0], "the server outlived its parent"
     finally:

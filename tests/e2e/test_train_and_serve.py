@@ -1,0 +1,49 @@
+"""The ML engineer's path on a sample: train, export, parity, and real answers from the release that came out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ensemble import contract
+from tests.e2e.test_serve import free_port, get, products, serving
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repository = tmp_path_factory.mktemp("trained") / "model_repository"
+    done = subprocess.run(
+        [sys.executable, "-m", "racksort", "train", "--sample", "0.05", "--repository", str(repository)],
+        capture_output=True,
+        text=True,
+        timeout=1000,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return repository
+
+
+def test_the_release_is_whole_self_contained_and_on_par(trained: Path) -> None:
+    for model in contract.ONNX_MODELS:
+        assert [path.name for path in (trained / model.name / "1").iterdir()] == ["model.onnx"]  # no external data
+        assert (trained / model.name / "config.pbtxt").exists()
+    assert {path.name for path in (trained / "ranking" / "1").iterdir()} == {"model.py", "ranking.py", "settings.json"}
+    summary = json.loads((trained / contract.ensemble_name(1) / "1" / "training.json").read_text())
+    assert summary["parity"], "parity wasn't measured"
+    assert max(summary["parity"].values()) <= 1e-4
+
+
+def test_it_serves_personal_answers(trained: Path, catalog_dir: Path) -> None:
+    options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(trained)]
+    with serving(*options) as (_, curl):
+        body = get(curl)[2]
+        assert body["source"] == "ensemble"
+        base = curl.split("/v1/")[0]
+        pages = [products(base, "popular", customer, limit=100)["product_ids"] for customer in range(1, 40)]
+        assert len({tuple(page) for page in pages}) > 1  # some of the sampled customers are among these
