@@ -41,8 +41,8 @@ products that were never sold before stay in the answer key, although no method 
 **Candidates.** *Full catalogue*: every product sold before the week, no sampling. The release is asked for them in
 windows of 1,024 and the windows are merged by `score`, which doesn't depend on the other candidates; this is the order
 before the list's rules. *Pools*: the 1,024 products, of the shop or of one of its largest departments, that most
-customers bought lately, in one request and in the order in which they are served, with all rules on; here the answer
-key is what the customer bought from the pool, and every method ranks the same candidates.
+customers bought lately (a half-life of 2 weeks), in one request and in the order in which they are
+served, with all rules on; here the answer key is what the customer bought from the pool, and every method ranks the same candidates.
 
 **The ensemble's way.** {way}
 
@@ -72,7 +72,8 @@ _LIMITS: Final = """\
 * Weights are trained once, before the validation weeks; only tables follow the weeks. A release that is refreshed less
   often, and the value of events minutes old, aren't measured here.
 * Within a pool, the answer key leaves out what the customer bought elsewhere: compare methods there, not settings.
-* In TIFU-KNN, neighbours add to the 8,192 heaviest products only; the customer's own part covers all.
+* In TIFU-KNN, neighbours add to the 8,192 heaviest products only; the customer's own part covers all. With all products
+  NDCG@10 of week 44 differed by less than 0.00001.
 """
 
 
