@@ -42,7 +42,8 @@ products that were never sold before stay in the answer key, although no method 
 windows of 1,024 and the windows are merged by `score`, which doesn't depend on the other candidates; this is the order
 before the list's rules. *Pools*: the 1,024 products, of the shop or of one of its largest departments, that most
 customers bought lately (a half-life of 2 weeks), in one request and in the order in which they are
-served, with all rules on; here the answer key is what the customer bought from the pool, and every method ranks the same candidates.
+served, with all rules on; here the answer key is what the customer bought from the pool, and every method
+ranks the same candidates.
 
 **The ensemble's way.** {way}
 
