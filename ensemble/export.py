@@ -85,9 +85,15 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 
 def _check_signature(proto: onnx.ModelProto, spec: ModelSpec) -> None:
+    """Refuse a file whose names, types or shapes (0 = variable) aren't the contract's."""
     for wanted, found in ((spec.inputs, proto.graph.input), (spec.outputs, proto.graph.output)):
-        expected = [(t.name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(t.dtype)), len(t.dims) + 1) for t in wanted]
-        actual = [(v.name, v.type.tensor_type.elem_type, len(v.type.tensor_type.shape.dim)) for v in found]
+        expected = [
+            (t.name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(t.dtype)), [0, *(max(d, 0) for d in t.dims)])
+            for t in wanted
+        ]
+        actual = [
+            (v.name, v.type.tensor_type.elem_type, [dim.dim_value for dim in v.type.tensor_type.shape.dim]) for v in found
+        ]
         if expected != actual:
             raise RacksortError(f"{spec.name}: exported as {actual}, but the contract says {expected}")
 

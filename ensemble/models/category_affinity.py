@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ensemble.models.history import History
-from ensemble.models.layers import CUSTOMER_FEATURES, HISTORY_FEATURES, Scorer, Taste, history_features
+from ensemble.models.layers import CUSTOMER_FEATURES, HISTORY_FEATURES, Scorer, Taste
 
 ITEM_FEATURES = 7
 HIDDEN = 16
@@ -36,16 +35,16 @@ class AffinityNet(nn.Module):
         """How well each category meets the customers' taste [B, C], from summed embeddings [B, D] and weights [B, 1]."""
         return self.taste(total, weight) @ self.wanted.T + self.bias
 
-    def forward(self, history: History, feature: Tensor, matched: Tensor, customer: Tensor) -> Tensor:
+    def forward(self, history: Tensor, feature: Tensor, matched: Tensor, customer: Tensor) -> Tensor:
         """Logits [B, N].
 
         Args:
-            history: of the candidates' categories.
+            history: ``history_features`` of the candidates' categories [B, 7, N].
             feature: the categories' rates and shares [B, 7, N].
             matched: ``match`` of the candidates' categories [B, 1, N].
             customer: ``customer_features`` [B, 6, 1].
         """
-        seen = torch.cat((history_features(history, feature[:, 4:5]), feature, matched), 1)
+        seen = torch.cat((history, feature, matched), 1)
         return self.scorer(seen, customer).squeeze(1)
 
 

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ensemble.models.category_affinity import DIMS, ITEM_FEATURES
-from ensemble.models.history import History
-from ensemble.models.layers import CUSTOMER_FEATURES, HISTORY_FEATURES, Scorer, Taste, history_features
+from ensemble.models.layers import CUSTOMER_FEATURES, HISTORY_FEATURES, Scorer, Taste
 
-HIDDEN = 24
+HIDDEN = 16
 
 
 class PreferenceNet(nn.Module):
@@ -34,8 +33,8 @@ class PreferenceNet(nn.Module):
 
     def forward(
         self,
-        own: History,
-        leaf: History,
+        own: Tensor,
+        leaf: Tensor,
         own_feature: Tensor,
         leaf_feature: Tensor,
         matched: Tensor,
@@ -44,16 +43,16 @@ class PreferenceNet(nn.Module):
         """Logits [B, N].
 
         Args:
-            own: history with the candidates themselves.
-            leaf: history with their leaf categories.
+            own: ``history_features`` with the candidates themselves [B, 7, N].
+            leaf: ``history_features`` with their leaf categories [B, 7, N].
             own_feature: the products' rates and shares [B, 7, N].
             leaf_feature: the categories' [B, 7, N].
             matched: ``match`` of the candidates' categories [B, 1, N].
             customer: ``customer_features`` [B, 6, 1].
         """
         seen = (
-            history_features(own, own_feature[:, 4:5]),
-            history_features(leaf, leaf_feature[:, 4:5]),
+            own,
+            leaf,
             own_feature,
             leaf_feature,
             matched,

@@ -68,42 +68,41 @@ def _decoder() -> Tensor:
     return decoder
 
 
-@dataclass(frozen=True, slots=True)
-class RecentMatch:
-    """The recent events as numbers to be added to a candidate's history.
-
-    Attributes:
-        weight: [B, 6, R]: decayed by the three half-lives, 1 per trip, age - ``NEVER`` of the key's newest event, age of its oldest.
-        mask: [B, R, N] 1 where the event is one of the candidate's.
-    """
-
-    weight: Tensor
-    mask: Tensor
-
-
-def match_recent(recent_key: Tensor, recent_age: Tensor, valid: Tensor, candidate_key: Tensor) -> RecentMatch:
-    """Match recent events with candidates.
+def weigh_events(key: Tensor, age: Tensor, valid: Tensor) -> Tensor:
+    """What each recent event adds to the history of its key.
 
     Args:
-        recent_key: product or category of each event [B, R].
-        recent_age: days before now [B, R], float32.
-        valid: which events count [B, R], bool: padding doesn't.
-        candidate_key: [B, N].
+        key: the events' keys [B, K, R], for K kinds of key at once.
+        age: days before now [B, R], float32.
+        valid: which events count [B, K, R], bool: padding doesn't.
 
-    Two events of one key at the same moment are one trip, as in the tables.
+    Returns:
+        [B, K, 6, R]: 1 per trip decayed by the three half-lives, 1 per trip, age - ``NEVER`` of the key's newest event, and
+        age of its oldest; 0 elsewhere. Events of one key at the same moment are one trip, as in the tables.
     """
-    events = recent_key.shape[1]
-    same = (recent_key[:, :, None] == recent_key[:, None, :]) & valid[:, None, :] & valid[:, :, None]
-    age, other = recent_age[:, :, None], recent_age[:, None, :]
-    earlier = torch.ones(events, events, dtype=torch.bool).tril(-1)
-    repeated = (same & (age == other) & earlier).any(2)
-    newest = ~((same & (other < age)).any(2) | repeated)
-    oldest = ~((same & (other > age)).any(2) | repeated)
-    trip = (valid & ~repeated).float()
-    age = recent_age.clamp(0.0, NEVER)
-    rows = [torch.exp(age * -rate) * trip for rate in _DECAY]
-    rows += [trip, (age - NEVER) * (newest & valid).float(), age * (oldest & valid).float()]
-    return RecentMatch(torch.stack(rows, 1), (recent_key[:, :, None] == candidate_key[:, None, :]).float())
+    events = key.shape[2]
+    same = (key[:, :, :, None] == key[:, :, None, :]) & valid[:, :, None, :]
+    mine, other = age[:, None, :, None], age[:, None, None, :]
+    before = torch.ones(events, events, dtype=torch.bool).tril(-1)
+    repeated = (mine == other) & before
+    trip, newest, oldest = (
+        (valid & ~(same & beaten).any(3)).float()
+        for beaten in (repeated, repeated | (other < mine), repeated | (other > mine))
+    )
+    age = age.clamp(0.0, NEVER)[:, None]
+    decayed = [torch.exp(age * -rate) * trip for rate in _DECAY]
+    return torch.stack((*decayed, trip, (age - NEVER) * newest, age * oldest), 2)
+
+
+def add_events(weight: Tensor, event_key: Tensor, candidate_key: Tensor) -> Tensor:
+    """What the recent events add to the candidates' histories [B, 6, N].
+
+    Args:
+        weight: ``weigh_events`` of this kind of key [B, 6, R].
+        event_key: [B, R].
+        candidate_key: [B, N].
+    """
+    return weight @ (event_key[:, :, None] == candidate_key[:, None, :]).float()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,23 +135,22 @@ class HistoryDecoder(nn.Module):
         self.register_buffer("decoder", _decoder(), persistent=False)
         self.register_buffer("rates", torch.tensor(_DECAY)[None, :, None], persistent=False)
 
-    def forward(self, rows: Tensor, elapsed: Tensor, recent: RecentMatch | None) -> History:
+    def forward(self, rows: Tensor, elapsed: Tensor, added: Tensor | None) -> History:
         """Bring histories up to now.
 
         Args:
             rows: uint8 [B, N, 8]; all zero where the customer never bought the candidate.
             elapsed: days from the cutoff to now [B, 1], at least 0.
-            recent: events since the cutoff, if any.
+            added: ``add_events`` of the events since the cutoff [B, 6, N], if any.
         """
         decoded = self.decoder @ rows.float().transpose(1, 2)
         ago = elapsed[:, :, None]
         trips = decoded[:, 5:6]
         held = trips.clamp(max=1.0)
         counts = torch.exp(decoded[:, :3] - self.rates * ago) * held
-        last = NEVER + held * (decoded[:, 3:4] + ago - NEVER)
+        last = NEVER + held * (decoded[:, 3:4] + (ago - NEVER))
         first = held * (decoded[:, 4:5] + ago)
-        if recent is not None:
-            added = recent.weight @ recent.mask
+        if added is not None:
             counts = counts + added[:, :3]
             trips = trips + added[:, 3:4]
             last = torch.minimum(last, added[:, 4:5] + NEVER)

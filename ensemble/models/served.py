@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,8 @@ from torch.nn import functional
 
 from ensemble.models.category_affinity import AffinityNet, gather_rows
 from ensemble.models.collaborative_filter import PreferenceNet
-from ensemble.models.history import HALF_LIVES, HistoryDecoder, PairTable, RecentMatch, match_recent
-from ensemble.models.layers import customer_features
+from ensemble.models.history import HALF_LIVES, HistoryDecoder, PairTable, add_events, weigh_events
+from ensemble.models.layers import BOUGHT, customer_features, history_features
 from ensemble.models.product_pool import DemandNet
 from ensemble.models.static_map import StaticMap, StaticTable
 
@@ -21,18 +22,18 @@ _SEASON = 2
 """Half-life that taste fades by: the longest."""
 
 
-@dataclass(frozen=True, slots=True)
 class Recent:
-    """A request's recent events: which count, when they were, and of what product and leaf category."""
+    """A request's recent events by kind of key, and what they add to a history of that kind."""
 
-    product_id: Tensor
-    category: Tensor
-    age: Tensor
-
-    @property
-    def valid(self) -> Tensor:
-        """[B, R] bool: not padding."""
-        return self.product_id != 0
+    def __init__(self, product_id: Tensor, category: Tensor, age: Tensor) -> None:
+        """Weigh events of products [B, R] (0 = padding), their leaf categories (0 = unknown) and ages in days."""
+        self.product_id, self.category = product_id, category
+        real = product_id != 0
+        # A shopping trip is an event of any product; so is it of the one key 0.
+        trip = torch.zeros_like(category)
+        key = torch.stack((trip.to(torch.int64), product_id, category.to(torch.int64)), 1)
+        weight = weigh_events(key, age, torch.stack((real, real, category > 0), 1))
+        self.per_trip, self.per_product, self.per_category = weight[:, 0], weight[:, 1], weight[:, 2]
 
 
 class CustomerTables(nn.Module):
@@ -71,14 +72,12 @@ class CustomerTables(nn.Module):
         """Everything about the rows' customers, as of now."""
         slot = self.slot(customer_id)
         elapsed = torch.relu(context[:, :1] - self.cutoff)
-        moments = match_recent(
-            torch.zeros_like(recent.product_id), recent.age, recent.valid, torch.zeros_like(customer_id)
+        trips = self.decode(
+            functional.embedding(slot, self.trips), elapsed, recent.per_trip.sum(2, keepdim=True)
         )
-        trips = self.decode(functional.embedding(slot, self.trips), elapsed, moments)
         profile = functional.embedding(slot.squeeze(1), self.profile)
-        fade = torch.exp(elapsed * (-np.log(2) / HALF_LIVES[_SEASON]))
-        leaf = match_recent(recent.category, recent.age, recent.category > 0, recent.category)
-        added = leaf.weight[:, _SEASON]
+        fade = torch.exp(elapsed * (-math.log(2) / HALF_LIVES[_SEASON]))
+        added = recent.per_category[:, _SEASON]
         events = functional.embedding(recent.category, self.bought)
         total = profile[:, 2:] * fade + (added[:, None] @ events).squeeze(1)
         weight = profile[:, 1:2] * fade + added.sum(1, keepdim=True)
@@ -181,10 +180,11 @@ class CategoryAffinity(nn.Module):
         category = self.range(category_id)
         recent = Recent(recent_product_id, self.products.category_at(self.products.slot(recent_product_id)), recent_age)
         customer = self.customers(customer_id, recent, context)
-        match = match_recent(recent.category, recent.age, recent.category > 0, category)
-        history = self.decode(self.pairs(customer.slot, category), customer.elapsed, match)
+        added = add_events(recent.per_category, recent.category, category)
+        history = self.decode(self.pairs(customer.slot, category), customer.elapsed, added)
         matched = _matched(self.net.match(customer.total, customer.weight), category)
-        return self.net(history, gather_rows(self.feature, category), matched, customer.feature)
+        feature = gather_rows(self.feature, category)
+        return self.net(history_features(history, feature[:, 4:5]), feature, matched, customer.feature)
 
 
 class CollaborativeFilter(nn.Module):
@@ -221,26 +221,23 @@ class CollaborativeFilter(nn.Module):
         category, product = self.range(category_id), self.products.slot(product_id)
         recent = Recent(recent_product_id, self.products.category_at(self.products.slot(recent_product_id)), recent_age)
         customer = self.customers(customer_id, recent, context)
-        own = self.decode(
-            self.pairs(customer.slot, product),
-            customer.elapsed,
-            match_recent(recent_product_id, recent_age, recent.valid, product_id),
+        own_feature = gather_rows(self.products.feature, product)
+        leaf_feature = gather_rows(self.feature, category)
+        # Both levels go through the decoder in one pass, as twice the rows.
+        added = torch.cat(
+            (
+                add_events(recent.per_product, recent_product_id, product_id),
+                add_events(recent.per_category, recent.category, category),
+            )
         )
-        leaf = self.decode(
-            self.leaf_pairs(customer.slot, category),
-            customer.elapsed,
-            match_recent(recent.category, recent.age, recent.category > 0, category),
-        )
+        rows = torch.cat((self.pairs(customer.slot, product), self.leaf_pairs(customer.slot, category)))
+        history = self.decode(rows, torch.cat((customer.elapsed, customer.elapsed)), added)
+        gap = torch.cat((own_feature[:, 4:5], leaf_feature[:, 4:5]))
+        seen = history_features(history, gap)
+        own, leaf = seen[: seen.shape[0] // 2], seen[seen.shape[0] // 2 :]
         matched = _matched(self.net.match(customer.total, customer.weight), category)
-        preference = self.net(
-            own,
-            leaf,
-            gather_rows(self.products.feature, product),
-            gather_rows(self.feature, category),
-            matched,
-            customer.feature,
-        )
-        return preference, (customer.feature[:, -1] * (1 - own.bought[:, 0]))
+        preference = self.net(own, leaf, own_feature, leaf_feature, matched, customer.feature)
+        return preference, customer.feature[:, -1] * (1 - own[:, BOUGHT])
 
 
 class ProductPool(nn.Module):
@@ -263,7 +260,7 @@ class ProductPool(nn.Module):
         category = self.range(category_id)
         own = gather_rows(self.products.feature, self.products.slot(product_id))
         # A product's newness goes on fading after the cutoff.
-        fade = torch.exp(torch.relu(context[:, :1, None] - self.cutoff) * (-np.log(2) / HALF_LIVES[1]))
+        fade = torch.exp(torch.relu(context[:, :1, None] - self.cutoff) * (-math.log(2) / HALF_LIVES[1]))
         own = torch.cat((own[:, :6], own[:, 6:] * fade), 1)
         effect = gather_rows(self.net.effect, category)
         return self.net(own, gather_rows(self.feature, category), effect, offer.transpose(1, 2))

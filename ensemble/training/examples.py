@@ -29,6 +29,7 @@ class Week:
     Attributes:
         snapshot: as of the week's start.
         bought: distinct (customer position, product position) pairs of the week, products and customers known before [n, 2].
+        passed: (customer, product) pairs bought before but not in the week, sorted alike [m, 2].
         offer: each product's offer in the week [P, 4].
         buyers: distinct customers who bought each product [P].
         taste: each customer's purchases per leaf category, decayed by 112 days [U, C].
@@ -36,6 +37,7 @@ class Week:
 
     snapshot: Snapshot
     bought: npt.NDArray[np.int64]
+    passed: npt.NDArray[np.int64]
     offer: npt.NDArray[np.float32]
     buyers: npt.NDArray[np.float32]
     taste: npt.NDArray[np.float32]
@@ -48,11 +50,14 @@ def open_week(data: Dataset, week: int) -> Week:
     customer, knows = find(snapshot.customer_id, sold["customer_id"].to_numpy())
     product, sells = find(snapshot.product_id, sold["product_id"].to_numpy())
     pairs = np.unique(np.stack((customer, product), 1)[knows & sells], axis=0)
+    before = snapshot.products
+    passed = before.key[~np.isin(before.key, pairs[:, 0] * before.items + pairs[:, 1])]
     offers = offers_at(data.before(week), week)
     at, _ = find(offers["product_id"].to_numpy(), snapshot.product_id)
     offer = offers.select(OFFER_COLUMNS).to_numpy()[at].astype(np.float32)
     buyers = np.bincount(product[sells], minlength=snapshot.product_id.size).astype(np.float32)
-    return Week(snapshot, pairs, offer, buyers, taste_weights(snapshot))
+    owned = np.stack((passed // before.items, passed % before.items), 1)
+    return Week(snapshot, pairs, owned, offer, buyers, taste_weights(snapshot))
 
 
 def find(
@@ -154,25 +159,24 @@ def product_batch(
 ) -> ProductBatch:
     """Draw the products for these customers [B], in strata whose weights make the loss that of the full catalogue.
 
-    What the customer bought in the week; what the customer has bought before (drawn evenly); and all the rest, drawn half
-    by popularity and half evenly, with weight 1 / (draws · probability).
+    What the customer bought in the week; what the customer has bought before (drawn evenly); and all the rest, drawn
+    half by popularity and half evenly, with weight 1 / (draws · probability).
     """
     snapshot = week.snapshot
     items = snapshot.product_id.size
-    bought_key = week.bought[:, 0] * items + week.bought[:, 1]
     positive, positive_weight = _draw(week.bought[:, 0], week.bought[:, 1], customer, POSITIVES, rng)
-    fresh = ~np.isin(snapshot.products.key, bought_key)
-    own_key = snapshot.products.key[fresh]
-    own, own_weight = _draw(own_key // items, own_key % items, customer, OWN, rng)
+    own, own_weight = _draw(week.passed[:, 0], week.passed[:, 1], customer, OWN, rng)
     popularity = np.exp(snapshot.product_feature[:, 1].astype(np.float64))
     chance = 0.5 * popularity / popularity.sum() + 0.5 / items
     other = rng.choice(items, (customer.size, OTHERS), p=chance)
-    other_weight = 1 / (OTHERS * chance[other])
     product = np.concatenate((positive, own, other), 1)
     key = customer[:, None] * items + product
     rows = snapshot.products.find(key)
-    known = (rows[:, POSITIVES + OWN :, 7] > 0) | np.isin(key[:, POSITIVES + OWN :], bought_key)
-    weight = np.concatenate((positive_weight, own_weight, np.where(known, 0, other_weight)), 1).astype(np.float32)
+    # What a customer bought, before or now, belongs to the other two strata.
+    _, sold = find(week.bought[:, 0] * items + week.bought[:, 1], key[:, POSITIVES + OWN :])
+    counted = sold | (rows[:, POSITIVES + OWN :, 7] > 0)
+    other_weight = np.where(counted, 0, 1 / (OTHERS * chance[other]))
+    weight = np.concatenate((positive_weight, own_weight, other_weight), 1).astype(np.float32)
     label = np.zeros_like(weight)
     label[:, :POSITIVES] = 1
     leaf_rows = snapshot.categories.find(
@@ -190,15 +194,18 @@ def _draw(
     size: int,
     rng: np.random.Generator,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """At most ``size`` items of each customer [B, size] and how many each stands for (0 = padding)."""
-    order = np.lexsort((rng.random(owner.size), owner))
-    item = item[order]
-    start = np.searchsorted(owner[order], customer)
-    count = np.searchsorted(owner[order], customer, side="right") - start
+    """At most ``size`` items of each customer [B, size] and how many each stands for (0 = padding).
+
+    ``owner`` ascends. Where a customer has more, every k-th from a random one on is taken, round about.
+    """
+    start = np.searchsorted(owner, customer)
+    count = np.searchsorted(owner, customer, side="right") - start
     taken = np.minimum(count, size)
     place = np.arange(size)
     filled = place < taken[:, None]
-    at = np.where(filled, start[:, None] + place, 0)
+    some = np.maximum(count, 1)[:, None]
+    turn = (rng.integers(0, some) + place * (some / np.maximum(taken, 1)[:, None])).astype(np.int64) % some
+    at = np.where(filled, start[:, None] + turn, 0)
     weight = np.where(filled, (count / np.maximum(taken, 1))[:, None], 0.0)
     return (item[at] if item.size else at), weight
 

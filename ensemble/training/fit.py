@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ensemble.models.category_affinity import AffinityNet
 from ensemble.models.collaborative_filter import PreferenceNet
+from ensemble.models.layers import history_features
 from ensemble.models.product_pool import DemandNet
 from ensemble.training.examples import (
     CategoryBatch,
@@ -26,6 +27,12 @@ from ensemble.training.examples import (
 HIDDEN_CUSTOMERS: Final = 0.1
 """Share of customers whose history is hidden in training, so that an unknown customer means calibrated popularity."""
 
+CHUNK: Final = 128
+"""Customers per step."""
+
+RATE: Final = 1e-2
+"""Adam's first learning rate."""
+
 Step = Callable[[float], None]
 """Told the fraction of a fit that is done."""
 
@@ -35,7 +42,8 @@ def affinity_logits(net: AffinityNet, batch: CategoryBatch) -> Tensor:
     feature = torch.from_numpy(batch.week.snapshot.category_feature).T[None].expand(batch.rows.shape[0], -1, -1)
     taste = batch.customer.taste
     matched = net.match(taste @ net.bought, taste.sum(1, keepdim=True))[:, None]
-    return net(decode(batch.rows), feature, matched, batch.customer.feature)
+    history = history_features(decode(batch.rows), feature[:, 4:5])
+    return net(history, feature, matched, batch.customer.feature)
 
 
 def preference_logits(net: PreferenceNet, batch: ProductBatch) -> Tensor:
@@ -44,11 +52,13 @@ def preference_logits(net: PreferenceNet, batch: ProductBatch) -> Tensor:
     category = snapshot.product_category[batch.product]
     taste = batch.customer.taste
     matched = net.match(taste @ net.bought, taste.sum(1, keepdim=True)).gather(1, torch.from_numpy(category).long())
+    own_feature = torch.from_numpy(snapshot.product_feature[batch.product]).transpose(1, 2)
+    leaf_feature = torch.from_numpy(snapshot.category_feature[category]).transpose(1, 2)
     return net(
-        decode(batch.rows),
-        decode(batch.leaf_rows),
-        torch.from_numpy(snapshot.product_feature[batch.product]).transpose(1, 2),
-        torch.from_numpy(snapshot.category_feature[category]).transpose(1, 2),
+        history_features(decode(batch.rows), own_feature[:, 4:5]),
+        history_features(decode(batch.leaf_rows), leaf_feature[:, 4:5]),
+        own_feature,
+        leaf_feature,
         matched[:, None],
         batch.customer.feature,
     )
@@ -69,14 +79,14 @@ def demand_logs(net: DemandNet, week: Week) -> Tensor:
 def fit_affinity(
     weeks: Sequence[Week], categories: int, epochs: int, seed: int, step: Step
 ) -> tuple[AffinityNet, list[float]]:
-    """Fit category affinity on all categories of a third of the customers per epoch; returns the loss by epoch too."""
+    """Fit category affinity on every category of a quarter of each week's customers per epoch; the loss by epoch too."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = AffinityNet(categories)
 
     def losses(week: Week) -> list[Callable[[], Tensor]]:
         size = week.snapshot.customer_id.size
-        chosen = list(shuffled(rng, size, 256))[: max(1, size // 256 // 3)]
+        chosen = list(shuffled(rng, size, CHUNK))[: max(1, size // CHUNK // 4)]
 
         def loss(customer: np.ndarray) -> Tensor:
             batch = category_batch(week, customer, rng.random(customer.size) > HIDDEN_CUSTOMERS)
@@ -87,7 +97,7 @@ def fit_affinity(
 
         return [lambda customer=customer: loss(customer) for customer in chosen]
 
-    return net, _fit(net, weeks, losses, epochs, 3e-3, rng, step)
+    return net, _fit(net, weeks, losses, epochs, RATE, rng, step)
 
 
 def fit_preference(
@@ -107,10 +117,10 @@ def fit_preference(
             return each / (20 * customer.size)
 
         return [
-            lambda customer=customer: loss(customer) for customer in shuffled(rng, week.snapshot.customer_id.size, 512)
+            lambda customer=customer: loss(customer) for customer in shuffled(rng, week.snapshot.customer_id.size, CHUNK)
         ]
 
-    return net, _fit(net, weeks, losses, epochs, 3e-3, rng, step)
+    return net, _fit(net, weeks, losses, epochs, RATE, rng, step)
 
 
 def fit_demand(

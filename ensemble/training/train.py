@@ -36,7 +36,7 @@ class Plan:
     train_weeks: tuple[int, ...] = tuple(range(16, 41, 2))
     validation_weeks: tuple[int, ...] = (41, 43, 45, 46)
     sample: float = 1.0
-    epochs: tuple[int, int, int] = (6, 15, 8)
+    epochs: tuple[int, int, int] = (6, 25, 6)
     validation_customers: int = 400
     threads: int = 2
     seed: int = 1

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ensemble.models.history import HALF_LIVES, NEVER, HistoryDecoder, add_events, pack, weigh_events
+from ensemble.training.snapshot import _pairs
+
+ITEMS = 4
+moments = st.integers(0, 64 * 300).map(lambda step: step / 64)
+past = st.lists(st.tuples(st.integers(0, ITEMS - 1), moments), max_size=40)
+recent = st.lists(st.tuples(st.integers(1, ITEMS - 1), st.floats(0, 6, width=32)), max_size=16)
+
+
+@given(past, recent, st.floats(6.5, 20, width=32))
+@settings(max_examples=150, deadline=None)
+def test_history_at_request_time_equals_counting_all_purchases_anew(
+    past: list[tuple[int, float]], recent: list[tuple[int, float]], elapsed: float
+) -> None:
+    """Item 0 stands for padding among the recent events, so that it is only bought in the past."""
+    rows = np.zeros((1, ITEMS, 8), np.uint8)
+    if past:
+        item, age = (np.array(column) for column in zip(*past, strict=True))
+        pairs = _pairs(np.zeros(item.size, np.int64), item.astype(np.int64), age.astype(np.float64), ITEMS)
+        rows[0, pairs.item] = pairs.rows
+    event = np.zeros((1, 16), np.int64)
+    event_age = np.zeros((1, 16), np.float32)
+    for i, (key, days) in enumerate(recent):
+        event[0, i], event_age[0, i] = key, days
+    keys, ages = torch.from_numpy(event), torch.from_numpy(event_age)
+    weight = weigh_events(keys[:, None], ages, (keys > 0)[:, None])[:, 0]
+    added = add_events(weight, keys, torch.arange(ITEMS)[None])
+    made = HistoryDecoder()(torch.from_numpy(rows), torch.tensor([[elapsed]]), added)
+
+    for item in range(ITEMS):
+        days = {a + elapsed for i, a in past if i == item} | {float(np.float32(a)) for i, a in recent if i == item}
+        ago = np.array(sorted(days))
+        for i, half_life in enumerate(HALF_LIVES):
+            # The tables keep logarithms of counts in steps that put them at most 1.2 % off.
+            assert made.counts[0, i, item].item() == pytest.approx((0.5 ** (ago / half_life)).sum(), rel=0.015, abs=1e-4)
+        assert made.trips[0, 0, item].item() == ago.size
+        assert made.bought[0, 0, item].item() == (1 if ago.size else 0)
+        assert made.last[0, 0, item].item() == pytest.approx(ago.min() if ago.size else NEVER, abs=0.01)
+        assert made.span[0, 0, item].item() == pytest.approx(np.ptp(ago) if ago.size else 0, abs=0.02)
+
+
+def test_padding_adds_nothing_even_to_a_padded_candidate() -> None:
+    keys = torch.zeros(1, 16, dtype=torch.int64)
+    weight = weigh_events(keys[:, None], torch.zeros(1, 16), (keys > 0)[:, None])[:, 0]
+    assert add_events(weight, keys, torch.zeros(1, 3, dtype=torch.int64)).abs().max() == 0
+
+
+def test_ages_and_trips_beyond_the_rows_range_are_cut_off_not_wrapped() -> None:
+    rows = pack(np.array([5000.0]), np.array([5000.0]), np.ones((1, 3)), np.array([999]))
+    made = HistoryDecoder()(torch.from_numpy(rows[None]), torch.zeros(1, 1), None)
+    assert made.trips.item() == 255
+    assert 1023 < made.last.item() <= 1024
