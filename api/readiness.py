@@ -105,7 +105,7 @@ async def probe(pipeline: Pipeline, catalog: Catalog, readiness: Readiness) -> N
         return
     if page.ranking.source is Source.ENSEMBLE:
         readiness.passed()
-    elif readiness.ensemble_up or not readiness.detail:
+    elif readiness.ensemble_up:  # else the failed call has said why already
         readiness.failed(", ".join(page.degraded))
 
 
