@@ -92,7 +92,8 @@ def _check_signature(proto: onnx.ModelProto, spec: ModelSpec) -> None:
             for t in wanted
         ]
         actual = [
-            (v.name, v.type.tensor_type.elem_type, [dim.dim_value for dim in v.type.tensor_type.shape.dim]) for v in found
+            (v.name, v.type.tensor_type.elem_type, [dim.dim_value for dim in v.type.tensor_type.shape.dim])
+            for v in found
         ]
         if expected != actual:
             raise RacksortError(f"{spec.name}: exported as {actual}, but the contract says {expected}")

@@ -36,7 +36,7 @@ def build_release(
 ) -> dict[str, float]:
     """Write version folders of the three models and the ranking, with tables as of the start of ``week``.
 
-    Purchases of ``week`` and later are never looked at. Each file is exported and then compared with torch on real rows.
+    Purchases of ``week`` and later are never looked at. Each file is compared with torch on real rows.
 
     Args:
         data: the dataset, cut or whole.

@@ -32,8 +32,9 @@ class AffinityNet(nn.Module):
         self.scorer = Scorer(HISTORY_FEATURES + ITEM_FEATURES + 1, CUSTOMER_FEATURES, HIDDEN, -5.0)
 
     def match(self, total: Tensor, weight: Tensor) -> Tensor:
-        """How well each category meets the customers' taste [B, C], from summed embeddings [B, D] and weights [B, 1]."""
-        return self.taste(total, weight) @ self.wanted.T + self.bias
+        """How well each category meets the customers' taste [B, C]; see ``Taste.forward``."""
+        vector: Tensor = self.taste(total, weight)
+        return vector @ self.wanted.T + self.bias
 
     def forward(self, history: Tensor, feature: Tensor, matched: Tensor, customer: Tensor) -> Tensor:
         """Logits [B, N].
@@ -45,7 +46,8 @@ class AffinityNet(nn.Module):
             customer: ``customer_features`` [B, 6, 1].
         """
         seen = torch.cat((history, feature, matched), 1)
-        return self.scorer(seen, customer).squeeze(1)
+        logits: Tensor = self.scorer(seen, customer)
+        return logits.squeeze(1)
 
 
 def gather_rows(table: Tensor, position: Tensor) -> Tensor:

@@ -29,7 +29,8 @@ class PreferenceNet(nn.Module):
 
     def match(self, total: Tensor, weight: Tensor) -> Tensor:
         """How well each leaf category meets the customers' taste [B, C]."""
-        return self.taste(total, weight) @ self.wanted.T + self.bias
+        vector: Tensor = self.taste(total, weight)
+        return vector @ self.wanted.T + self.bias
 
     def forward(
         self,
@@ -57,4 +58,5 @@ class PreferenceNet(nn.Module):
             leaf_feature,
             matched,
         )
-        return self.scorer(torch.cat(seen, 1), customer).squeeze(1)
+        logits: Tensor = self.scorer(torch.cat(seen, 1), customer)
+        return logits.squeeze(1)

@@ -1,9 +1,9 @@
 """What a customer has bought, how often and how long ago, brought up to the moment of the request.
 
 The tables hold each pair's purchases as of the release's cutoff: exponentially decayed counts, first and last day. A
-decayed count needs no list of events to be moved in time or to take in one more: c(t) = c(t₀)·2^(-(t-t₀)/h). So the graph
-ages the tables' counts to the request's ``day`` and adds the request's recent events, and the result is the same as counting
-all purchases anew.
+decayed count needs no list of events to be moved in time or to take in one more: c(t) = c(t₀)·2^(-(t-t₀)/h). So the
+graph ages the tables' counts to the request's ``day`` and adds the request's recent events, and the result is the same
+as counting all purchases anew.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,7 +36,12 @@ NEVER: Final = 1024.0
 _DECAY: Final = tuple(math.log(2) / h for h in HALF_LIVES)
 
 
-def pack(last: np.ndarray, first: np.ndarray, counts: np.ndarray, trips: np.ndarray) -> np.ndarray:
+def pack(
+    last: npt.NDArray[np.float64],
+    first: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.float64],
+    trips: npt.NDArray[np.int64],
+) -> npt.NDArray[np.uint8]:
     """Pack histories into rows of 8 bytes.
 
     Args:
@@ -77,8 +83,8 @@ def weigh_events(key: Tensor, age: Tensor, valid: Tensor) -> Tensor:
         valid: which events count [B, K, R], bool: padding doesn't.
 
     Returns:
-        [B, K, 6, R]: 1 per trip decayed by the three half-lives, 1 per trip, age - ``NEVER`` of the key's newest event, and
-        age of its oldest; 0 elsewhere. Events of one key at the same moment are one trip, as in the tables.
+        [B, K, 6, R]: 1 per trip decayed by the three half-lives, 1 per trip, age - ``NEVER`` of the key's newest event,
+        and age of its oldest; 0 elsewhere. Events of one key at the same moment are one trip, as in the tables.
     """
     events = key.shape[2]
     same = (key[:, :, :, None] == key[:, :, None, :]) & valid[:, :, None, :]
@@ -164,7 +170,7 @@ class PairTable(nn.Module):
 
     rows: Tensor
 
-    def __init__(self, table: StaticTable, rows: np.ndarray, items: int) -> None:
+    def __init__(self, table: StaticTable, rows: npt.NDArray[np.uint8], items: int) -> None:
         """Arrange the rows by slot.
 
         Args:

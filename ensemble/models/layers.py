@@ -16,9 +16,9 @@ CUSTOMER_FEATURES = 6
 def history_features(history: History, usual_gap: Tensor) -> Tensor:
     """What a network sees of a history [B, 7, N].
 
-    Square roots of the three decayed counts and of the trips; whether there are any; the square root of days since the last
-    one; and how far it lies past the customer's mean gap, days since / (days since + gap), where the gap is shrunken
-    towards the item's usual one by the weight of one gap. Square roots, since they cost a tenth of logarithms here.
+    Square roots of the three decayed counts, of the trips and of the days since the last one; whether there is any; and
+    how far it lies past the customer's mean gap, days since / (days since + gap), where the gap is shrunken towards the
+    item's usual one by the weight of one gap. Square roots, since they cost a tenth of logarithms here.
 
     Args:
         history: of the candidates.
@@ -32,7 +32,7 @@ def history_features(history: History, usual_gap: Tensor) -> Tensor:
 
 
 def customer_features(trips: History, basket: Tensor) -> Tensor:
-    """What a network sees of a customer [B, 6, 1]: trips by half-life, days since the last, basket size, known or not."""
+    """What a network sees of a customer [B, 6, 1]: trips by half-life, days since the last, basket, known or not."""
     logs = torch.log1p(torch.cat((trips.counts, trips.last), 1)) * trips.bought
     return torch.cat((logs, basket * trips.bought, trips.bought), 1)
 
@@ -63,7 +63,7 @@ class Scorer(nn.Module):
 
 
 class Taste(nn.Module):
-    """A customer's taste: the mean embedding of the leaf categories bought, weighted by purchases that fade over a season.
+    """A customer's taste: the mean embedding of the leaf categories bought, where purchases fade over a season.
 
     Numerator and denominator are sums over events, so that recent events are added to the tables' sums exactly.
     """
@@ -77,4 +77,5 @@ class Taste(nn.Module):
     def forward(self, total: Tensor, weight: Tensor) -> Tensor:
         """Taste vectors [B, D] from summed embeddings [B, dims] and their weights' sum [B, 1]."""
         mean = total / (weight + 1)
-        return self.second(torch.relu(self.first(mean)))
+        vector: Tensor = self.second(torch.relu(self.first(mean)))
+        return vector

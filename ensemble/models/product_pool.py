@@ -1,7 +1,7 @@
 """Product pool: how many customers buy a product within the next 7 days, at the offer that is made?
 
-Log-linear in the manner of SCAN*PRO (Wittink et al., 1988): a base rate, an elasticity of price and the effects of mailer,
-display and coupon, both pooled by leaf category, and a small network for what that leaves.
+Log-linear in the manner of SCAN*PRO (Wittink et al., 1988): a base rate, an elasticity of price and the effects of
+mailer, display and coupon, both pooled by leaf category, and a small network for what that leaves.
 """
 
 from __future__ import annotations
@@ -40,4 +40,5 @@ class DemandNet(nn.Module):
         plan = torch.cat((price, offer[:, 1:]), 1)
         seen = torch.cat((own_feature, leaf_feature, plan), 1)
         one = torch.ones_like(seen[:, :1, :1])
-        return (self.scorer(seen, one) + (effect * plan).sum(1, keepdim=True)).squeeze(1)
+        common: Tensor = self.scorer(seen, one)
+        return (common + (effect * plan).sum(1, keepdim=True)).squeeze(1)

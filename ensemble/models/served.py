@@ -40,6 +40,7 @@ class CustomerTables(nn.Module):
     """What the release knows of each customer: trips, basket size and taste."""
 
     trips: Tensor
+    bought: Tensor
     profile: Tensor
     cutoff: Tensor
 
@@ -72,9 +73,7 @@ class CustomerTables(nn.Module):
         """Everything about the rows' customers, as of now."""
         slot = self.slot(customer_id)
         elapsed = torch.relu(context[:, :1] - self.cutoff)
-        trips = self.decode(
-            functional.embedding(slot, self.trips), elapsed, recent.per_trip.sum(2, keepdim=True)
-        )
+        trips = self.decode(functional.embedding(slot, self.trips), elapsed, recent.per_trip.sum(2, keepdim=True))
         profile = functional.embedding(slot.squeeze(1), self.profile)
         fade = torch.exp(elapsed * (-math.log(2) / HALF_LIVES[_SEASON]))
         added = recent.per_category[:, _SEASON]
@@ -142,7 +141,7 @@ class ProductTables(nn.Module):
         self.slot = StaticMap(table)
         self.register_buffer("category", torch.from_numpy(table.arrange(category.astype(np.int16))))
         if feature is not None:
-            rows = table.arrange(feature.astype(np.float16), unknown)
+            rows = table.arrange(feature.astype(np.float16), 0 if unknown is None else unknown)
             self.register_buffer("feature", torch.from_numpy(rows))
 
     def category_at(self, slot: Tensor) -> Tensor:
@@ -184,7 +183,8 @@ class CategoryAffinity(nn.Module):
         history = self.decode(self.pairs(customer.slot, category), customer.elapsed, added)
         matched = _matched(self.net.match(customer.total, customer.weight), category)
         feature = gather_rows(self.feature, category)
-        return self.net(history_features(history, feature[:, 4:5]), feature, matched, customer.feature)
+        logits: Tensor = self.net(history_features(history, feature[:, 4:5]), feature, matched, customer.feature)
+        return logits
 
 
 class CollaborativeFilter(nn.Module):
@@ -263,4 +263,5 @@ class ProductPool(nn.Module):
         fade = torch.exp(torch.relu(context[:, :1, None] - self.cutoff) * (-math.log(2) / HALF_LIVES[1]))
         own = torch.cat((own[:, :6], own[:, 6:] * fade), 1)
         effect = gather_rows(self.net.effect, category)
-        return self.net(own, gather_rows(self.feature, category), effect, offer.transpose(1, 2))
+        logs: Tensor = self.net(own, gather_rows(self.feature, category), effect, offer.transpose(1, 2))
+        return logs

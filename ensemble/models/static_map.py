@@ -5,8 +5,8 @@ and each bucket owns a second multiplier, drawn until all of its keys fall into 
 Belazzougui, Botelho and Dietzfelbinger, 2009). So a key costs two multiplications and two gathers, and one comparison
 with the stored key makes the answer exact: a foreign key never passes for a stored one.
 
-Why the arithmetic is the same everywhere: products of int32 keep their low 32 bits on every processor; the conversion of
-an int32 to float32 rounds to nearest even; and one float32 multiplication is exactly specified by IEEE 754. There is
+Why the arithmetic is the same everywhere: products of int32 keep their low 32 bits on every processor; the conversion
+of an int32 to float32 rounds to nearest even; and one float32 multiplication is exactly specified by IEEE 754. There is
 no sum behind the product that a compiler could fuse with it: the offset is added after the conversion back to int32.
 """
 
@@ -23,10 +23,10 @@ from torch.nn import functional
 
 from ensemble.errors import RacksortError
 
-_LOAD: Final = 0.85
-"""Share of the slots that hold a key: more is smaller, less is built faster."""
+_LOADS: Final = (0.92, 0.88, 0.85, 0.8, 0.7, 0.6, 0.4, 0.2)
+"""Share of the slots that hold a key. More is smaller, less is found with more certainty: tried in turn."""
 _KEYS_PER_BUCKET: Final = 4
-_TRIES: Final = 4000
+_TRIES: Final = 1500
 _INT32: Final = 2**31
 
 Int32s = npt.NDArray[np.int32]
@@ -42,6 +42,7 @@ class _Range:
 
     @property
     def size(self) -> int:
+        """How many positions there are."""
         return 2 * self.half + 1
 
     @classmethod
@@ -73,6 +74,7 @@ class StaticTable:
 
     @property
     def slots(self) -> int:
+        """How many slots there are."""
         return self.places.size
 
     def arrange(self, rows: npt.NDArray[np.generic], unknown: npt.ArrayLike = 0) -> npt.NDArray[np.generic]:
@@ -92,8 +94,9 @@ def _folded(keys: Int64s, fold: int) -> Int32s:
 
 
 def _high(keys: Int64s) -> Int32s:
-    """keys / 2³², rounded towards zero as ONNX's integer division does."""
-    return (np.sign(keys) * (np.abs(keys) // 2**32)).astype(np.int32)
+    """The keys / 2³², rounded towards zero as ONNX's integer division does."""
+    high: Int32s = (np.sign(keys) * (np.abs(keys) // 2**32)).astype(np.int32)
+    return high
 
 
 def build_static_table(keys: Int64s, seed: int = 0) -> StaticTable:
@@ -102,7 +105,7 @@ def build_static_table(keys: Int64s, seed: int = 0) -> StaticTable:
     Keys below 2³¹ are stored as int64 as well, so that a foreign 64-bit key can't pass for one by its low bits.
 
     Raises:
-        RacksortError: no key, or repeated ones.
+        RacksortError: no key, or repeated ones; or, which only a defect could explain, no multipliers found.
     """
     keys = np.ascontiguousarray(keys, dtype=np.int64)
     if keys.size == 0:
@@ -114,10 +117,15 @@ def build_static_table(keys: Int64s, seed: int = 0) -> StaticTable:
     while np.unique(low).size != low.size:
         fold = _odd(rng, 1)[0]
         low = _folded(keys, int(fold))
-    spread = _odd(rng, 1)[0]
-    buckets, places = _Range.of(keys.size // _KEYS_PER_BUCKET), _Range.of(int(keys.size / _LOAD))
-    bucket = buckets.positions(low * spread)
-    multiplier, slot_of = _displace(low, bucket, buckets, places, rng)
+    buckets = _Range.of(keys.size // _KEYS_PER_BUCKET)
+    for load in _LOADS:
+        spread, places = _odd(rng, 1)[0], _Range.of(int(keys.size / load))
+        found = _displace(low, buckets.positions(low * spread), buckets, places, rng)
+        if found is not None:
+            break
+    else:
+        raise RacksortError("no perfect hash found for a vocabulary: choose another seed")
+    multiplier, slot_of = found
     stored = np.full(places.size, keys[0])  # an empty slot repeats a key whose home is another slot: it never matches
     stored[slot_of] = keys
     return StaticTable(buckets, places, int(spread), int(fold), multiplier, stored, slot_of)
@@ -129,14 +137,11 @@ def _odd(rng: np.random.Generator, count: int) -> Int32s:
 
 def _displace(
     low: Int32s, bucket: Int32s, buckets: _Range, places: _Range, rng: np.random.Generator
-) -> tuple[Int32s, Int32s]:
+) -> tuple[Int32s, Int32s] | None:
     """Draw each bucket's multiplier, fullest buckets first, many buckets at a time.
 
     Returns:
-        The multipliers [buckets] and the slot of each key.
-
-    Raises:
-        RacksortError: no free slots found, which only a defect of the hash could explain.
+        The multipliers [buckets] and the slot of each key; None where a bucket found no free slots.
     """
     order = np.argsort(bucket, kind="stable")
     low_sorted = low[order]
@@ -165,7 +170,7 @@ def _displace(
             slot_sorted[member[wins]] = slot[wins]
             waiting = np.delete(waiting, wins)
         else:
-            raise RacksortError("no perfect hash found for a vocabulary: choose another seed")
+            return None
     slot_of = np.empty_like(slot_sorted)
     slot_of[order] = slot_sorted
     return multiplier, slot_of

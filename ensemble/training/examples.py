@@ -28,7 +28,7 @@ class Week:
 
     Attributes:
         snapshot: as of the week's start.
-        bought: distinct (customer position, product position) pairs of the week, products and customers known before [n, 2].
+        bought: distinct (customer position, product position) pairs of the week, both known before, ascending [n, 2].
         passed: (customer, product) pairs bought before but not in the week, sorted alike [m, 2].
         offer: each product's offer in the week [P, 4].
         buyers: distinct customers who bought each product [P].
@@ -90,7 +90,8 @@ _decode = HistoryDecoder()
 
 def decode(rows: npt.NDArray[np.uint8]) -> History:
     """Histories as of the cutoff from packed rows [B, N, 8]."""
-    return _decode(torch.from_numpy(rows), torch.zeros(rows.shape[0], 1), None)
+    history: History = _decode(torch.from_numpy(rows), torch.zeros(rows.shape[0], 1), None)
+    return history
 
 
 def customer_batch(week: Week, customer: npt.NDArray[np.int64], shown: npt.NDArray[np.bool_]) -> CustomerBatch:

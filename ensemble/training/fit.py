@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -43,7 +45,8 @@ def affinity_logits(net: AffinityNet, batch: CategoryBatch) -> Tensor:
     taste = batch.customer.taste
     matched = net.match(taste @ net.bought, taste.sum(1, keepdim=True))[:, None]
     history = history_features(decode(batch.rows), feature[:, 4:5])
-    return net(history, feature, matched, batch.customer.feature)
+    logits: Tensor = net(history, feature, matched, batch.customer.feature)
+    return logits
 
 
 def preference_logits(net: PreferenceNet, batch: ProductBatch) -> Tensor:
@@ -54,7 +57,7 @@ def preference_logits(net: PreferenceNet, batch: ProductBatch) -> Tensor:
     matched = net.match(taste @ net.bought, taste.sum(1, keepdim=True)).gather(1, torch.from_numpy(category).long())
     own_feature = torch.from_numpy(snapshot.product_feature[batch.product]).transpose(1, 2)
     leaf_feature = torch.from_numpy(snapshot.category_feature[category]).transpose(1, 2)
-    return net(
+    logits: Tensor = net(
         history_features(decode(batch.rows), own_feature[:, 4:5]),
         history_features(decode(batch.leaf_rows), leaf_feature[:, 4:5]),
         own_feature,
@@ -62,24 +65,26 @@ def preference_logits(net: PreferenceNet, batch: ProductBatch) -> Tensor:
         matched[:, None],
         batch.customer.feature,
     )
+    return logits
 
 
 def demand_logs(net: DemandNet, week: Week) -> Tensor:
     """Ln of expected buyers [P] of every product in the week."""
     snapshot = week.snapshot
     category = torch.from_numpy(snapshot.product_category).long()
-    return net(
+    logs: Tensor = net(
         torch.from_numpy(snapshot.product_feature).T[None],
         torch.from_numpy(snapshot.category_feature)[category].T[None],
         net.effect[category].T[None],
         torch.from_numpy(week.offer).T[None],
-    )[0]
+    )
+    return logs[0]
 
 
 def fit_affinity(
     weeks: Sequence[Week], categories: int, epochs: int, seed: int, step: Step
 ) -> tuple[AffinityNet, list[float]]:
-    """Fit category affinity on every category of a quarter of each week's customers per epoch; the loss by epoch too."""
+    """Fit category affinity on all categories of a quarter of each week's customers an epoch; the loss by epoch too."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = AffinityNet(categories)
@@ -88,14 +93,14 @@ def fit_affinity(
         size = week.snapshot.customer_id.size
         chosen = list(shuffled(rng, size, CHUNK))[: max(1, size // CHUNK // 4)]
 
-        def loss(customer: np.ndarray) -> Tensor:
+        def loss(customer: npt.NDArray[np.int64]) -> Tensor:
             batch = category_batch(week, customer, rng.random(customer.size) > HIDDEN_CUSTOMERS)
             logits = affinity_logits(net, batch)
             return functional.binary_cross_entropy_with_logits(logits[:, 1:], batch.label[:, 1:], reduction="sum") / (
                 20 * customer.size
             )
 
-        return [lambda customer=customer: loss(customer) for customer in chosen]
+        return [partial(loss, customer) for customer in chosen]
 
     return net, _fit(net, weeks, losses, epochs, RATE, rng, step)
 
@@ -109,16 +114,14 @@ def fit_preference(
     net = PreferenceNet(categories)
 
     def losses(week: Week) -> list[Callable[[], Tensor]]:
-        def loss(customer: np.ndarray) -> Tensor:
+        def loss(customer: npt.NDArray[np.int64]) -> Tensor:
             batch = product_batch(week, customer, rng.random(customer.size) > HIDDEN_CUSTOMERS, rng)
             each = functional.binary_cross_entropy_with_logits(
                 preference_logits(net, batch), batch.label, batch.weight, reduction="sum"
             )
             return each / (20 * customer.size)
 
-        return [
-            lambda customer=customer: loss(customer) for customer in shuffled(rng, week.snapshot.customer_id.size, CHUNK)
-        ]
+        return [partial(loss, customer) for customer in shuffled(rng, week.snapshot.customer_id.size, CHUNK)]
 
     return net, _fit(net, weeks, losses, epochs, RATE, rng, step)
 

@@ -17,15 +17,15 @@ import polars as pl
 from ensemble.data.dataset import Dataset
 from ensemble.data.weeks import week_start
 from ensemble.errors import RacksortError
-from ensemble.models.history import HALF_LIVES, pack
+from ensemble.models.history import AGE_UNIT, COUNT_STEP, HALF_LIVES, pack
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.uint8]
 
 ITEM_FEATURES: Final = ("rate_7", "rate_28", "rate_112", "repeat", "gap", "share", "newness")
-"""Columns of item features: ln weekly buyers by three half-lives, share of its buyers who came back, ln(1 + days between
-a customer's purchases), ln of its share of its leaf category's buyers, and 2^(-days since its first sale / 28)."""
+"""Columns of item features: ln weekly buyers by three half-lives, share of its buyers who came back, ln(1 + days
+between a customer's purchases), ln of its share of its leaf category's buyers, 2^(-days since its first sale / 28)."""
 
 _RATE_FLOOR: Final = 0.02
 """Weekly buyers that are added before the logarithm: one buyer in a year."""
@@ -144,7 +144,7 @@ def _pairs(customer: Int64s, item: Int64s, age: npt.NDArray[np.float64], items: 
     decays = [(2.0 ** (-(pl.col("age") - pl.col("age").min()) / h)).sum().alias(f"count_{h:g}") for h in HALF_LIVES]
     pairs = (
         events.group_by("key")
-        .agg(last=pl.col("age").min(), first=pl.col("age").max(), trips=pl.len(), *decays)
+        .agg(*decays, last=pl.col("age").min(), first=pl.col("age").max(), trips=pl.len())
         .sort("key")
         .collect()
     )
@@ -155,8 +155,6 @@ def _pairs(customer: Int64s, item: Int64s, age: npt.NDArray[np.float64], items: 
 
 def unpack(rows: Rows) -> tuple[Float32s, Float32s, Float32s, Float32s]:
     """Last age, first age (days), trips, and counts [n, 3] decayed to the cutoff, of packed rows [n, 8]."""
-    from ensemble.models.history import AGE_UNIT, COUNT_STEP
-
     wide = rows.astype(np.float32)
     last = (wide[:, 0] * 256 + wide[:, 1]) * AGE_UNIT
     first = (wide[:, 2] * 256 + wide[:, 3]) * AGE_UNIT

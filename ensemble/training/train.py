@@ -81,7 +81,7 @@ def train(data: Dataset, plan: Plan | None = None, progress: Progress = silent) 
             weeks.append(open_week(data, week))
         return weeks
 
-    weeks = clock.timed("features", lambda step: opened("features", plan.train_weeks))
+    weeks = clock.timed("features", lambda _step: opened("features", plan.train_weeks))
     categories = weeks[0].snapshot.categories.items
     affinity, affinity_loss = clock.timed(
         "category affinity", lambda step: fit_affinity(weeks, categories, plan.epochs[0], plan.seed, step)
@@ -95,7 +95,7 @@ def train(data: Dataset, plan: Plan | None = None, progress: Progress = silent) 
     weeks.clear()
     nets = (affinity, demand, preference)
 
-    def validated(step: Callable[[float], None]) -> tuple[Any, dict[str, Any]]:
+    def validated(_step: Callable[[float], None]) -> tuple[Any, dict[str, Any]]:
         later = opened("validation", plan.validation_weeks)
         scored = [chunk for week in later for chunk in score_week(week, nets, plan.validation_customers, plan.seed)]
         settings, choice = fit_blend(later, nets, scored, plan.seed)
@@ -121,7 +121,7 @@ class _Clock:
         self.seconds: dict[str, float] = {}
         self._progress = progress
 
-    def timed(self, stage: str, work: Callable[[Callable[[float], None]], Any]) -> Any:  # noqa: ANN401 - hands on what it gets
+    def timed(self, stage: str, work: Callable[[Callable[[float], None]], Any]) -> Any:
         """Do the work and note how long it took."""
         start = time.perf_counter()
         result = work(lambda fraction: self._progress(stage, fraction))

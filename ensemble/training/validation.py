@@ -15,14 +15,13 @@ from ensemble.models.category_affinity import AffinityNet
 from ensemble.models.collaborative_filter import PreferenceNet
 from ensemble.models.product_pool import DemandNet
 from ensemble.ranking import RankingSettings
-from ensemble.training.examples import ProductBatch, Week, customer_batch, product_batch
+from ensemble.training.examples import ProductBatch, Week, category_batch, customer_batch, product_batch
 from ensemble.training.fit import affinity_logits, demand_logs, preference_logits
-from ensemble.training.examples import category_batch
 from ensemble.training.snapshot import unpack
 
 K: Final = 10
 POPULAR: Final = 1000
-"""Products that every customer is offered besides those bought before. No product outside of both gets near a list's top."""
+"""Products that every customer is offered besides those bought before: the rest gets nowhere near a list's top."""
 _CHUNK: Final = 64
 _AFFINITY: Final = np.round(np.arange(-0.2, 0.61, 0.1), 1)
 _DEMAND: Final = np.round(np.arange(-0.2, 0.81, 0.1), 1)
@@ -131,8 +130,9 @@ def fit_blend(
 ) -> tuple[RankingSettings, dict[str, float]]:
     """Choose the blend's weights by NDCG@10, then calibrate it as a logit of "bought within the week".
 
-    The weights' ratios come from a grid, since likelihood over the whole catalogue is decided far below a list's top; their
-    common scale and the bias come from logistic regression on examples that stand for the full catalogue (Platt, 1999).
+    The weights' ratios come from a grid, since likelihood over the whole catalogue is decided far below a list's top;
+    their common scale and the bias come from logistic regression on examples that stand for the full catalogue
+    (Platt, 1999).
 
     Returns:
         The settings, and NDCG@10 on ``scored`` of the best grid point beside that of preference alone.
@@ -168,7 +168,7 @@ def _calibrate(
             category = torch.from_numpy(week.snapshot.product_category[batch.product]).long()
             demand = demand_logs(nets[1], week)[torch.from_numpy(batch.product)]
             parts = (affinity.gather(1, category), demand, preference_logits(nets[2], batch))
-            score.append(sum(w * part for w, part in zip(weights, parts, strict=True)).flatten())  # type: ignore[union-attr]
+            score.append((torch.stack(parts, 2) @ torch.tensor(weights)).flatten())
             label.append(batch.label.flatten())
             weight.append(batch.weight.flatten())
     x, y, w = torch.cat(score), torch.cat(label), torch.cat(weight)

@@ -40,7 +40,9 @@ def test_history_at_request_time_equals_counting_all_purchases_anew(
         ago = np.array(sorted(days))
         for i, half_life in enumerate(HALF_LIVES):
             # The tables keep logarithms of counts in steps that put them at most 1.2 % off.
-            assert made.counts[0, i, item].item() == pytest.approx((0.5 ** (ago / half_life)).sum(), rel=0.015, abs=1e-4)
+            assert made.counts[0, i, item].item() == pytest.approx(
+                (0.5 ** (ago / half_life)).sum(), rel=0.015, abs=1e-4
+            )
         assert made.trips[0, 0, item].item() == ago.size
         assert made.bought[0, 0, item].item() == (1 if ago.size else 0)
         assert made.last[0, 0, item].item() == pytest.approx(ago.min() if ago.size else NEVER, abs=0.01)

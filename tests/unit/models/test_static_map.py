@@ -42,6 +42,15 @@ def test_rows_are_arranged_so_that_the_slot_finds_them_and_unknown_keys_the_last
     assert rows[StaticMap(table)(torch.from_numpy(wanted)).numpy()].tolist() == [10, 17, -1, -1, -1]
 
 
+@pytest.mark.parametrize("step", [1, 7, 64, 1000, 2**16])
+def test_regular_keys_fit_as_well(step: int) -> None:
+    """Evenly spaced keys fill all buckets alike, which leaves no small ones for the last free slots."""
+    keys = (np.arange(40)[:, None] * 97 + np.arange(16) + 1).ravel() * step
+    table = build_static_table(keys)
+    assert (StaticMap(table)(torch.from_numpy(keys)).numpy() == table.slot_of).all()
+    assert np.unique(table.slot_of).size == keys.size
+
+
 class _Exported(nn.Module):
     def __init__(self, lookup: StaticMap) -> None:
         super().__init__()

@@ -21,7 +21,9 @@ def scrambled(shop: Dataset) -> Dataset:
         later["customer_id"][order], later["product_id"][order].reverse(), pl.col("value") * 7, pl.col("day") + 0.5
     )
     purchases = pl.concat((shop.purchases.filter(pl.col("week") < WEEK), changed))
-    promotions = shop.promotions.with_columns(pl.when(pl.col("week") > WEEK).then(0.77).otherwise("mailer").alias("mailer"))
+    promotions = shop.promotions.with_columns(
+        pl.when(pl.col("week") > WEEK).then(0.77).otherwise("mailer").alias("mailer")
+    )
     return replace(shop, purchases=purchases, promotions=promotions)
 
 

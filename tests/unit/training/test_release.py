@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+
+from ensemble import contract
+from ensemble.data.dataset import Dataset
+from ensemble.errors import RacksortError
+from ensemble.export import session
+from ensemble.release import build_release, weights_path
+from ensemble.training.snapshot import take_snapshot
+from ensemble.training.train import train
+from ensemble.training.weights import Trained
+from tests.unit.training.conftest import PLAN
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+def request(shop: Dataset, customer: int, candidates: int = 64, rows: int = 1) -> Tensors:
+    """The customer asks for the shop's products, padded."""
+    snapshot = take_snapshot(shop, 12)
+    product, category = np.zeros((2, rows, candidates), np.int64)
+    count = min(candidates, snapshot.product_id.size)
+    product[:, :count], category[:, :count] = snapshot.product_id[:count], snapshot.product_category[:count]
+    values = {
+        contract.CUSTOMER_ID: np.full((rows, 1), customer),
+        contract.PRODUCT_ID: product,
+        contract.CATEGORY_ID: category,
+        contract.OFFERS: np.tile(np.array([1, 0, 0, 0]), (rows, candidates, 1)),
+        contract.RECENT_PRODUCT_ID: np.zeros((rows, contract.RECENT)),
+        contract.RECENT_AGE: np.zeros((rows, contract.RECENT)),
+        contract.CONTEXTS: np.tile(np.array([snapshot.cutoff + 1, 24]), (rows, 1)),
+    }
+    return {spec.name: np.ascontiguousarray(value, spec.dtype) for spec, value in values.items()}
+
+
+def run(repository: Path, tensors: Tensors) -> Tensors:
+    made: Tensors = {}
+    for spec in contract.ONNX_MODELS:
+        model = session(repository / spec.name / "1" / "model.onnx")
+        outputs = [tensor.name for tensor in spec.outputs]
+        made.update(zip(outputs, model.run(outputs, {t.name: tensors[t.name] for t in spec.inputs}), strict=True))
+    return made
+
+
+@pytest.mark.parametrize(("rows", "candidates"), [(1, 64), (64, 128), (3, 1024)])
+def test_every_batch_and_bucket_gets_finite_answers_of_the_contracts_shape(
+    shop: Dataset, repository: Path, rows: int, candidates: int
+) -> None:
+    made = run(repository, request(shop, 5, candidates, rows))
+    for name, values in made.items():
+        assert values.shape == (rows, candidates), name
+        assert values.dtype == np.float32, name
+        assert np.isfinite(values).all(), name
+
+
+def test_a_row_does_not_depend_on_its_batch_mates(shop: Dataset, repository: Path) -> None:
+    one, other = request(shop, 5), request(shop, 9)
+    both = {name: np.concatenate((one[name], other[name])) for name in one}
+    together, alone = run(repository, both), run(repository, one)
+    for name in alone:
+        assert together[name][:1] == pytest.approx(alone[name], abs=1e-5)
+
+
+def test_files_stand_alone_and_old_servers_can_read_them(repository: Path) -> None:
+    for spec in contract.ONNX_MODELS:
+        proto = onnx.load(str(repository / spec.name / "1" / "model.onnx"), load_external_data=False)
+        assert proto.ir_version <= 10
+        assert {opset.domain: opset.version for opset in proto.opset_import} == {"": 18}
+        assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in proto.graph.initializer)
+        assert [value.name for value in proto.graph.input] == [tensor.name for tensor in spec.inputs]
+
+
+@pytest.mark.parametrize("stranger", [0, -4, 999_999, 2**62])
+def test_strangers_all_get_the_same_answer_and_no_novelty(shop: Dataset, repository: Path, stranger: int) -> None:
+    anonymous, other = run(repository, request(shop, 0)), run(repository, request(shop, stranger))
+    assert (other["preference"] == anonymous["preference"]).all()
+    assert (other["affinity"] == anonymous["affinity"]).all()
+    assert not other["novelty"].any()
+
+
+def test_novelty_marks_what_a_known_customer_never_bought(shop: Dataset, repository: Path) -> None:
+    tensors = request(shop, 5)
+    bought = shop.before(12).purchases.filter(customer_id=5)["product_id"].unique().to_numpy()
+    new = run(repository, tensors)["novelty"][0] == 1
+    assert (new == ~np.isin(tensors["product_id"][0], bought)).all()
+
+
+def test_a_purchase_a_minute_ago_counts_even_for_a_stranger(shop: Dataset, repository: Path) -> None:
+    before = request(shop, 0)
+    after = {name: value.copy() for name, value in before.items()}
+    after["recent_product_id"][0, 0], after["recent_age"][0, 0] = before["product_id"][0, 3], 1 / 1440
+    made, base = run(repository, after), run(repository, before)
+    assert made["novelty"][0, 3] == 0
+    assert made["novelty"][0, 4] == 1
+    assert made["preference"][0, 3] != base["preference"][0, 3]
+
+
+def test_a_cheaper_product_in_the_mailer_is_not_the_same_demand(shop: Dataset, repository: Path) -> None:
+    plain = request(shop, 0)
+    reduced = plain | {"offer": plain["offer"] * np.float32(0.5) + np.array([0, 1, 0, 0], np.float32)}
+    assert not np.allclose(run(repository, reduced)["demand"], run(repository, plain)["demand"])
+
+
+def test_the_same_seed_gives_the_same_weights(shop: Dataset, trained: Trained) -> None:
+    again = train(shop, PLAN)
+    assert again.settings == trained.settings
+    for net in ("affinity", "demand", "preference"):
+        one, other = getattr(again, net).state_dict(), getattr(trained, net).state_dict()
+        assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_saved_weights_rebuild_the_release_for_another_week(
+    shop: Dataset, trained: Trained, repository: Path, tmp_path: Path
+) -> None:
+    loaded = Trained.load(weights_path(repository, 1))
+    assert loaded.settings == trained.settings
+    build_release(shop, 10, loaded, tmp_path / "earlier")
+    tensors = request(shop, 5)
+    here = run(repository, tensors)["preference"]
+    assert not np.allclose(run(tmp_path / "earlier", tensors)["preference"], here)
+
+
+def test_a_week_without_a_past_and_a_missing_file_are_named(shop: Dataset, trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(RacksortError, match="no purchases before week 2"):
+        build_release(shop, 2, trained, tmp_path)
+    with pytest.raises(RacksortError, match=r"gone\.npz: no such file"):
+        Trained.load(tmp_path / "gone.npz")
