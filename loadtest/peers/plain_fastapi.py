@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 from fastapi import FastAPI, Query
 from pydantic import BaseModel
@@ -48,16 +49,16 @@ class InProcessEnsemble:
         ]
         self._settings = RankingSettings.load(repository / "ranking" / str(version) / "settings.json")
 
-    def rank(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    def rank(self, inputs: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
         """Ranked product ids [B, N] of a batch of the contract's ensemble inputs."""
-        scores: dict[str, np.ndarray] = {}
+        scores: dict[str, npt.NDArray[Any]] = {}
         for model, session in zip(contract.ONNX_MODELS, self._sessions, strict=True):
             names = [tensor.name for tensor in model.outputs]
             feeds = {tensor.name: inputs[tensor.name] for tensor in model.inputs}
             scores |= dict(zip(names, session.run(names, feeds), strict=True))
         ranking_inputs = {**inputs, **scores}
-        arguments = {tensor.name: ranking_inputs[tensor.name] for tensor in contract.RANKING.inputs}
-        return rank(**arguments, settings=self._settings).product_id
+        arguments = [ranking_inputs[tensor.name] for tensor in contract.RANKING.inputs]
+        return rank(*arguments, settings=self._settings, explain=False).product_id
 
 
 def create_app() -> FastAPI:

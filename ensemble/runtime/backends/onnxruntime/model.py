@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
@@ -181,6 +182,6 @@ class TritonPythonModel:
         split = [np.split(output, ends) for output in outputs]
         return [self._response(list(parts)) for parts in zip(*split, strict=True)]
 
-    def _response(self, outputs: list[np.ndarray]) -> Any:
+    def _response(self, outputs: list[npt.NDArray[Any]]) -> Any:
         tensors = [pb_utils.Tensor(name, value) for name, value in zip(self._outputs, outputs, strict=True)]
         return pb_utils.InferenceResponse(tensors)
