@@ -41,6 +41,20 @@ class Plan:
     threads: int = 2
     seed: int = 1
 
+    @classmethod
+    def of(cls, sample: float, threads: int, seed: int) -> Plan:
+        """The reference plan; with less than half of the customers a short one, which shows that training works."""
+        plan = cls(sample=sample, threads=threads, seed=seed)
+        if sample >= 0.5:
+            return plan
+        return replace(
+            plan,
+            train_weeks=(31, 34, 37, 40),
+            validation_weeks=(43, 46),
+            epochs=(2, 10, 4),
+            validation_customers=100,
+        )
+
 
 def sample_customers(data: Dataset, fraction: float, seed: int) -> Dataset:
     """The dataset with the purchases of a drawn share of the customers.

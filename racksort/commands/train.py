@@ -43,7 +43,7 @@ def command(
     with progress_bars() as report:
         known = Trained.load(weights) if weights else None
         data = load(progress=lambda _stage, fraction: report("data", fraction))
-        trained = known or train(data, Plan(sample=sample, threads=threads, seed=seed), report)
+        trained = known or train(data, Plan.of(sample, threads, seed), report)
         served = sample_customers(data, sample, seed)
         worst = build_release(served, week, trained, repository, release, report)
         configs.write(repository, configs.generate(release))
