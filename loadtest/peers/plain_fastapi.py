@@ -58,7 +58,7 @@ class InProcessEnsemble:
             scores |= dict(zip(names, session.run(names, feeds), strict=True))
         ranking_inputs = {**inputs, **scores}
         arguments = [ranking_inputs[tensor.name] for tensor in contract.RANKING.inputs]
-        return rank(*arguments, settings=self._settings, explain=False).product_id
+        return rank(*arguments, self._settings, explain=False).product_id
 
 
 def create_app() -> FastAPI:
