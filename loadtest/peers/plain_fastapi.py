@@ -56,9 +56,18 @@ class InProcessEnsemble:
             names = [tensor.name for tensor in model.outputs]
             feeds = {tensor.name: inputs[tensor.name] for tensor in model.inputs}
             scores |= dict(zip(names, session.run(names, feeds), strict=True))
-        ranking_inputs = {**inputs, **scores}
-        arguments = [ranking_inputs[tensor.name] for tensor in contract.RANKING.inputs]
-        return rank(*arguments, self._settings, explain=False).product_id
+        return rank(
+            inputs["product_id"],
+            inputs["category_id"],
+            inputs["boost"],
+            inputs["context"],
+            scores["affinity"],
+            scores["demand"],
+            scores["preference"],
+            scores["novelty"],
+            self._settings,
+            explain=False,
+        ).product_id
 
 
 def create_app() -> FastAPI:
