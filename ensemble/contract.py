@@ -84,7 +84,8 @@ CONTEXTS: Final = TensorSpec("context", np.float32, (len(CONTEXT),))
 AFFINITY: Final = TensorSpec("affinity", np.float32, (N,))
 """Logit of P(the customer buys from the candidate's leaf category within 7 days)."""
 DEMAND: Final = TensorSpec("demand", np.float32, (N,))
-"""Natural log of the expected number of customers who buy the candidate within 7 days, at its offer."""
+"""Lift of demand: natural log of the number of customers expected to buy the candidate within 7 days at its offer, over
+the product's own long-run weekly rate. 0 = as usual; 0 too for padding and products without sales so far."""
 PREFERENCE: Final = TensorSpec("preference", np.float32, (N,))
 """Logit of P(the customer buys the candidate within 7 days)."""
 NOVELTY: Final = TensorSpec("novelty", np.float32, (N,))
@@ -137,6 +138,11 @@ ENSEMBLE_INPUTS: Final[tuple[TensorSpec, ...]] = (
 ENSEMBLE_OUTPUTS: Final[tuple[TensorSpec, ...]] = RANKING.outputs
 """``ranked_product_id`` best first, padding and excluded candidates last; ``score`` and ``component`` in the same
 order, to be requested only where an explanation is wanted."""
+
+
+HISTORY_UNTIL_DAY: Final = "history_until_day"
+"""Parameter of a release's ensemble config: the moment its tables end, as days since 1970-01-01 UTC. Asking for a
+ranking of an earlier moment would let the models look into the future."""
 
 
 def ensemble_name(release: int) -> str:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +21,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ensemble import contract
 from ensemble.errors import RacksortError
+from ensemble.runtime import diagnosis, homes
 from ensemble.runtime.libraries import assemble_backends, library_path, server_root
 
 _LOOPBACK: Final = "127.0.0.1"
@@ -34,11 +32,6 @@ _KEPT_BYTES: Final = str(64 * 1024 * 1024)
 """glibc keeps freed memory up to this size: a batch's arrays come and go with each call, and giving their pages back
 to the kernel each time costs page faults (64 x 1,024: 41 instead of 56 us a row in the ranking step)."""
 _PR_SET_PDEATHSIG: Final = 1
-_DEAD_STUB: Final = r"Failed to preinitialize Python stub: (.*)$"
-"""A stub that ends this early leaves the server waiting for it for ever."""
-_NOT_LOADED: Final = r"UNAVAILABLE: (.*?)\s*\|?\s*$"
-_ERROR: Final = r"^(?:E\d+ .*?\] |error: )(?!.*CudaDriverHelper)(.*)$"
-"""Any other error, but for what a server without a GPU always says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +89,14 @@ class EmbeddedTriton:
             ensemble = options.repository / contract.ensemble_name(release) / "config.pbtxt"
             if not ensemble.is_file():
                 raise RacksortError(f"no release {release}: {ensemble} is missing; build one with 'racksort train'")
+        if options.config_name is not None:
+            _check_config_name(options.repository, options.config_name)
         grpc_port = _claim_port(options.grpc_port, "Triton gRPC")
         metrics_port = _claim_port(options.metrics_port, "Triton metrics")
         self.address = f"{_LOOPBACK}:{grpc_port}"
         self.metrics_url = f"http://{_LOOPBACK}:{metrics_port}/metrics"
-        self._home = Path(tempfile.mkdtemp(prefix="racksort-triton-"))
+        homes.sweep()
+        self._home = homes.create()
         try:
             assemble_backends(self._home / "backends")
             self._launch(grpc_port, metrics_port)
@@ -109,22 +105,32 @@ class EmbeddedTriton:
             self.stop()
             raise
 
+    def wait(self) -> str:
+        """Wait until the server ends by itself; returns why, or an empty text if ``stop`` ended it."""
+        process = self._process
+        if process is None:
+            return ""
+        status = process.wait()
+        if self._process is not process:
+            return ""
+        return f"Triton ended with status {status}: {diagnosis.reason(self.log_tail(400))}"
+
     def stop(self) -> None:
         """End the server and its stubs: a request first, a hard kill after ``stop_timeout_s``; nothing stays behind."""
         process, self._process = self._process, None
-        if process is not None:
-            if process.poll() is None:
+        try:
+            if process is not None and process.poll() is None:
                 process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(self._options.stop_timeout_s)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # stubs that outlived the server
-            process.wait()
-            for leftover in Path("/dev/shm").glob(f"{self._shared_memory_prefix()}*"):  # noqa: S108 - Triton's own choice
-                leftover.unlink(missing_ok=True)
-        home, self._home = self._home, None
-        if home is not None:
-            shutil.rmtree(home, ignore_errors=True)
+        finally:  # also when an impatient second Ctrl-C cuts the waiting short
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # stubs that outlived the server
+                process.wait()
+            home, self._home = self._home, None
+            if home is not None:
+                homes.remove(home)
 
     def __enter__(self) -> Self:
         self.start()
@@ -139,9 +145,6 @@ class EmbeddedTriton:
             return ""
         text = (self._home / "triton.log").read_text(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
-
-    def _shared_memory_prefix(self) -> str:
-        return f"{self._home.name if self._home else 'racksort-triton'}-"
 
     def _launch(self, grpc_port: int, metrics_port: int) -> None:
         assert self._home is not None  # noqa: S101 - start() has just set it
@@ -165,7 +168,7 @@ class EmbeddedTriton:
             "--allow-cpu-metrics=false",
             f"--exit-timeout-secs={max(1, int(options.stop_timeout_s))}",
             f"--backend-config=python,shm-default-byte-size={_SHARED_MEMORY_BYTES}",
-            f"--backend-config=python,shm-region-prefix-name={self._shared_memory_prefix()}",
+            f"--backend-config=python,shm-region-prefix-name={homes.shared_memory_prefix(self._home)}",
             *options.extra,
         ]
         environment = os.environ | {
@@ -189,22 +192,25 @@ class EmbeddedTriton:
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + self._options.start_timeout_s
-        with grpc.insecure_channel(self.address) as channel:
+        refused = "it didn't answer"
+        with grpc.insecure_channel(self.address, [("grpc.enable_http_proxy", 0)]) as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             waiting = [contract.ensemble_name(release) for release in self._options.releases]
             while waiting:
                 if not self.alive():
-                    raise RacksortError(f"Triton ended while starting: {_reason(self.log_tail(400))}")
-                if re.search(_DEAD_STUB, log := self.log_tail(400), flags=re.MULTILINE):
-                    raise RacksortError(f"Triton can't load a model: {_reason(log)}")
+                    raise RacksortError(f"Triton ended while starting: {diagnosis.reason(self.log_tail(400))}")
+                if diagnosis.stub_died(log := self.log_tail(400)):
+                    raise RacksortError(f"Triton can't load a model: {diagnosis.reason(log)}")
                 if time.monotonic() > deadline:
-                    raise RacksortError(
-                        f"Triton wasn't ready within {self._options.start_timeout_s:g} s: {_reason(self.log_tail(400))}"
-                    )
-                with contextlib.suppress(grpc.RpcError):
+                    reason = diagnosis.reason(log, refused)
+                    raise RacksortError(f"Triton wasn't ready within {self._options.start_timeout_s:g} s: {reason}")
+                try:
                     if stub.ModelReady(service_pb2.ModelReadyRequest(name=waiting[0]), timeout=1).ready:
                         waiting.pop(0)
                         continue
+                    refused = f"{waiting[0]} isn't loaded"
+                except grpc.RpcError as error:
+                    refused = error.details() if isinstance(error, grpc.Call) else str(error)
                 time.sleep(_POLL_S)
 
 
@@ -233,9 +239,14 @@ def _claim_port(port: int, what: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def _reason(log: str) -> str:
-    """The line of Triton's log that says why it failed, without its prefix."""
-    for pattern in (_DEAD_STUB, _NOT_LOADED, _ERROR):
-        if found := re.search(pattern, log, flags=re.MULTILINE):
-            return re.sub(r"\s+", " ", found[1]).strip()
-    return next(iter(log.splitlines()[-1:]), "it wrote no reason")
+def _check_config_name(repository: Path, name: str) -> None:
+    """Refuse a name that no model has a configuration of, because Triton would quietly use the default ones.
+
+    Raises:
+        RacksortError: names the ones there are.
+    """
+    known = {path.stem for path in repository.glob("*/configs/*.pbtxt")}
+    if name not in known:
+        raise RacksortError(
+            f"no model has a configuration named {name!r}; {repository} has {', '.join(sorted(known)) or 'none'}"
+        )

@@ -23,7 +23,7 @@ def command(
         raise RacksortError("configs: give either --write or --check")
     if not repository.is_dir():
         raise RacksortError(f"{repository}: no such folder; name the model repository with --repository")
-    files = configs.generate(release)
+    files = configs.regenerate(repository, release)
     if check:
         if differing := configs.stale(repository, files):
             raise RacksortError(

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import socket
 import sys
 import threading
+import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from ensemble.errors import RacksortError
+
+if TYPE_CHECKING:
+    from ensemble.runtime.triton_server import EmbeddedTriton
 
 
 def command(
@@ -55,23 +62,42 @@ def command(
     from api.settings import Settings  # noqa: PLC0415
     from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
 
+    if triton is not None and model_config_name is not None:
+        raise RacksortError("--model-config-name is the embedded Triton's: leave it out, or start yours with it")
     settings = Settings.load(host=host, port=port, triton=triton, release=release, catalog_dir=catalog)
     _check_port(settings.host, settings.port)
+    signal.signal(signal.SIGTERM, _interrupt)
     ensure_catalog(settings.catalog_dir, week)
     with ExitStack() as stack:
-        if triton is None and "triton" not in settings.model_fields_set:
-            settings = settings.model_copy(
-                update={"triton": _start_triton(stack, repository, settings.release, model_config_name)}
-            )
-        serve(settings, on_ready=lambda url: threading.Thread(target=_announce, args=(url,), daemon=True).start())
+        if "triton" not in settings.model_fields_set:
+            address = _start_triton(stack, repository, settings.release, model_config_name)
+            settings = settings.model_copy(update={"triton": address})
+        serve(settings, on_ready=lambda url: _in_background(_announce, url))
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    """SIGTERM before the adapter handles it itself: unwind, so that Triton ends too."""
+    raise SystemExit(128 + number)
+
+
+def _in_background(work: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=work, args=arguments, daemon=True).start()
 
 
 def _start_triton(stack: ExitStack, repository: Path, release: int, config_name: str | None) -> str:
     from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions  # noqa: PLC0415
 
-    options = TritonOptions(repository=repository, releases=(release,), config_name=config_name)
     _say(f"starting Triton on release {release}")
-    return stack.enter_context(EmbeddedTriton(options)).address
+    server = EmbeddedTriton(TritonOptions(repository=repository, releases=(release,), config_name=config_name))
+    stack.enter_context(server)
+    _in_background(_watch, server)
+    return server.address
+
+
+def _watch(server: EmbeddedTriton) -> None:
+    """Say so when Triton ends by itself; the adapter answers by popularity from then on."""
+    if reason := server.wait():
+        _say(f"{reason}; answers are degraded until racksort is started again")
 
 
 def _check_port(host: str, port: int) -> None:
@@ -91,14 +117,16 @@ def _check_port(host: str, port: int) -> None:
 
 def _announce(base_url: str) -> None:
     """Ask for a page over HTTP, as a client would, and print how."""
-    with urllib.request.urlopen(f"{base_url}/v1/containers", timeout=5) as answer:  # noqa: S310 - our own address
-        containers = json.load(answer)["containers"]
-    if not containers:
-        _say(f"ready, but the catalog has no containers; documentation at {base_url}/docs")
-        return
-    page = f"{base_url}/v1/containers/{containers[0]['container_id']}/products?customer_id=1&limit=12"
-    with urllib.request.urlopen(page, timeout=5):  # noqa: S310
-        _say(f"ready; documentation at {base_url}/docs; try:\n\n  curl {shlex.quote(page)}\n")
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no business on the way to us
+    try:
+        with direct.open(f"{base_url}/v1/containers", timeout=5) as answer:
+            container = next(entry for entry in json.load(answer)["containers"] if entry["size"])
+        name = urllib.parse.quote(container["container_id"], safe="")
+        page = f"{base_url}/v1/containers/{name}/products?customer_id=1&limit=12"
+        with direct.open(page, timeout=5):
+            _say(f"ready; documentation at {base_url}/docs; try:\n\n  curl {shlex.quote(page)}\n")
+    except (OSError, StopIteration) as error:
+        _say(f"ready at {base_url}, but a first page couldn't be had: {error or 'every container is empty'}")
 
 
 def _say(text: str) -> None:

@@ -33,8 +33,9 @@ def command(
         racksort train --weights model_repository/personalize_v1/1/weights.npz --week 48 --repository var/week-48
     """
     # A verb's imports wait until it runs: torch takes seconds.
-    from ensemble import configs  # noqa: PLC0415
+    from ensemble import configs, contract  # noqa: PLC0415
     from ensemble.data.dataset import load  # noqa: PLC0415
+    from ensemble.data.weeks import week_start  # noqa: PLC0415
     from ensemble.release import build_release, weights_path  # noqa: PLC0415
     from ensemble.training.train import Plan, sample_customers, train  # noqa: PLC0415
     from ensemble.training.weights import Trained  # noqa: PLC0415
@@ -46,7 +47,8 @@ def command(
         trained = known or train(data, Plan.of(sample, threads, seed), report)
         served = sample_customers(data, sample, seed)
         worst = build_release(served, week, trained, repository, release, report)
-        configs.write(repository, configs.generate(release))
+        versions = {model.name: release for model in contract.MODELS}
+        configs.write(repository, configs.generate(release, versions, week_start(week)))
     summary = trained.summary | {"week": week, "parity": worst}
     path = weights_path(repository, release).with_name("training.json")
     path.write_text(json.dumps(summary, indent=2) + "\n")

@@ -29,10 +29,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def session_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[3])
-
-
 def descendants(pid: int) -> set[int]:
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*"):
@@ -179,6 +175,30 @@ def test_a_server_started_elsewhere_is_used(catalog_dir: Path, triton_address: s
         assert descendants(process.pid) == set()
 
 
+def test_a_proxy_in_the_environment_does_not_matter(catalog_dir: Path) -> None:
+    options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(REPOSITORY)]
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:9")
+    with serving(*options, environment=proxies) as (_, curl):
+        assert curl
+
+
+@pytest.mark.parametrize("patience", [b"starting Triton", b"tritonserver"])
+def test_a_sigterm_while_starting_ends_everything(catalog_dir: Path, patience: bytes) -> None:
+    options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(REPOSITORY)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "racksort", "serve", *options], stderr=subprocess.PIPE, bufsize=0
+    ) as process:
+        assert process.stderr is not None
+        assert b"starting Triton" in process.stderr.readline()
+        family: set[int] = set()
+        while patience == b"tritonserver" and not family and process.poll() is None:
+            family = descendants(process.pid)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+        assert b"Traceback" not in process.stderr.read()
+    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
+
+
 def refused(*arguments: str, environment: dict[str, str] | None = None) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "racksort", "serve", *arguments],
@@ -188,7 +208,7 @@ def refused(*arguments: str, environment: dict[str, str] | None = None) -> str:
         timeout=120,
         check=False,
     )
-    assert done.returncode != 0
+    assert done.returncode == 2
     lines = done.stderr.strip().splitlines()
     assert len(lines) <= 2, done.stderr  # at most "starting Triton" before it
     assert "Traceback" not in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -23,14 +24,6 @@ pytestmark = pytest.mark.e2e
 
 def shared_memory() -> set[str]:
     return {entry.name for entry in Path("/dev/shm").glob("racksort-triton-*")}
-
-
-def running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def group_members(leader: int) -> list[int]:
@@ -76,28 +69,53 @@ def test_a_killed_server_is_cleaned_up_after() -> None:
     assert shared_memory() == before
 
 
-def test_it_ends_with_its_parent_even_if_that_is_killed() -> None:
+def test_it_ends_with_its_parent_and_the_next_start_sweeps_up() -> None:
+    before = shared_memory()
     script = (
-        "import sys, time; from pathlib import Path\n"
+        "import sys, signal; from pathlib import Path\n"
         "from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions\n"
         "server = EmbeddedTriton(TritonOptions(repository=Path(sys.argv[1])))\n"
-        "server.start(); print(server.pid, flush=True); time.sleep(120)\n"
+        "server.start(); print(server.pid, flush=True); signal.pause()\n"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(REPOSITORY)], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        server_pid = int(parent.stdout.readline())
-        pidfd = os.pidfd_open(server_pid)
+        leader = int(parent.stdout.readline())
+        family = {pid: os.pidfd_open(pid) for pid in group_members(leader)}
+        assert len(family) == 1 + len(contract.MODELS)
         parent.kill()
-        parent.wait()
     try:
-        # Readable once the process has ended; waits for the event, not for a time.
-        import select
-
-        assert select.select([pidfd], [], [], 30)[0], "the server outlived its parent"
+        for pid, descriptor in family.items():  # readable once the process has ended: waits for that, not for a time
+            assert select.select([descriptor], [], [], 30)[0], f"process {pid} outlived its parent"
     finally:
-        os.close(pidfd)
-        if running(server_pid):
-            os.killpg(server_pid, signal.SIGKILL)
+        for descriptor in family.values():
+            os.close(descriptor)
+        if group_members(leader):
+            os.killpg(leader, signal.SIGKILL)
+    with EmbeddedTriton(TritonOptions(repository=REPOSITORY)):
+        pass
+    assert shared_memory() == before
+
+
+def test_stopping_twice_and_an_unknown_end_are_told_apart() -> None:
+    server = EmbeddedTriton(TritonOptions(repository=REPOSITORY))
+    server.start()
+    os.kill(server.pid, signal.SIGKILL)
+    assert "Triton ended with status -9" in server.wait()
+    server.stop()
+    server.stop()
+    assert server.wait() == ""
+
+
+def test_proxies_have_no_business_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with EmbeddedTriton(TritonOptions(repository=REPOSITORY)) as server:
+        assert server.alive()
+
+
+def test_an_unknown_configuration_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(RacksortError, match=r"'nonsense'.*gpu"):
+        EmbeddedTriton(TritonOptions(repository=REPOSITORY, config_name="nonsense")).start()
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:

@@ -40,7 +40,7 @@ def spec_of(path: str) -> ModelSpec:
 
 
 def test_committed_files_are_what_the_contract_gives() -> None:
-    assert configs.stale(REPOSITORY, FILES) == [], "run `racksort configs --write`"
+    assert configs.stale(REPOSITORY, configs.regenerate(REPOSITORY)) == [], "run `racksort configs --write`"
 
 
 def test_there_is_a_config_for_every_model_and_a_gpu_config_for_every_onnx_model() -> None:
@@ -171,6 +171,24 @@ def test_the_ensemble_pins_versions_and_feeds_every_input() -> None:
         assert written.isdisjoint(step.output_map.values())
         written |= set(step.output_map.values())
     assert {tensor.name for tensor in config.output} <= written
+
+
+def test_generating_anew_keeps_what_a_release_pins(tmp_path: Path) -> None:
+    versions = {model.name: 3 for model in contract.MODELS}
+    files = configs.generate(3, versions, 17483.208333333332)
+    configs.write(tmp_path, files)
+    assert configs.regenerate(tmp_path, 3) == files
+    config = parse(files["personalize_v3/config.pbtxt"])
+    assert float(config.parameters[contract.HISTORY_UNTIL_DAY].string_value) == 17483.208333333332
+    assert configs.regenerate(tmp_path, 4) == configs.generate(4)
+
+
+def test_an_unreadable_ensemble_config_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "personalize_v1" / "config.pbtxt"
+    path.parent.mkdir()
+    path.write_text("name: {")
+    with pytest.raises(RacksortError, match=r"personalize_v1/config\.pbtxt: not a Triton configuration"):
+        configs.regenerate(tmp_path)
 
 
 def test_generating_twice_gives_the_same_text() -> None:
