@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from torch import nn
@@ -16,11 +17,11 @@ from torch import nn
 from ensemble import contract
 from ensemble.data.dataset import Dataset, Progress, silent
 from ensemble.export import Tensors, check_parity, to_onnx
-from ensemble.models.history import PairTable
+from ensemble.models.pair_map import PairMap, build_pair_tables
 from ensemble.models.served import CategoryAffinity, CollaborativeFilter, CustomerTables, ProductPool, ProductTables
-from ensemble.models.static_map import StaticTable, build_static_table
+from ensemble.models.static_map import build_static_table
 from ensemble.training.examples import taste_weights
-from ensemble.training.snapshot import Pairs, Snapshot, take_snapshot
+from ensemble.training.snapshot import Snapshot, take_snapshot
 from ensemble.training.weights import Trained
 
 MODEL_FILE: Final = "model.onnx"
@@ -79,13 +80,18 @@ def assemble(snapshot: Snapshot, trained: Trained) -> dict[str, nn.Module]:
     """The three served modules by name, with the snapshot's tables."""
     customers = build_static_table(snapshot.customer_id)
     products = build_static_table(snapshot.product_id)
-    product_slots, categories = products.slots + 1, snapshot.categories.items
     taste = torch.from_numpy(taste_weights(snapshot))
-    own_key = customers.slot_of[snapshot.products.customer].astype(np.int64) * product_slots
-    own_key += products.slot_of[snapshot.products.item]
-    own = build_static_table(own_key)
-    leaf_key = customers.slot_of[snapshot.categories.customer].astype(np.int64) * categories + snapshot.categories.item
-    leaf = build_static_table(leaf_key)
+    owners = customers.slots + 1
+    buyer = customers.slot_of[snapshot.products.customer].astype(np.int64)
+    bought = products.slot_of[snapshot.products.item].astype(np.int64)
+    leaf_buyer = customers.slot_of[snapshot.categories.customer].astype(np.int64)
+    leaves = _pair_map(leaf_buyer, snapshot.categories.item, snapshot.categories.rows, owners)
+    both = _pair_map(
+        np.concatenate((2 * buyer, 2 * leaf_buyer + 1)),
+        np.concatenate((bought, snapshot.categories.item)),
+        np.concatenate((snapshot.products.rows, snapshot.categories.rows)),
+        2 * owners,
+    )
 
     def customer_tables(bought: torch.Tensor) -> CustomerTables:
         profile = (torch.from_numpy(snapshot.basket)[:, None], taste.sum(1, keepdim=True), taste @ bought)
@@ -102,7 +108,7 @@ def assemble(snapshot: Snapshot, trained: Trained) -> dict[str, nn.Module]:
             trained.affinity,
             customer_tables(trained.affinity.bought),
             product_tables(features=False),
-            _pair_table(leaf, snapshot.categories),
+            leaves,
             snapshot.category_feature,
         ),
         contract.PRODUCT_POOL.name: ProductPool(
@@ -112,16 +118,17 @@ def assemble(snapshot: Snapshot, trained: Trained) -> dict[str, nn.Module]:
             trained.preference,
             customer_tables(trained.preference.bought),
             product_tables(features=True),
-            _pair_table(own, snapshot.products, product_slots),
-            _pair_table(leaf, snapshot.categories),
+            both,
             snapshot.category_feature,
         ),
     }
     return {name: module.eval() for name, module in modules.items()}
 
 
-def _pair_table(table: StaticTable, pairs: Pairs, items: int | None = None) -> PairTable:
-    return PairTable(table, pairs.rows, pairs.items if items is None else items)
+def _pair_map(
+    owner: npt.NDArray[np.int64], item: npt.NDArray[np.int64], rows: npt.NDArray[np.uint8], owners: int
+) -> PairMap:
+    return PairMap(build_pair_tables(owner, item, owners), item, rows)
 
 
 def sample_rows(snapshot: Snapshot, rows: int = 16, candidates: int = 128, seed: int = 0) -> Tensors:

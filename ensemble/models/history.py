@@ -16,15 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-
-from ensemble.models.static_map import StaticMap, StaticTable
 
 HALF_LIVES: Final = (7.0, 28.0, 112.0)
 """Days after which a purchase counts half: a week, a month, a season."""
 
 ROW: Final = ("last_high", "last_low", "first_high", "first_low", "count_7", "count_28", "count_112", "trips")
 """Columns of a packed history row (uint8). First and last are days before the cutoff; the counts are logarithms."""
+
+ITEM_BYTES: Final = 3
+"""Bytes of the item's position behind a row that is looked up, least first. As a float32 it is exact."""
 
 AGE_UNIT: Final = 1 / 64
 """Days per step of an age of 16 bits: 22 minutes, up to 1,023 days."""
@@ -63,14 +63,15 @@ def pack(
 
 
 def _decoder() -> Tensor:
-    """Matrix [6, 8] that turns a row into ln counts as of the cutoff (3), last and first age in days, and trips."""
-    decoder = torch.zeros(6, len(ROW))
+    """Matrix [7, 11] that turns a row into ln counts as of the cutoff (3), last and first age in days, trips, item."""
+    decoder = torch.zeros(7, len(ROW) + ITEM_BYTES)
     decoder[3, 0], decoder[3, 1] = 256 * AGE_UNIT, AGE_UNIT
     decoder[4, 2], decoder[4, 3] = 256 * AGE_UNIT, AGE_UNIT
     decoder[5, 7] = 1
     for i, rate in enumerate(_DECAY):
         decoder[i] = -rate * decoder[3]
         decoder[i, 4 + i] = COUNT_STEP
+    decoder[6, len(ROW) :] = 256.0 ** torch.arange(ITEM_BYTES)
     return decoder
 
 
@@ -141,18 +142,25 @@ class HistoryDecoder(nn.Module):
         self.register_buffer("decoder", _decoder(), persistent=False)
         self.register_buffer("rates", torch.tensor(_DECAY)[None, :, None], persistent=False)
 
-    def forward(self, rows: Tensor, elapsed: Tensor, added: Tensor | None) -> History:
+    def forward(self, rows: Tensor, elapsed: Tensor, added: Tensor | None, item: Tensor | None = None) -> History:
         """Bring histories up to now.
 
         Args:
-            rows: uint8 [B, N, 8]; all zero where the customer never bought the candidate.
+            rows: uint8 [B, N, 8]; all zero where the customer never bought the candidate. Or [B, N, 11], with the
+                position of the item that the row is about.
             elapsed: days from the cutoff to now [B, 1], at least 0.
             added: ``add_events`` of the events since the cutoff [B, 6, N], if any.
+            item: positions of the items asked for [B, N], with rows of 11 bytes: those about others count for nothing.
         """
-        decoded = self.decoder @ rows.float().transpose(1, 2)
+        decoder = self.decoder[:6, : len(ROW)] if item is None else self.decoder
+        decoded = decoder @ rows.float().transpose(1, 2)
         ago = elapsed[:, :, None]
         trips = decoded[:, 5:6]
-        held = trips.clamp(max=1.0)
+        if item is None:
+            held = trips.clamp(max=1.0)
+        else:
+            held = (decoded[:, 6:] == item[:, None].float()).float()
+            trips = trips * held
         counts = torch.exp(decoded[:, :3] - self.rates * ago) * held
         last = NEVER + held * (decoded[:, 3:4] + (ago - NEVER))
         first = held * (decoded[:, 4:5] + ago)
@@ -163,26 +171,3 @@ class HistoryDecoder(nn.Module):
             first = torch.maximum(first, added[:, 5:6])
             held = trips.clamp(max=1.0)
         return History(counts, trips, last, torch.relu(first - last), held)
-
-
-class PairTable(nn.Module):
-    """Packed histories of (customer, item) pairs, found by the pair's key inside the graph."""
-
-    rows: Tensor
-
-    def __init__(self, table: StaticTable, rows: npt.NDArray[np.uint8], items: int) -> None:
-        """Arrange the rows by slot.
-
-        Args:
-            table: hash table over the keys customer position · ``items`` + item position.
-            rows: uint8 [pairs, 8] in the order of the keys that the table was built from.
-            items: number of item positions.
-        """
-        super().__init__()
-        self.slot = StaticMap(table, narrow=True)
-        self.items = items
-        self.register_buffer("rows", torch.from_numpy(table.arrange(rows)))
-
-    def forward(self, customer: Tensor, item: Tensor) -> Tensor:
-        """Rows uint8 [B, N, 8] for customer positions [B, 1] and item positions [B, N] (int32)."""
-        return functional.embedding(self.slot(customer * self.items + item), self.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ensemble.models.history import History
 
@@ -43,6 +44,8 @@ class Scorer(nn.Module):
     The customer's share of the first layer is worked out once per row and added to every candidate's.
     """
 
+    linear: Tensor
+
     def __init__(self, candidate: int, customer: int, hidden: int, rare: float = 0.0) -> None:
         """Set up for ``candidate`` features per candidate and ``customer`` per row; logits start at ``rare``."""
         super().__init__()
@@ -53,13 +56,17 @@ class Scorer(nn.Module):
         # Purchases are rare: starting from zero logits would spend the first epochs on that alone.
         for layer in (self.second, self.skip):
             nn.init.normal_(layer.weight, std=0.02)
+        self.register_buffer("linear", functional.pad(torch.tensor([[1.0, -1.0]]), (hidden, 0)), persistent=False)
         nn.init.constant_(self.second.bias, rare)
 
     def forward(self, candidate: Tensor, customer: Tensor) -> Tensor:
         """Logits [B, 1, N] of candidates [B, F, N] for customers [B, G, 1]."""
-        shift = self.customer.weight @ customer + self.customer.bias[:, None]
-        hidden = torch.relu(self.first.weight @ candidate + shift)
-        return self.second.weight @ hidden + self.skip.weight @ candidate + self.second.bias[:, None]
+        # The linear path goes through the hidden layer as two more units, x = relu(x) - relu(-x): one product, not two.
+        first = torch.cat((self.first.weight, self.skip.weight, -self.skip.weight))
+        second = functional.pad(self.second.weight, (0, 2)) + self.linear
+        shift = functional.pad(self.customer.weight, (0, 0, 0, 2)) @ customer
+        shift = shift + functional.pad(self.customer.bias, (0, 2))[:, None]
+        return second @ torch.relu(first @ candidate + shift) + self.second.bias
 
 
 class Taste(nn.Module):

@@ -16,6 +16,10 @@ OFFER_FEATURES = 4
 HIDDEN = 16
 _LOWEST_RATIO = 0.1
 
+LONG_RUN = 2
+"""Item feature that the served lift is taken over: ln weekly buyers by the longest half-life. What a product sells
+anyway is in the collaborative filter already; the lift keeps the week's offer and the recent trend."""
+
 
 class DemandNet(nn.Module):
     """The learned part: ln of expected weekly buyers."""

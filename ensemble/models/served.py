@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ensemble.models.category_affinity import AffinityNet, gather_rows
+from ensemble.models.category_affinity import ITEM_FEATURES, AffinityNet, feature_major, gather_rows
 from ensemble.models.collaborative_filter import PreferenceNet
-from ensemble.models.history import HALF_LIVES, HistoryDecoder, PairTable, add_events, weigh_events
+from ensemble.models.history import HALF_LIVES, HistoryDecoder, add_events, weigh_events
 from ensemble.models.layers import BOUGHT, customer_features, history_features
-from ensemble.models.product_pool import DemandNet
+from ensemble.models.pair_map import PairMap
+from ensemble.models.product_pool import LONG_RUN, DemandNet
 from ensemble.models.static_map import StaticMap, StaticTable
 
 _SEASON = 2
@@ -69,17 +70,20 @@ class CustomerTables(nn.Module):
         self.register_buffer("bought", bought.detach().clone())
         self.register_buffer("cutoff", torch.tensor(cutoff, dtype=torch.float32))
 
-    def forward(self, customer_id: Tensor, recent: Recent, context: Tensor) -> Customer:
+    def forward(self, customer_id: Tensor, recent: Recent | None, context: Tensor) -> Customer:
         """Everything about the rows' customers, as of now."""
         slot = self.slot(customer_id)
         elapsed = torch.relu(context[:, :1] - self.cutoff)
-        trips = self.decode(functional.embedding(slot, self.trips), elapsed, recent.per_trip.sum(2, keepdim=True))
+        new = None if recent is None else recent.per_trip.sum(2, keepdim=True)
+        trips = self.decode(functional.embedding(slot, self.trips), elapsed, new)
         profile = functional.embedding(slot.squeeze(1), self.profile)
         fade = torch.exp(elapsed * (-math.log(2) / HALF_LIVES[_SEASON]))
-        added = recent.per_category[:, _SEASON]
-        events = functional.embedding(recent.category, self.bought)
-        total = profile[:, 2:] * fade + (added[:, None] @ events).squeeze(1)
-        weight = profile[:, 1:2] * fade + added.sum(1, keepdim=True)
+        total, weight = profile[:, 2:] * fade, profile[:, 1:2] * fade
+        if recent is not None:
+            added = recent.per_category[:, _SEASON]
+            events = functional.embedding(recent.category, self.bought)
+            total = total + (added[:, None] @ events).squeeze(1)
+            weight = weight + added.sum(1, keepdim=True)
         return Customer(slot, elapsed, customer_features(trips, profile[:, :1, None]), total, weight)
 
 
@@ -139,21 +143,32 @@ class ProductTables(nn.Module):
         """
         super().__init__()
         self.slot = StaticMap(table)
-        self.register_buffer("category", torch.from_numpy(table.arrange(category.astype(np.int16))))
+        self.register_buffer("category", torch.from_numpy(table.arrange(category.astype(np.int16)))[:, None])
         if feature is not None:
             rows = table.arrange(feature.astype(np.float16), 0 if unknown is None else unknown)
             self.register_buffer("feature", torch.from_numpy(rows))
 
+    def recent(self, product_id: Tensor, age: Tensor) -> Recent:
+        """The requests' recent events of products [B, R]."""
+        return Recent(product_id, self.category_at(self.slot(product_id)), age)
+
     def category_at(self, slot: Tensor) -> Tensor:
         """Leaf categories (int32) at slots of any shape; 0 = unknown."""
-        return functional.embedding(slot, self.category[:, None]).squeeze(-1).to(torch.int32)
+        return functional.embedding(slot, self.category).squeeze(-1).to(torch.int32)
 
 
 def _matched(scores: Tensor, category: Tensor) -> Tensor:
     return torch.gather(scores, 1, category.long())[:, None]
 
 
-class CategoryAffinity(nn.Module):
+class CustomerModel(nn.Module):
+    """A model that takes recent events."""
+
+    events = True
+    """Without, the events are ignored: the same answer at less cost for a batch that has none."""
+
+
+class CategoryAffinity(CustomerModel):
     """``category_affinity`` of the contract."""
 
     feature: Tensor
@@ -163,9 +178,18 @@ class CategoryAffinity(nn.Module):
         net: AffinityNet,
         customers: CustomerTables,
         products: ProductTables,
-        pairs: PairTable,
+        pairs: PairMap,
         feature: npt.NDArray[np.float32],
     ) -> None:
+        """Set up.
+
+        Args:
+            net: the learned part.
+            customers: tables of the customers.
+            products: the products' leaf categories.
+            pairs: histories with leaf categories; the owner is the customer.
+            feature: the leaf categories' [C, 7].
+        """
         super().__init__()
         self.net, self.customers, self.products, self.pairs = net, customers, products, pairs
         self.range = CategoryRange(feature.shape[0])
@@ -177,17 +201,17 @@ class CategoryAffinity(nn.Module):
     ) -> Tensor:
         """Logits [B, N]; tensors as in ``ensemble.contract``."""
         category = self.range(category_id)
-        recent = Recent(recent_product_id, self.products.category_at(self.products.slot(recent_product_id)), recent_age)
+        recent = self.products.recent(recent_product_id, recent_age) if self.events else None
         customer = self.customers(customer_id, recent, context)
-        added = add_events(recent.per_category, recent.category, category)
-        history = self.decode(self.pairs(customer.slot, category), customer.elapsed, added)
+        added = None if recent is None else add_events(recent.per_category, recent.category, category)
+        history = self.decode(self.pairs(customer.slot, category), customer.elapsed, added, category)
         matched = _matched(self.net.match(customer.total, customer.weight), category)
         feature = gather_rows(self.feature, category)
         logits: Tensor = self.net(history_features(history, feature[:, 4:5]), feature, matched, customer.feature)
         return logits
 
 
-class CollaborativeFilter(nn.Module):
+class CollaborativeFilter(CustomerModel):
     """``collaborative_filter`` of the contract."""
 
     feature: Tensor
@@ -197,13 +221,20 @@ class CollaborativeFilter(nn.Module):
         net: PreferenceNet,
         customers: CustomerTables,
         products: ProductTables,
-        pairs: PairTable,
-        leaf_pairs: PairTable,
+        pairs: PairMap,
         feature: npt.NDArray[np.float32],
     ) -> None:
+        """Set up.
+
+        Args:
+            net: the learned part.
+            customers: tables of the customers.
+            products: tables of the products.
+            pairs: histories of two owners per customer: one holds the products, the next one their leaf categories.
+            feature: the leaf categories' [C, 7].
+        """
         super().__init__()
-        self.net, self.customers, self.products = net, customers, products
-        self.pairs, self.leaf_pairs = pairs, leaf_pairs
+        self.net, self.customers, self.products, self.pairs = net, customers, products, pairs
         self.range = CategoryRange(feature.shape[0])
         self.decode = HistoryDecoder()
         self.register_buffer("feature", torch.from_numpy(feature))
@@ -219,19 +250,18 @@ class CollaborativeFilter(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Logits and novelty [B, N]; tensors as in ``ensemble.contract``."""
         category, product = self.range(category_id), self.products.slot(product_id)
-        recent = Recent(recent_product_id, self.products.category_at(self.products.slot(recent_product_id)), recent_age)
+        recent = self.products.recent(recent_product_id, recent_age) if self.events else None
         customer = self.customers(customer_id, recent, context)
         own_feature = gather_rows(self.products.feature, product)
         leaf_feature = gather_rows(self.feature, category)
-        # Both levels go through the decoder in one pass, as twice the rows.
-        added = torch.cat(
-            (
-                add_events(recent.per_product, recent_product_id, product_id),
-                add_events(recent.per_category, recent.category, category),
-            )
-        )
-        rows = torch.cat((self.pairs(customer.slot, product), self.leaf_pairs(customer.slot, category)))
-        history = self.decode(rows, torch.cat((customer.elapsed, customer.elapsed)), added)
+        # Both levels are looked up and decoded in one pass, as twice the rows.
+        owner, item = torch.cat((2 * customer.slot, 2 * customer.slot + 1)), torch.cat((product, category))
+        added = None
+        if recent is not None:
+            weight = torch.cat((recent.per_product, recent.per_category))
+            event = torch.cat((recent_product_id, recent.category.to(torch.int64)))
+            added = add_events(weight, event, torch.cat((product_id, category.to(torch.int64))))
+        history = self.decode(self.pairs(owner, item), torch.cat((customer.elapsed, customer.elapsed)), added, item)
         gap = torch.cat((own_feature[:, 4:5], leaf_feature[:, 4:5]))
         seen = history_features(history, gap)
         own, leaf = seen[: seen.shape[0] // 2], seen[seen.shape[0] // 2 :]
@@ -244,6 +274,7 @@ class ProductPool(nn.Module):
     """``product_pool`` of the contract."""
 
     feature: Tensor
+    fading: Tensor
     cutoff: Tensor
 
     def __init__(
@@ -252,16 +283,19 @@ class ProductPool(nn.Module):
         super().__init__()
         self.net, self.products = net, products
         self.range = CategoryRange(feature.shape[0])
-        self.register_buffer("feature", torch.from_numpy(feature))
+        effect = net.effect.detach().numpy()
+        self.register_buffer("feature", torch.from_numpy(np.concatenate((feature, effect), 1)))
+        self.register_buffer("fading", torch.eye(ITEM_FEATURES)[None, :, -1:])
         self.register_buffer("cutoff", torch.tensor(cutoff, dtype=torch.float32))
 
     def forward(self, product_id: Tensor, category_id: Tensor, offer: Tensor, context: Tensor) -> Tensor:
-        """Ln of expected buyers [B, N]; tensors as in ``ensemble.contract``."""
-        category = self.range(category_id)
-        own = gather_rows(self.products.feature, self.products.slot(product_id))
+        """Ln of expected buyers over the long-run rate [B, N]; tensors as in ``ensemble.contract``."""
+        category, product = self.range(category_id), self.products.slot(product_id)
+        own = gather_rows(self.products.feature, product)
         # A product's newness goes on fading after the cutoff.
         fade = torch.exp(torch.relu(context[:, :1, None] - self.cutoff) * (-math.log(2) / HALF_LIVES[1]))
-        own = torch.cat((own[:, :6], own[:, 6:] * fade), 1)
-        effect = gather_rows(self.net.effect, category)
-        logs: Tensor = self.net(own, gather_rows(self.feature, category), effect, offer.transpose(1, 2))
-        return logs
+        own = own * (1 - self.fading + self.fading * fade)
+        leaf = gather_rows(self.feature, category)
+        logs: Tensor = self.net(own, leaf[:, :ITEM_FEATURES], leaf[:, ITEM_FEATURES:], feature_major(offer))
+        lift: Tensor = (logs - own[:, LONG_RUN]) * (product != self.products.slot.slots).float()
+        return lift

@@ -23,9 +23,9 @@ from torch.nn import functional
 
 from ensemble.errors import RacksortError
 
-_LOADS: Final = (0.92, 0.88, 0.85, 0.8, 0.7, 0.6, 0.4, 0.2)
+LOADS: Final = (0.92, 0.88, 0.85, 0.8, 0.7, 0.6, 0.4, 0.2)
 """Share of the slots that hold a key. More is smaller, less is found with more certainty: tried in turn."""
-_KEYS_PER_BUCKET: Final = 4
+KEYS_PER_BUCKET: Final = 4
 _TRIES: Final = 1500
 _INT32: Final = 2**31
 
@@ -52,7 +52,7 @@ class _Range:
 
     def positions(self, hashed: Int32s) -> Int32s:
         """Positions 0..size-1 of the hashed keys, exactly as the graph computes them."""
-        return (hashed.astype(np.float32) * self.scale).astype(np.int32) + np.int32(self.half)
+        return scaled(hashed, self.scale) + np.int32(self.half)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class StaticTable:
     spread: int
     fold: int
     multiplier: Int32s
-    stored: npt.NDArray[np.int32 | np.int64]
+    stored: Int64s
     slot_of: Int32s
 
     @property
@@ -115,65 +115,91 @@ def build_static_table(keys: Int64s, seed: int = 0) -> StaticTable:
     rng = np.random.default_rng(seed)
     fold, low = 0, _folded(keys, 0)
     while np.unique(low).size != low.size:
-        fold = _odd(rng, 1)[0]
+        fold = odd_numbers(rng, 1)[0]
         low = _folded(keys, int(fold))
-    buckets = _Range.of(keys.size // _KEYS_PER_BUCKET)
-    for load in _LOADS:
-        spread, places = _odd(rng, 1)[0], _Range.of(int(keys.size / load))
-        found = _displace(low, buckets.positions(low * spread), buckets, places, rng)
-        if found is not None:
+    buckets = _Range.of(keys.size // KEYS_PER_BUCKET)
+    for load in LOADS:
+        spread, places = odd_numbers(rng, 1)[0], _Range.of(int(keys.size / load))
+        half = np.broadcast_to(np.int32(places.half), low.shape)
+        scale = np.broadcast_to(places.scale, low.shape)
+        bucket = buckets.positions(low * spread)
+        multiplier, slot_of, failed = displace(low, bucket, buckets.size, half, scale, places.size, rng)
+        if failed.size == 0:
             break
     else:
         raise RacksortError("no perfect hash found for a vocabulary: choose another seed")
-    multiplier, slot_of = found
     stored = np.full(places.size, keys[0])  # an empty slot repeats a key whose home is another slot: it never matches
     stored[slot_of] = keys
     return StaticTable(buckets, places, int(spread), int(fold), multiplier, stored, slot_of)
 
 
-def _odd(rng: np.random.Generator, count: int) -> Int32s:
+def scaled(hashed: Int32s, scale: np.float32 | npt.NDArray[np.float32]) -> Int32s:
+    """trunc(hashed · scale) in float32, as every runtime computes it."""
+    return (hashed.astype(np.float32) * scale).astype(np.int32)
+
+
+def odd_numbers(rng: np.random.Generator, count: int) -> Int32s:
+    """Draws of odd int32 numbers: multiplied by one, different numbers stay different."""
     return rng.integers(-_INT32, _INT32, count, dtype=np.int64).astype(np.int32) | np.int32(1)
 
 
-def _displace(
-    low: Int32s, bucket: Int32s, buckets: _Range, places: _Range, rng: np.random.Generator
-) -> tuple[Int32s, Int32s] | None:
+def displace(
+    low: Int32s,
+    bucket: Int32s,
+    buckets: int,
+    middle: Int32s,
+    scale: npt.NDArray[np.float32],
+    slots: int,
+    rng: np.random.Generator,
+) -> tuple[Int32s, Int32s, Int64s]:
     """Draw each bucket's multiplier, fullest buckets first, many buckets at a time.
 
+    Args:
+        low: keys of 32 bits [n].
+        bucket: the bucket of each key [n], 0..``buckets`` - 1.
+        buckets: how many there are.
+        middle: middle of the slots that each key may take [n].
+        scale: and their scale [n]: a key's slot is trunc(key · multiplier · scale) + middle.
+        slots: how many slots there are.
+        rng: for the draws.
+
     Returns:
-        The multipliers [buckets] and the slot of each key; None where a bucket found no free slots.
+        The multipliers [buckets], the slot of each key, and the buckets that found no free slots.
     """
     order = np.argsort(bucket, kind="stable")
-    low_sorted = low[order]
-    count = np.bincount(bucket, minlength=buckets.size)
+    low_sorted, middle_sorted, scale_sorted = low[order], middle[order], scale[order]
+    count = np.bincount(bucket, minlength=buckets)
     start = np.concatenate(([0], np.cumsum(count)[:-1]))
-    multiplier = np.ones(buckets.size, np.int32)
-    slot_sorted = np.empty(low.size, np.int32)
-    taken = np.zeros(places.size, bool)
-    for size in range(int(count.max()), 0, -1):
+    multiplier = np.ones(buckets, np.int32)
+    slot_sorted = np.zeros(low.size, np.int32)
+    taken = np.zeros(slots, bool)
+    nobody = np.iinfo(np.int32).max
+    claim = np.full(slots, nobody, np.int32)
+    failed = []
+    for size in range(int(count.max(initial=0)), 0, -1):
         waiting = np.flatnonzero(count == size)
         for _ in range(_TRIES):
             if waiting.size == 0:
                 break
-            draw = _odd(rng, waiting.size)
+            draw = odd_numbers(rng, waiting.size)
             member = start[waiting][:, None] + np.arange(size)
-            slot = places.positions(low_sorted[member] * draw[:, None])
+            slot = scaled(low_sorted[member] * draw[:, None], scale_sorted[member]) + middle_sorted[member]
             ordered = np.sort(slot, axis=1)
             fits = ~taken[slot].any(axis=1) & (ordered[:, 1:] != ordered[:, :-1]).all(axis=1)
             fitting = np.flatnonzero(fits)
             # Of two buckets that want one slot in the same round, the first gets it.
-            claim = np.full(places.size, waiting.size, np.int32)
-            np.minimum.at(claim, slot[fitting].ravel(), np.repeat(fitting, size).astype(np.int32))
-            wins = fitting[(claim[slot[fitting]] == fitting[:, None]).all(axis=1)]
+            wanted = slot[fitting]
+            np.minimum.at(claim, wanted.ravel(), np.repeat(fitting, size).astype(np.int32))
+            wins = fitting[(claim[wanted] == fitting[:, None]).all(axis=1)]
+            claim[wanted.ravel()] = nobody
             taken[slot[wins].ravel()] = True
             multiplier[waiting[wins]] = draw[wins]
             slot_sorted[member[wins]] = slot[wins]
             waiting = np.delete(waiting, wins)
-        else:
-            return None
+        failed.append(waiting)
     slot_of = np.empty_like(slot_sorted)
     slot_of[order] = slot_sorted
-    return multiplier, slot_of
+    return multiplier, slot_of, np.concatenate([np.empty(0, np.int64), *failed])
 
 
 class StaticMap(nn.Module):
@@ -182,28 +208,23 @@ class StaticMap(nn.Module):
     multiplier: Tensor
     stored: Tensor
 
-    def __init__(self, table: StaticTable, *, narrow: bool = False) -> None:
-        """Take over a built table.
-
-        Args:
-            table: what ``build_static_table`` returned.
-            narrow: the callers' keys are int32 already (keys made inside the graph): stores them in half the space.
-        """
+    def __init__(self, table: StaticTable) -> None:
+        """Take over what ``build_static_table`` returned."""
         super().__init__()
         self.slots = table.slots
         self._spread, self._fold = table.spread, table.fold
         self._buckets, self._places = table.buckets, table.places
-        self.register_buffer("multiplier", torch.from_numpy(table.multiplier))
-        self.register_buffer("stored", torch.from_numpy(table.stored.astype(np.int32) if narrow else table.stored))
+        self.register_buffer("multiplier", torch.from_numpy(table.multiplier)[:, None])
+        self.register_buffer("stored", torch.from_numpy(table.stored)[:, None])
 
     def forward(self, key: Tensor) -> Tensor:
-        """Slots, int32, of keys of any shape (int64, or int32 for a narrow map)."""
+        """Slots, int32, of int64 keys of any shape."""
         low = key.to(torch.int32)
         if self._fold:
             low = low + torch.div(key, 2**32, rounding_mode="trunc").to(torch.int32) * self._fold
         bucket = self._position(low * self._spread, self._buckets)
-        slot = self._position(low * functional.embedding(bucket, self.multiplier[:, None]).squeeze(-1), self._places)
-        held = functional.embedding(slot, self.stored[:, None]).squeeze(-1)
+        slot = self._position(low * functional.embedding(bucket, self.multiplier).squeeze(-1), self._places)
+        held = functional.embedding(slot, self.stored).squeeze(-1)
         return torch.where(held == key, slot, self.slots)
 
     @staticmethod

@@ -15,7 +15,7 @@ from torch.nn import functional
 from ensemble.models.category_affinity import AffinityNet
 from ensemble.models.collaborative_filter import PreferenceNet
 from ensemble.models.layers import history_features
-from ensemble.models.product_pool import DemandNet
+from ensemble.models.product_pool import LONG_RUN, DemandNet
 from ensemble.training.examples import (
     CategoryBatch,
     ProductBatch,
@@ -79,6 +79,11 @@ def demand_logs(net: DemandNet, week: Week) -> Tensor:
         torch.from_numpy(week.offer).T[None],
     )
     return logs[0]
+
+
+def demand_lift(net: DemandNet, week: Week) -> Tensor:
+    """Ln of expected buyers over the long-run rate [P] of every product in the week."""
+    return demand_logs(net, week) - torch.from_numpy(week.snapshot.product_feature[:, LONG_RUN])
 
 
 def fit_affinity(

@@ -15,7 +15,7 @@ from ensemble.data.dataset import Dataset, Progress, silent
 from ensemble.errors import RacksortError
 from ensemble.training.examples import Week, open_week
 from ensemble.training.fit import fit_affinity, fit_demand, fit_preference
-from ensemble.training.validation import compare, fit_blend, score_week
+from ensemble.training.validation import Scored, compare, fit_blend, score_week
 from ensemble.training.weights import Trained
 
 
@@ -25,7 +25,8 @@ class Plan:
 
     Attributes:
         train_weeks: weeks whose purchases the nets are fitted to; each sees only what came before it.
-        validation_weeks: later weeks that measure the nets and fit the blend.
+        validation_weeks: later weeks. The blend is chosen on every second one, from the first on, and measured on the
+            others, so that its measure isn't flattered by the choice.
         sample: share of the customers, 0 < sample <= 1.
         epochs: passes of category affinity, product pool and collaborative filter.
         validation_customers: customers per validation week.
@@ -34,10 +35,10 @@ class Plan:
     """
 
     train_weeks: tuple[int, ...] = tuple(range(16, 41, 2))
-    validation_weeks: tuple[int, ...] = (41, 43, 45, 46)
+    validation_weeks: tuple[int, ...] = tuple(range(41, 47))
     sample: float = 1.0
     epochs: tuple[int, int, int] = (6, 25, 6)
-    validation_customers: int = 400
+    validation_customers: int = 800
     threads: int = 2
     seed: int = 1
 
@@ -110,10 +111,15 @@ def train(data: Dataset, plan: Plan | None = None, progress: Progress = silent) 
     nets = (affinity, demand, preference)
 
     def validated(_step: Callable[[float], None]) -> tuple[Any, dict[str, Any]]:
-        later = opened("validation", plan.validation_weeks)
-        scored = [chunk for week in later for chunk in score_week(week, nets, plan.validation_customers, plan.seed)]
-        settings, choice = fit_blend(later, nets, scored, plan.seed)
-        return settings, {"blend": choice, "quality": compare(scored, settings)}
+        def scored(weeks: list[Week]) -> list[Scored]:
+            return [chunk for week in weeks for chunk in score_week(week, nets, plan.validation_customers, plan.seed)]
+
+        choosing, measuring = plan.validation_weeks[::2], plan.validation_weeks[1::2] or plan.validation_weeks
+        later = opened("validation", choosing)
+        settings, choice = fit_blend(later, nets, scored(later), plan.seed)
+        later = opened("validation", measuring)
+        measure = {"weeks": measuring, "quality": compare(scored(later), settings)}
+        return settings, {"choice": {"weeks": choosing, **choice}, **measure}
 
     settings, validation = clock.timed("validation", validated)
     losses = {"affinity": affinity_loss, "demand": demand_loss, "preference": preference_loss}

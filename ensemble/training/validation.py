@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from ensemble.contract import CONTEXT
 from ensemble.models.category_affinity import AffinityNet
 from ensemble.models.collaborative_filter import PreferenceNet
 from ensemble.models.product_pool import DemandNet
-from ensemble.ranking import RankingSettings
+from ensemble.ranking import RankingSettings, rank
 from ensemble.training.examples import ProductBatch, Week, category_batch, customer_batch, product_batch
-from ensemble.training.fit import affinity_logits, demand_logs, preference_logits
+from ensemble.training.fit import affinity_logits, demand_lift, preference_logits
 from ensemble.training.snapshot import unpack
 
 K: Final = 10
@@ -24,7 +25,12 @@ POPULAR: Final = 1000
 """Products that every customer is offered besides those bought before: the rest gets nowhere near a list's top."""
 _CHUNK: Final = 64
 _AFFINITY: Final = np.round(np.arange(-0.2, 0.61, 0.1), 1)
-_DEMAND: Final = np.round(np.arange(-0.2, 0.81, 0.1), 1)
+_DEMAND: Final = np.round(np.arange(0, 1.51, 0.1), 1)
+_DISCOUNTS: Final = (0.9, 0.95, 0.97, 1.0)
+DISCOUNT_PRICE: Final = 0.005
+"""Share of NDCG@10 that the category discount may cost: the price of a list that isn't all of one kind."""
+_HEAD: Final = 128
+"""Leading products of a list that the discount is tried on: what lies behind them can't rise to the first ten."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -35,6 +41,7 @@ class Scored:
 
     Attributes:
         component: affinity, demand, preference [B, N, 3]; -inf preference = padding.
+        category: leaf categories [B, N].
         frequency: trips with the product, halved every 112 days [B, N].
         popularity: ln weekly buyers, half-life 28 days [B, N].
         label: bought in the week [B, N].
@@ -42,6 +49,7 @@ class Scored:
     """
 
     component: Floats
+    category: npt.NDArray[np.int32]
     frequency: Floats
     popularity: Floats
     label: Floats
@@ -56,7 +64,7 @@ def score_week(
     shoppers = np.unique(week.bought[:, 0])
     chosen = np.sort(rng.choice(shoppers, min(customers, shoppers.size), replace=False))
     with torch.no_grad():
-        demand = demand_logs(nets[1], week).numpy()
+        demand = demand_lift(nets[1], week).numpy()
         return [_score(week, nets, demand, chosen[i : i + _CHUNK]) for i in range(0, chosen.size, _CHUNK)]
 
 
@@ -93,20 +101,30 @@ def _score(
     label = np.isin(key, week.bought[:, 0] * items + week.bought[:, 1]) & real
     bought = np.searchsorted(week.bought[:, 0], customer, "right") - np.searchsorted(week.bought[:, 0], customer)
     popularity = np.where(real, snapshot.product_feature[product, 1], -np.inf)
-    return Scored(component, frequency, popularity, label.astype(np.float32), bought)
+    return Scored(component, category, frequency, popularity, label.astype(np.float32), bought)
 
 
 def quality(scored: Sequence[Scored], scores: Sequence[Floats]) -> dict[str, float]:
     """Mean NDCG@10 (a perfect list scores 1) and recall@10 of the customers, for scores [B, N] of each chunk."""
+    return measured(scored, [_top(score, K) for score in scores])
+
+
+def measured(scored: Sequence[Scored], tops: Sequence[npt.NDArray[np.int64]]) -> dict[str, float]:
+    """Mean NDCG@10 and recall@10 of lists given as positions [B, 10], best first, of each chunk."""
     discount = 1 / np.log2(np.arange(K) + 2)
     ideal = np.concatenate(([0.0], np.cumsum(discount)))
     ndcg, recall = [], []
-    for chunk, score in zip(scored, scores, strict=True):
-        top = np.argsort(-score, axis=1, kind="stable")[:, :K]
+    for chunk, top in zip(scored, tops, strict=True):
         hit = np.take_along_axis(chunk.label, top, 1)
         ndcg.append(hit @ discount / ideal[np.minimum(chunk.bought, K)])
         recall.append(hit.sum(1) / chunk.bought)
     return {"ndcg@10": float(np.concatenate(ndcg).mean()), "recall@10": float(np.concatenate(recall).mean())}
+
+
+def _top(score: Floats, size: int) -> npt.NDArray[np.int64]:
+    """Positions of each row's best scores, best first [B, size]."""
+    top: npt.NDArray[np.int64] = torch.from_numpy(score).topk(min(size, score.shape[1])).indices.numpy()
+    return top
 
 
 def blended(scored: Sequence[Scored], weights: tuple[float, float, float]) -> list[Floats]:
@@ -114,11 +132,32 @@ def blended(scored: Sequence[Scored], weights: tuple[float, float, float]) -> li
     return [chunk.component @ np.array(weights, np.float32) for chunk in scored]
 
 
+def ranked(scored: Sequence[Scored], settings: RankingSettings) -> list[npt.NDArray[np.int64]]:
+    """Positions [B, 10] of the lists that the ranking makes with all of its rules."""
+    lists = []
+    for chunk, score in zip(scored, blended(scored, _weights(settings)), strict=True):
+        head = np.sort(_top(score, _HEAD), axis=1)
+        component = np.take_along_axis(chunk.component, head[..., None], 1)
+        zeros = np.zeros(head.shape, np.float32)
+        # Candidates are named by their places in the head, counted from 1, since 0 is padding.
+        names = np.broadcast_to(np.arange(head.shape[1]) + 1, head.shape)
+        context = np.zeros((head.shape[0], len(CONTEXT)), np.float32)
+        category = np.take_along_axis(chunk.category, head, 1)
+        models = (component[..., 0], component[..., 1], component[..., 2])
+        made = rank(names, category, zeros, context, *models, zeros, settings, explain=False)
+        lists.append(np.take_along_axis(head, made.product_id[:, :K] - 1, 1))
+    return lists
+
+
+def _weights(settings: RankingSettings) -> tuple[float, float, float]:
+    return settings.affinity, settings.demand, settings.preference
+
+
 def compare(scored: Sequence[Scored], settings: RankingSettings) -> dict[str, dict[str, float]]:
-    """Quality of the blend, of preference alone, and of two simple rankings, on the same customers and products."""
-    weights = (settings.affinity, settings.demand, settings.preference)
+    """Quality of the list, the blend without rules, preference alone, and two simple rankings, of the same products."""
     return {
-        "blend": quality(scored, blended(scored, weights)),
+        "list": measured(scored, ranked(scored, settings)),
+        "blend": quality(scored, blended(scored, _weights(settings))),
         "preference": quality(scored, blended(scored, (0.0, 0.0, 1.0))),
         "personal frequency": quality(scored, [c.frequency + 1e-3 * np.exp(c.popularity) for c in scored]),
         "popularity": quality(scored, [c.popularity for c in scored]),
@@ -127,15 +166,15 @@ def compare(scored: Sequence[Scored], settings: RankingSettings) -> dict[str, di
 
 def fit_blend(
     weeks: Sequence[Week], nets: tuple[AffinityNet, DemandNet, PreferenceNet], scored: Sequence[Scored], seed: int
-) -> tuple[RankingSettings, dict[str, float]]:
-    """Choose the blend's weights by NDCG@10, then calibrate it as a logit of "bought within the week".
+) -> tuple[RankingSettings, dict[str, Any]]:
+    """Choose the blend's weights by NDCG@10, calibrate it as a logit of "bought within the week", choose the discount.
 
     The weights' ratios come from a grid, since likelihood over the whole catalogue is decided far below a list's top;
     their common scale and the bias come from logistic regression on examples that stand for the full catalogue
-    (Platt, 1999).
+    (Platt, 1999). The category discount is the strongest that costs at most ``DISCOUNT_PRICE`` of NDCG@10.
 
     Returns:
-        The settings, and NDCG@10 on ``scored`` of the best grid point beside that of preference alone.
+        The settings, and NDCG@10 on ``scored`` of the best grid point, of preference alone, and by discount.
     """
     points = {
         (a, d): quality(scored, blended(scored, (a, d, 1.0)))["ndcg@10"]
@@ -145,7 +184,16 @@ def fit_blend(
     (affinity, demand), best = max(points.items(), key=lambda point: point[1])
     scale, bias = _calibrate(weeks, nets, (affinity, demand, 1.0), seed)
     settings = replace(RankingSettings(), affinity=affinity * scale, demand=demand * scale, preference=scale, bias=bias)
-    return settings, {"best": best, "preference alone": points[0.0, 0.0]}
+    tried = {d: replace(settings, category_discount=d) for d in _DISCOUNTS}
+    by_discount = {d: measured(scored, ranked(scored, rules))["ndcg@10"] for d, rules in tried.items()}
+    discount = next(d for d in _DISCOUNTS if by_discount[d] >= by_discount[1.0] * (1 - DISCOUNT_PRICE))
+    choice = {
+        "best": best,
+        "preference alone": points[0.0, 0.0],
+        "without demand": max(value for (_, d), value in points.items() if d == 0),
+        "by discount": {str(d): value for d, value in by_discount.items()},
+    }
+    return tried[discount], choice
 
 
 def _calibrate(
@@ -166,7 +214,7 @@ def _calibrate(
             batch = product_batch(week, customer, shown, rng)
             affinity = affinity_logits(nets[0], category_batch(week, customer, shown))
             category = torch.from_numpy(week.snapshot.product_category[batch.product]).long()
-            demand = demand_logs(nets[1], week)[torch.from_numpy(batch.product)]
+            demand = demand_lift(nets[1], week)[torch.from_numpy(batch.product)]
             parts = (affinity.gather(1, category), demand, preference_logits(nets[2], batch))
             score.append((torch.stack(parts, 2) @ torch.tensor(weights)).flatten())
             label.append(batch.label.flatten())
