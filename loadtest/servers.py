@@ -8,7 +8,6 @@ import socket
 import subprocess
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,8 @@ from pathlib import Path
 from ensemble.errors import RacksortError
 
 _LOOPBACK = "127.0.0.1"
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens loopback addresses without asking a proxy of the environment."""
 
 
 def free_port() -> int:
@@ -60,7 +61,7 @@ def running(
 def _wait(process: subprocess.Popen[bytes], url: str, timeout_s: float, log: Path) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
-        with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310 - loopback
+        with suppress(OSError), DIRECT.open(url, timeout=2):
             return
         if process.poll() is not None or time.monotonic() > deadline:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]

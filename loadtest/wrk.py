@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ensemble.errors import RacksortError
 from loadtest.measurement import Measurement
 
 _SCRIPT: Final = """
@@ -39,7 +40,7 @@ def run(base_url: str, paths: Sequence[str], connections: int, seconds: int) -> 
     """Load ``base_url`` for ``seconds`` with ``connections`` connections that cycle through ``paths``.
 
     Raises:
-        RuntimeError: wrk failed; carries what it wrote.
+        RacksortError: wrk failed; carries what it wrote.
     """
     with tempfile.TemporaryDirectory(prefix="racksort-wrk-") as folder:
         script, urls = Path(folder, "script.lua"), Path(folder, "paths.txt")
@@ -56,7 +57,8 @@ def run(base_url: str, paths: Sequence[str], connections: int, seconds: int) -> 
         )
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
-        raise RuntimeError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
+        wrote = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+        raise RacksortError(f"wrk failed with status {done.returncode}: {wrote}")
     seen = json.loads(lines[-1])
     return Measurement(
         connections=connections,

@@ -19,6 +19,7 @@ def command(
     connections: Annotated[str, typer.Option(help="Connections of each run over lists, comma separated.")] = "64,256",
     catalog: Annotated[Path, typer.Option(help="Catalog folder; prepared where it is missing.")] = Path("var/catalog"),
     repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("model_repository"),
+    cores: Annotated[int, typer.Option(min=1, help="Cores that servers and load generator share.")] = 2,
     peers: Annotated[bool, typer.Option(help="Measure plain FastAPI + ONNX Runtime as well.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -39,8 +40,9 @@ def command(
         catalog=catalog,
         repository=repository,
         seconds=seconds,
-        connections=tuple(int(count) for count in connections.split(",")),
+        connections=_counts(connections),
         peer_workers=(1, 2) if peers else (),
+        cores=cores,
     )
     with progress_bars() as report:
         cases = bench.run(plan, report)
@@ -49,6 +51,18 @@ def command(
         json.dump({"cases": rows, "ratio": {p: bench.ratio(cases, p) for p in ("lists", "grids")}}, sys.stdout)
         return
     _print(cases)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    """Whole numbers above 0, comma separated.
+
+    Raises:
+        BadParameter: it is something else.
+    """
+    counts = tuple(int(part) if part.strip().isdecimal() else 0 for part in text.split(","))
+    if min(counts) < 1:
+        raise typer.BadParameter(f"{text!r}: give whole numbers above 0, such as 64,256", param_hint="--connections")
+    return counts
 
 
 def _print(cases: list[Case]) -> None:
