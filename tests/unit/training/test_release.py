@@ -7,12 +7,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+import torch
 
 from ensemble import contract
 from ensemble.data.dataset import Dataset
 from ensemble.errors import RacksortError
 from ensemble.export import session
 from ensemble.release import build_release, weights_path
+from ensemble.training.examples import open_week
+from ensemble.training.fit import demand_lift, demand_logs
 from ensemble.training.snapshot import take_snapshot
 from ensemble.training.train import train
 from ensemble.training.weights import Trained
@@ -105,6 +108,50 @@ def test_a_cheaper_product_in_the_mailer_is_not_the_same_demand(shop: Dataset, r
     plain = request(shop, 0)
     reduced = plain | {"offer": plain["offer"] * np.float32(0.5) + np.array([0, 1, 0, 0], np.float32)}
     assert not np.allclose(run(repository, reduced)["demand"], run(repository, plain)["demand"])
+
+
+def test_demand_is_the_lift_over_the_products_own_long_run_rate(
+    shop: Dataset, trained: Trained, repository: Path
+) -> None:
+    week = open_week(shop, 12)
+    tensors = request(shop, 0, candidates=128)
+    count = week.snapshot.product_id.size
+    tensors["offer"][0, :count] = week.offer
+    tensors["context"][:, 0] = week.snapshot.cutoff
+    with torch.no_grad():
+        lift = demand_lift(trained.demand, week).numpy()
+        buyers = demand_logs(trained.demand, week).numpy()
+    assert lift == pytest.approx(buyers - week.snapshot.product_feature[:, 2])
+    # The tables hold products' features with 11 bits.
+    assert run(repository, tensors)["demand"][0, :count] == pytest.approx(lift, abs=0.02)
+
+
+def test_what_has_no_usual_sales_has_no_lift(shop: Dataset, repository: Path) -> None:
+    tensors = request(shop, 5)
+    tensors["product_id"][0, :3] = (contract.PADDING, 999, 2**40)
+    demand = run(repository, tensors)["demand"][0]
+    assert not demand[:3].any()
+    assert demand[3:20].all()
+
+
+def test_recent_events_of_others_in_the_batch_change_nothing(shop: Dataset, repository: Path) -> None:
+    """A batch without any event takes another branch of the graph."""
+    quiet, busy = request(shop, 5), request(shop, 9)
+    busy["recent_product_id"][0, :3], busy["recent_age"][0, :3] = busy["product_id"][0, :3], 0.5
+    together = run(repository, {name: np.concatenate((quiet[name], busy[name])) for name in quiet})
+    alone, unheard = run(repository, quiet), run(repository, request(shop, 9))
+    for name in alone:
+        assert together[name][:1] == pytest.approx(alone[name], abs=1e-5)
+    assert not np.allclose(together["preference"][1:], unheard["preference"])
+    assert not np.allclose(together["affinity"][1:], unheard["affinity"])
+
+
+def test_the_branches_have_their_tables_in_common(repository: Path) -> None:
+    proto = onnx.load(str(repository / "collaborative_filter" / "1" / "model.onnx"))
+    (chosen,) = [node for node in proto.graph.node if node.op_type == "If"]
+    assert not any(attribute.g.initializer for attribute in chosen.attribute)
+    contents = [(tuple(t.dims), t.data_type, t.raw_data) for t in proto.graph.initializer if len(t.raw_data) > 64]
+    assert len(set(contents)) == len(contents)
 
 
 def test_the_same_seed_gives_the_same_weights(shop: Dataset, trained: Trained) -> None:

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ensemble.ranking import RankingSettings
+from ensemble.training.train import Plan
+from ensemble.training.validation import Scored, blended, compare, measured, quality, ranked
+from ensemble.training.weights import Trained
+from tests.unit.training.conftest import PLAN
+
+PLAIN = RankingSettings(affinity=0, demand=0, preference=1, category_discount=1)
+
+
+def scored(seed: int = 0, rows: int = 5, columns: int = 40) -> Scored:
+    rng = np.random.default_rng(seed)
+    component = rng.normal(size=(rows, columns, 3)).astype(np.float32)
+    component[:, -4:] = (0, 0, -np.inf)
+    label = (rng.random((rows, columns)) < 0.2).astype(np.float32)
+    label[:, -4:], label[:, 0] = 0, 1
+    numbers = rng.random((2, rows, columns)).astype(np.float32)
+    category = rng.integers(1, 4, (rows, columns)).astype(np.int32)
+    return Scored(component, category, numbers[0], numbers[1], label, label.sum(1).astype(np.int64))
+
+
+def test_a_list_of_all_that_was_bought_scores_1_and_one_of_nothing_bought_0() -> None:
+    chunk = scored()
+    assert quality([chunk], [chunk.label])["ndcg@10"] == pytest.approx(1)
+    assert quality([chunk], [1 - chunk.label])["ndcg@10"] == 0
+
+
+def test_one_hit_in_third_place_scores_half() -> None:
+    chunk = replace(scored(rows=1), label=np.eye(1, 40, dtype=np.float32), bought=np.array([1]))
+    order = np.arange(40)[None]
+    top = np.concatenate((order[:, 1:3], order[:, :1], order[:, 3:10]), 1)
+    assert measured([chunk], [top]) == {"ndcg@10": pytest.approx(0.5), "recall@10": 1}
+
+
+def test_without_rules_the_list_is_the_blends_order() -> None:
+    chunk = scored()
+    (score,) = blended([chunk], (0, 0, 1))
+    assert (ranked([chunk], PLAIN)[0] == np.argsort(-score, 1)[:, :10]).all()
+
+
+def test_a_strong_discount_lets_the_categories_take_turns() -> None:
+    chunk = scored()
+    (top,) = ranked([chunk], replace(PLAIN, category_discount=1e-3))
+    first = np.take_along_axis(chunk.category, top[:, :3], 1)
+    assert [sorted(row) for row in first.tolist()] == [[1, 2, 3]] * 5
+
+
+def test_padding_is_not_listed_while_there_is_anything_else() -> None:
+    chunk = scored(columns=14)
+    assert ranked([chunk], PLAIN)[0].max() < 10
+
+
+def test_comparison_names_the_list_the_blend_and_the_simple_rankings() -> None:
+    made = compare([scored()], PLAIN)
+    assert list(made) == ["list", "blend", "preference", "personal frequency", "popularity"]
+    assert made["blend"] == made["preference"] == made["list"]
+
+
+def test_the_blend_is_measured_on_weeks_that_it_was_not_chosen_on(trained: Trained) -> None:
+    validation: dict[str, Any] = trained.summary["validation"]
+    assert {*validation["choice"]["weeks"], *validation["weeks"]} == set(PLAN.validation_weeks)
+    assert not {*validation["choice"]["weeks"]} & {*validation["weeks"]}
+    assert not {*Plan().train_weeks} & {*Plan().validation_weeks}
+
+
+def test_the_discount_costs_no_more_than_its_price(trained: Trained) -> None:
+    tried = trained.summary["validation"]["choice"]["by discount"]
+    assert tried[str(trained.settings.category_discount)] >= 0.995 * tried["1.0"]
