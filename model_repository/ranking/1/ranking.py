@@ -58,7 +58,7 @@ class RankingSettings:
     affinity: float = 0.25
     """Weight of the category affinity (a logit)."""
     demand: float = 0.25
-    """Weight of the product pool's demand (a natural log)."""
+    """Weight of the product pool's demand (the natural log of a lift)."""
     preference: float = 1.0
     """Weight of the collaborative filter's preference (a logit)."""
     bias: float = 0.0
@@ -161,7 +161,7 @@ def rank(
         boost: added to the score; minus infinity excludes.
         context: see ``PAGE_SIZE``.
         affinity: logit that the customer buys from the leaf category.
-        demand: natural log of the number of customers expected to buy the product.
+        demand: natural log of expected buyers this week over the product's usual number.
         preference: logit that the customer buys the product.
         novelty: 1 where the customer never bought the product, else 0; 0 for customers without a history.
         settings: weights and rules.
