@@ -5,6 +5,10 @@ rows leave the queue whose head has waited longest. No timer delays a row: batch
 are taken, and a lone request goes out at once (after the event loop's current turn, so that requests which arrived
 together travel together). Lives in one event loop and needs no locks.
 
+A server that hangs holds all slots. Once nobody waits for what is in them, new rows are refused at once, until a call
+ends, by itself or by its time limit. Rows that wait already may go on to their own deadlines: the slot that becomes
+free has something to do then.
+
 A row ends in exactly one of: its own answer, an error, or its future cancelled by the one who waited for it.
 A call that the server rejects as invalid is halved until the guilty row is alone: its mates get their answers, for at
 most ``2 log2(64)`` more calls in the same slot. Where both halves are rejected the rows aren't to blame (a signature
@@ -28,6 +32,8 @@ from api.errors import CallerGone, EnsembleRejected, EnsembleTimeout, EnsembleUn
 from api.metrics import Metrics
 from api.tensors import Batch, Row
 from ensemble import contract
+
+_NEVER: Final = float("inf")
 
 
 class Answer(NamedTuple):
@@ -103,6 +109,9 @@ class Batcher:
         self._queues: dict[int, deque[_Waiting]] = {bucket: deque() for bucket in contract.BUCKETS}
         self._waiting = 0
         self._calls: dict[asyncio.Task[None], Sequence[_Waiting]] = {}
+        self._hung_at = _NEVER
+        """When the last deadline of the rows in calls passes, while all slots are taken: from then on, until a slot is
+        free, no answer of the ensemble is of use to anybody and it isn't worth waiting for one."""
         self._pump_scheduled = False
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
@@ -121,13 +130,18 @@ class Batcher:
 
         Raises:
             QueueFull: ``max_waiting`` rows wait already.
+            EnsembleTimeout: every call slot is taken by a call that nobody can wait for any more, so that the row
+                would most likely wait in vain.
             EnsembleUnavailable: the batcher is closed.
         """
         if self._closed:
             raise EnsembleUnavailable("the adapter is shutting down")
         if self._waiting >= self._max_waiting:
             raise QueueFull(f"{self._waiting} requests wait already")
-        waiting = _Waiting(row, self._loop.create_future(), self._clock(), deadline, gone)
+        now = self._clock()
+        if now >= self._hung_at:
+            raise EnsembleTimeout("every call of the ensemble is past its requests' deadlines")
+        waiting = _Waiting(row, self._loop.create_future(), now, deadline, gone)
         self._queues[row.candidates.bucket].append(waiting)
         self._waiting += 1
         if self._sweep is None or deadline < self._sweep_at:
@@ -161,9 +175,12 @@ class Batcher:
             task = self._loop.create_task(self._call(rows))
             self._calls[task] = rows
             task.add_done_callback(self._ended)
+            if len(self._calls) == self._max_calls:
+                self._hung_at = max([waiting.deadline for rows in self._calls.values() for waiting in rows])
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         rows = self._calls.pop(task)
+        self._hung_at = _NEVER
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:  # not of the ensemble's errors, so a mistake of ours: loud, but nobody waits for ever
             for waiting in rows:
@@ -238,7 +255,7 @@ class Batcher:
         """End the waiting of every row that is due, and forget the rows in the queues that nobody wants."""
         self._sweep = None
         now = self._clock()
-        following = float("inf")
+        following = _NEVER
         for rows in (*self._calls.values(), *self._queues.values()):
             for waiting in rows:
                 if waiting.future.done():
@@ -253,7 +270,7 @@ class Batcher:
             self._waiting -= len(queue) - len(wanted)
             queue.clear()
             queue.extend(wanted)
-        if following < float("inf"):
+        if following < _NEVER:
             self._sweep_by(following)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.errors import AdapterError, CallerGone
 from api.metrics import PRODUCTS, Metrics
@@ -69,11 +69,11 @@ class ProductsEndpoint:
     async def __call__(self, container_id: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; ``container_id`` is percent-encoded."""
         if scope["method"] != "GET":
-            await self._refuse(send, method_not_allowed(scope["method"], "GET"), (b"allow", b"GET"))
+            await self._refuse(send, method_not_allowed(scope["method"], "GET, HEAD"), (b"allow", b"GET, HEAD"))
             return
         try:
             query = parse_query(container_id, scope["query_string"])
-            page = await self._recommend(query, _gone(receive))
+            page = await self._recommend(query, gone_check(receive))
             body = encoded(page)
         except CallerGone:
             return
@@ -97,7 +97,7 @@ class ProductsEndpoint:
         await send({"type": "http.response.body", "body": body})
 
 
-def _gone(receive: Receive) -> Callable[[], bool] | None:
+def gone_check(receive: Receive) -> Callable[[], bool] | None:
     """Tells whether the client has closed its connection.
 
     ASGI says it only to who awaits ``receive``, which would cost a task for each request. uvicorn's ``receive`` is a
@@ -107,6 +107,15 @@ def _gone(receive: Receive) -> Callable[[], bool] | None:
     if not isinstance(getattr(cycle, "disconnected", None), bool):
         return None
     return lambda: cycle.disconnected  # type: ignore[union-attr]  # checked above
+
+
+def _headers_only(send: Send) -> Send:
+    """For HEAD: what GET would answer, without the bodies."""
+
+    async def send_headers(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_headers
 
 
 class ShortCut(FastAPI):
@@ -123,9 +132,11 @@ class ShortCut(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request to the hot route or to FastAPI."""
-        if self.products is not None and scope["type"] == "http":
+        if scope["type"] == "http":
+            if scope["method"] == "HEAD":
+                scope, send = {**scope, "method": "GET"}, _headers_only(send)
             path: bytes = scope.get("raw_path") or scope["path"].encode()
-            if path.startswith(_PREFIX) and path.endswith(_SUFFIX):
+            if path.startswith(_PREFIX) and path.endswith(_SUFFIX) and self.products is not None:
                 container_id = path[len(_PREFIX) : -len(_SUFFIX)]
                 if container_id and b"/" not in container_id:
                     await self.products(container_id, scope, receive, send)

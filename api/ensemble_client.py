@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,11 +20,17 @@ _MAX_MESSAGE: Final = 16 * 1024 * 1024
 """Bytes. The largest batch is about 2 MiB, its answer 0.5 MiB; gRPC's own limit of 4 MiB would leave little room."""
 
 _INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
+_CONFIG: Final = "/inference.GRPCInferenceService/ModelConfig"
+
+_LAST_DAY: Final = 100_000
+"""In 2243."""
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", _MAX_MESSAGE),
     ("grpc.max_receive_message_length", _MAX_MESSAGE),
     ("grpc.primary_user_agent", "racksort"),
+    # Triton is a neighbour: http_proxy in the environment is meant for the way out, and would take loopback along too.
+    ("grpc.enable_http_proxy", 0),
     # One connection lives for months: a peer that vanished without a word is noticed within 15 s, idle or not.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -60,6 +67,15 @@ class Ensemble(Protocol):
         """
         ...
 
+    async def history_until_day(self) -> float | None:
+        """The moment that the release's tables end, as days since 1970-01-01 UTC; None where it isn't known.
+
+        Raises:
+            api.errors.EnsembleTimeout: no answer within the call's time limit.
+            api.errors.EnsembleUnavailable: no valid answer.
+        """
+        ...
+
     async def close(self) -> None:
         """Release what the client holds."""
         ...
@@ -80,11 +96,17 @@ class TritonEnsemble:
             timeout_s: time limit of one call. It only frees the call slot of a server that hangs, so it should be
                 far above the slowest healthy call: short ones cancel in bulk, which Triton has crashed on.
         """
+        self._address = address
         self._model = contract.ensemble_name(release)
         self._timeout = timeout_s
         self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
         self._infer = self._channel.unary_unary(
             _INFER, request_serializer=None, response_deserializer=service_pb2.ModelInferResponse.FromString
+        )
+        self._config = self._channel.unary_unary(
+            _CONFIG,
+            request_serializer=service_pb2.ModelConfigRequest.SerializeToString,
+            response_deserializer=service_pb2.ModelConfigResponse.FromString,
         )
         self._wire = RequestEncoder(self._model)
 
@@ -94,19 +116,41 @@ class TritonEnsemble:
         try:
             response = await self._infer(request, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
-            raise _translated(error) from error
+            raise self._translated(error) from error
         return Ranked(decode(response, len(batch.rows), batch.bucket), self._model)
+
+    async def history_until_day(self) -> float | None:
+        """The parameter ``contract.HISTORY_UNTIL_DAY`` of the release's configuration, where it has one."""
+        try:
+            response = await self._config(service_pb2.ModelConfigRequest(name=self._model), timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:  # an extension of Triton's to the protocol
+                return None
+            raise self._translated(error) from error
+        parameters = response.config.parameters
+        if contract.HISTORY_UNTIL_DAY not in parameters:
+            return None
+        text = parameters[contract.HISTORY_UNTIL_DAY].string_value
+        try:
+            day = float(text)
+        except ValueError:
+            day = math.nan
+        if not 0 <= day <= _LAST_DAY:
+            raise EnsembleUnavailable(
+                f"{self._model}: its parameter {contract.HISTORY_UNTIL_DAY} is {text!r}, not a day since 1970; "
+                "write its configuration again"
+            )
+        return day
 
     async def close(self) -> None:
         """Close the channel; calls in flight fail."""
         await self._channel.close()
 
-
-def _translated(error: grpc.aio.AioRpcError) -> EnsembleError:
-    code = error.code()
-    text = f"Triton: {code.name}: {(error.details() or 'no details').splitlines()[0]}"
-    if code is grpc.StatusCode.INVALID_ARGUMENT:
-        return EnsembleRejected(text)
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return EnsembleTimeout(text)
-    return EnsembleUnavailable(text)
+    def _translated(self, error: grpc.aio.AioRpcError) -> EnsembleError:
+        code = error.code()
+        text = f"Triton at {self._address}: {code.name}: {(error.details() or 'no details').splitlines()[0]}"
+        if code is grpc.StatusCode.INVALID_ARGUMENT:
+            return EnsembleRejected(text)
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return EnsembleTimeout(text)
+        return EnsembleUnavailable(text)

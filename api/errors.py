@@ -6,6 +6,8 @@
     ├── CallerError                the caller's fault: answered with its status, never degraded
     │   ├── UnknownContainer       404
     │   ├── UnknownCategory        404
+    │   ├── BodyTooLarge           413
+    │   ├── UnsupportedMediaType   415
     │   └── InvalidParameter       422, one entry for each field
     ├── Unavailable                a stage can't do its part now: the next rung of the ladder, else 503
     │   ├── CatalogUnavailable
@@ -19,7 +21,9 @@
     └── StartupError               the process can't start: one line for a person, exit status 2
         ├── SettingsInvalid
         ├── CatalogInvalid
-        └── AddressInUse
+        ├── AddressUnusable
+        ├── NeverReady             no inference has worked in time
+        └── ReleaseTooNew          the release's tables end after the moment to rank for
 
 Anything else is a programmer's error: it is logged with its traceback and answered with 500.
 """
@@ -29,7 +33,18 @@ Anything else is a programmer's error: it is logged with its traceback and answe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import islice
+from typing import ClassVar, Final
+
+MAX_FAULTS: Final = 20
+"""Faults that one answer names: enough for a person, too few to make work of."""
+
+_MAX_ECHO: Final = 100
+
+
+def shortened(text: str) -> str:
+    """What a caller sent, as far as an answer repeats it: its first 100 characters."""
+    return text if len(text) <= _MAX_ECHO else text[:_MAX_ECHO] + "…"
 
 
 class AdapterError(Exception):
@@ -53,7 +68,7 @@ class UnknownContainer(CallerError):
     title = "Unknown container"
 
     def __init__(self, container_id: str) -> None:
-        super().__init__(f"There is no container {container_id!r}: GET /v1/containers lists them")
+        super().__init__(f"There is no container {shortened(container_id)!r}: GET /v1/containers lists them")
         self.container_id = container_id
 
 
@@ -66,7 +81,7 @@ class UnknownCategory(CallerError):
 
     def __init__(self, category: str) -> None:
         super().__init__(
-            f"There is no category {category!r}: use the slug of a product category, such as 'soft-drinks'"
+            f"There is no category {shortened(category)!r}: use the slug of a product category, such as 'soft-drinks'"
         )
         self.category = category
 
@@ -81,16 +96,40 @@ class Fault:
     """What is wrong and what would be right."""
 
 
+class BodyTooLarge(CallerError):
+    """The request's body has more bytes than the settings allow."""
+
+    status = 413
+    slug = "body-too-large"
+    title = "Body too large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is longer than {limit} bytes; bring fewer products")
+        self.limit = limit
+
+
+class UnsupportedMediaType(CallerError):
+    """The request's body isn't sent as what the route takes."""
+
+    status = 415
+    slug = "unsupported-media-type"
+    title = "Unsupported media type"
+
+    def __init__(self, given: str, taken: str) -> None:
+        sent_as = f"The body is sent as {shortened(given)!r}" if given else "The request has no content type"
+        super().__init__(f"{sent_as}; send JSON with the header 'content-type: {taken}'")
+
+
 class InvalidParameter(CallerError):
-    """One or more parameters of the request are wrong."""
+    """One or more parameters of the request are wrong; the first ``MAX_FAULTS`` are named, each once."""
 
     status = 422
     slug = "invalid-parameter"
     title = "Invalid parameter"
 
     def __init__(self, *faults: Fault) -> None:
-        super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
-        self.faults = faults
+        self.faults = tuple(islice(dict.fromkeys(faults), MAX_FAULTS))
+        super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in self.faults))
 
 
 class Unavailable(AdapterError):
@@ -156,5 +195,13 @@ class CatalogInvalid(StartupError):
     """The catalog's files are missing or don't fit their schema."""
 
 
-class AddressInUse(StartupError):
-    """Another process listens on the adapter's address."""
+class AddressUnusable(StartupError):
+    """The adapter can't listen on its address."""
+
+
+class NeverReady(StartupError):
+    """No inference through the whole path has worked within the time that the start may take."""
+
+
+class ReleaseTooNew(StartupError):
+    """The release's tables end after the moment to rank for, so that its models would look into the future."""

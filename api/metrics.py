@@ -17,6 +17,10 @@ PRODUCTS: Final = "products"
 RANK: Final = "rank"
 _ROUTES: Final = (PRODUCTS, RANK)
 
+OTHER: Final = "other"
+ROUTE_OF: Final = {"/v1/rank": RANK, "/v1/containers": "containers"}
+"""Label of a path in the count of problems; any other path is ``OTHER``, so that callers can't invent labels."""
+
 REASONS: Final = (
     "catalog_unavailable",
     "row_invalid",

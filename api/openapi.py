@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from api import schemas
 from api.parameters import PARAMETERS
 from api.problems import MEDIA_TYPE
@@ -36,6 +38,8 @@ _TIMING_HEADER: Final = {
 
 PROBLEMS: Final[dict[int | str, str]] = {
     404: "There is no such container or category.",
+    413: "The body is longer than `RACKSORT_MAX_BODY_BYTES`.",
+    415: "The body isn't sent as JSON.",
     422: "A parameter is wrong; `errors` names each and the remedy.",
     500: "A mistake in the adapter.",
     503: "The candidates can't be had now.",
@@ -51,6 +55,12 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+def request_body(model: type[BaseModel]) -> dict[str, Any]:
+    """The body that a route reads itself, as an addition to its declaration; :func:`complete` adds the schema."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def page_response(description: str) -> dict[str, Any]:
@@ -73,7 +83,7 @@ def page_response(description: str) -> dict[str, Any]:
 def complete(document: dict[str, Any]) -> None:
     """Add the hot route and the schemas that only declarations by reference use to FastAPI's own document."""
     components = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (schemas.Page, schemas.Problem):
+    for model in (schemas.Page, schemas.Problem, schemas.RankRequest):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         components.update(schema.pop("$defs", {}))
         components[model.__name__] = schema

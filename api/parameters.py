@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import unquote, unquote_plus
 
-from api.errors import Fault, InvalidParameter
+from api.errors import MAX_FAULTS, Fault, InvalidParameter, shortened
 from api.types import Query
 
 T = TypeVar("T")
@@ -20,6 +20,8 @@ MAX_ID: Final = 2**63 - 1
 """Customer and product ids are INT64."""
 MAX_PAGE: Final = 100
 DEFAULT_PAGE: Final = 24
+MAX_QUERY_STRING: Final = 4_096
+"""Bytes; what is known and makes sense is far shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,9 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
             value = int(text)
             if low <= value <= high:
                 return value
-        raise ValueError(f"{_short(text)} isn't a whole number from {low} to {high}")
+        raise ValueError(f"{shortened(text)!r} isn't a whole number from {low} to {high}")
 
     return parse
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + "…")
 
 
 CUSTOMER_ID: Final = Parameter(
@@ -94,16 +92,23 @@ def parse_query(container_id: bytes, query_string: bytes) -> Query:
         query_string: what follows the question mark, percent-encoded.
 
     Raises:
-        InvalidParameter: names every wrong parameter.
+        InvalidParameter: names the wrong parameters, the first ``MAX_FAULTS`` where there are more.
     """
     container = container_id.decode("latin-1")
     if "%" in container:
         container = unquote(container)
-    if not query_string:
-        return Query(container)
+    return Query(container, **_values(query_string)) if query_string else Query(container)
+
+
+def _values(query_string: bytes) -> dict[str, Any]:
+    """The parameters that are given, by name."""
+    if len(query_string) > MAX_QUERY_STRING:
+        raise InvalidParameter(Fault("query string", f"is longer than {MAX_QUERY_STRING} bytes"))
     values: dict[str, Any] = {}
     faults: list[Fault] = []
     for pair in query_string.decode("latin-1").split("&"):
+        if len(faults) == MAX_FAULTS:
+            break
         name, _, text = pair.partition("=")
         if "%" in pair or "+" in pair:
             name, text = unquote_plus(name), unquote_plus(text)
@@ -122,8 +127,9 @@ def parse_query(container_id: bytes, query_string: bytes) -> Query:
                 values[name] = None
     if faults:
         raise InvalidParameter(*faults)
-    return Query(container, **values)
+    return values
 
 
 def _printable(name: str) -> str:
-    return name[:40] if name.isprintable() else ascii(name[:40])
+    name = shortened(name)
+    return name if name.isprintable() else ascii(name)

@@ -46,7 +46,8 @@ class Pipeline:
         self._today = today
         self._deadline = deadline_s
         self._clock = clock
-        self._candidates: WeakKeyDictionary[Pool, Candidates | RowInvalid] = WeakKeyDictionary()
+        self._candidates: WeakKeyDictionary[Pool, Candidates | str] = WeakKeyDictionary()
+        """What was made of each pool, or why nothing can be: not the error, whose traceback would hold the pool."""
 
     async def recommend(self, query: Query, gone: Callable[[], bool] | None = None) -> Page:
         """A container's products for a customer.
@@ -63,15 +64,17 @@ class Pipeline:
         pool = await self._catalog.pool(query.container_id, query.category)
         return await self._rank(query, pool, started, gone)
 
-    async def rerank(self, query: Query, product_ids: npt.NDArray[np.int64]) -> Page:
-        """The caller's own products, sorted for a customer.
+    async def rerank(
+        self, query: Query, product_ids: npt.NDArray[np.int64], gone: Callable[[], bool] | None = None
+    ) -> Page:
+        """The caller's own products, sorted for a customer; see :meth:`recommend`.
 
         Raises:
             CatalogUnavailable: nothing is known of the products.
         """
         started = self._clock()
         pool = await self._catalog.lookup(product_ids)
-        return await self._rank(query, pool, started, None)
+        return await self._rank(query, pool, started, gone)
 
     async def _rank(self, query: Query, pool: Pool, started: float, gone: Callable[[], bool] | None) -> Page:
         pooled = self._clock()
@@ -97,11 +100,11 @@ class Pipeline:
             try:
                 candidates = Candidates.of(pool)
             except RowInvalid as error:
-                _log.exception("this pool can't be ranked until the catalog is right")
-                candidates = error
+                candidates = str(error)
+                _log.error("%s; it can't be ranked until the catalog is right", candidates)
             self._candidates[pool] = candidates
-        if isinstance(candidates, RowInvalid):
-            raise RowInvalid(*candidates.args)
+        if isinstance(candidates, str):
+            raise RowInvalid(candidates)
         return Row.of(candidates, query.customer_id, query.recent, day=self._today(), page_size=query.limit)
 
 

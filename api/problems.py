@@ -8,12 +8,15 @@ from typing import Any, Final
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from api.errors import AdapterError, CallerError, Fault, InvalidParameter, Unavailable
+from api.errors import AdapterError, CallerError, CallerGone, Fault, InvalidParameter, Unavailable, shortened
+from api.metrics import OTHER, ROUTE_OF
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+_CLIENT_CLOSED_REQUEST: Final = 499
+"""Not registered, but what proxies commonly log for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +70,16 @@ def response_of(problem: Problem, headers: dict[str, str] | None = None) -> Resp
 def install(app: FastAPI) -> None:
     """Answer all errors of the app's ordinary routes with problems."""
     app.add_exception_handler(AdapterError, _adapter_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _bug)
 
 
-async def _adapter_error(_: Request, error: Exception) -> Response:
+async def _adapter_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, AdapterError):
         raise error
-    return response_of(problem_of(error))
-
-
-async def _validation_error(_: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestValidationError):
-        raise error
-    faults = tuple(Fault(_field(fault["loc"]), fault["msg"].removeprefix("Value error, ")) for fault in error.errors())
-    return response_of(problem_of(InvalidParameter(*faults)))
+    if isinstance(error, CallerGone):
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)  # nobody reads it
+    return _counted(request, problem_of(error))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -90,20 +87,22 @@ async def _http_error(request: Request, error: Exception) -> Response:
         raise error
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return response_of(method_not_allowed(request.method, headers.get("Allow", "another method")), headers)
+        allowed = headers["Allow"] = headers.get("Allow", "").replace("GET", "GET, HEAD")
+        return _counted(request, method_not_allowed(request.method, allowed or "another method"), headers)
     if error.status_code == HTTPStatus.NOT_FOUND:
-        detail = f"There is nothing at {request.url.path}; /docs lists what there is."
-        return response_of(Problem(404, "Not Found", detail), headers)
+        detail = f"There is nothing at {shortened(request.url.path)}; /docs lists what there is."
+        return _counted(request, Problem(404, "Not Found", detail), headers)
     title = HTTPStatus(error.status_code).phrase
-    return response_of(Problem(error.status_code, title, str(error.detail)), headers)
+    return _counted(request, Problem(error.status_code, title, str(error.detail)), headers)
 
 
-async def _bug(_: Request, __: Exception) -> Response:
+async def _bug(request: Request, _: Exception) -> Response:
     # Starlette raises the exception again once this is sent, so that the server logs it with its traceback.
-    return response_of(INTERNAL)
+    return _counted(request, INTERNAL)
 
 
-def _field(location: tuple[int | str, ...]) -> str:
-    """``("body", "recent", 0, "age_days")`` -> ``recent.0.age_days``."""
-    parts = location[1:] if location and location[0] in {"body", "query", "path"} else location
-    return ".".join(str(part) for part in parts) or "body"
+def _counted(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    """The answer, seen by the metrics; before the app has started there are none."""
+    if services := getattr(request.app.state, "services", None):
+        services.metrics.observe_problem(ROUTE_OF.get(request.url.path, OTHER), problem.status)
+    return response_of(problem, headers)

@@ -11,16 +11,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
 
 from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble, Ranked
-from api.errors import AdapterError, EnsembleError
+from api.errors import AdapterError, EnsembleError, ReleaseTooNew, StartupError
 from api.metrics import Metrics
 from api.pipeline import Pipeline
 from api.tensors import Batch
 from api.types import Query, Source
 
 _log = logging.getLogger(__name__)
+
+_MINUTE: Final = 1 / 1_440
+"""In days: how far apart clocks and roundings may be."""
 
 
 class Readiness:
@@ -30,6 +35,9 @@ class Readiness:
         self._metrics = metrics
         self.ready = asyncio.Event()
         """Set for good once an inference through the whole path worked."""
+        self.refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Fails where waiting for readiness is in vain."""
+        self.refused.add_done_callback(lambda refused: refused.cancelled() or refused.exception())  # seen, if by nobody
         self.ensemble_up = False
         """Whether the last call of the ensemble succeeded."""
         self.detail = "no inference was tried yet"
@@ -59,6 +67,12 @@ class Readiness:
             self.ready.set()
             self._metrics.ready.set(1)
 
+    def refuse(self, error: StartupError) -> None:
+        """Never become ready."""
+        self.failed(str(error))
+        if not self.refused.done():
+            self.refused.set_exception(error)
+
 
 class Watched:
     """An ensemble whose calls are timed, counted and told to the readiness."""
@@ -86,43 +100,87 @@ class Watched:
         self._readiness.succeeded(ended)
         return ranked
 
+    async def history_until_day(self) -> float | None:
+        """See :class:`Ensemble`."""
+        return await self._ensemble.history_until_day()
+
     async def close(self) -> None:
         """See :class:`Ensemble`."""
         await self._ensemble.close()
 
 
-async def probe(pipeline: Pipeline, catalog: Catalog, readiness: Readiness) -> None:
-    """Send one request of our own through the whole path and note what came of it."""
-    try:
-        containers = await catalog.containers()
-        container_id = next((each.container_id for each in containers if each.size), None)
-        if container_id is None:
-            readiness.failed("no container of the catalog has a product; prepare the catalog again")
-            return
-        page = await pipeline.recommend(Query(container_id, limit=1))
-    except AdapterError as error:
-        readiness.failed(f"{type(error).__name__}: {error}")
-        return
-    if page.ranking.source is Source.ENSEMBLE:
-        readiness.passed()
-    elif readiness.ensemble_up:  # else the failed call has said why already
-        readiness.failed(", ".join(page.degraded))
+class Prober:
+    """Finds out whether inferences work by sending requests of its own through the whole path."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        catalog: Catalog,
+        ensemble: Ensemble,
+        readiness: Readiness,
+        *,
+        today: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Put together what a probe goes through.
+
+        Args:
+            pipeline: answers the probe's requests.
+            catalog: the pipeline's.
+            ensemble: the pipeline's.
+            readiness: learns what came of it.
+            today: now for the models, as days since 1970-01-01 UTC.
+            clock: seconds; the watch's.
+        """
+        self._pipeline = pipeline
+        self._catalog = catalog
+        self._ensemble = ensemble
+        self._readiness = readiness
+        self._today = today
+        self._clock = clock
+
+    async def probe(self) -> None:
+        """Send one request and note what came of it. Before the first success counts, the release must fit."""
+        readiness = self._readiness
+        try:
+            containers = await self._catalog.containers()
+            container_id = next((each.container_id for each in containers if each.size), None)
+            if container_id is None:
+                readiness.failed("no container of the catalog has a product; prepare the catalog again")
+                return
+            page = await self._pipeline.recommend(Query(container_id, limit=1))
+            if page.ranking.source is Source.ENSEMBLE:
+                if not readiness.ready.is_set():
+                    self._check_moment(page.ranking.release, await self._ensemble.history_until_day())
+                readiness.passed()
+            elif readiness.ensemble_up:  # else the failed call has said why already
+                readiness.failed(", ".join(page.degraded))
+        except StartupError as error:
+            readiness.refuse(error)
+        except AdapterError as error:
+            readiness.failed(f"{type(error).__name__}: {error}")
+
+    async def run(self, *, interval_s: float) -> None:
+        """Probe until ready, and from then on whenever traffic has shown no success for an interval."""
+        readiness = self._readiness
+        while not readiness.refused.done():
+            if not readiness.ready.is_set() or self._clock() - readiness.last_success >= interval_s:
+                try:
+                    await self.probe()
+                except Exception as error:  # noqa: BLE001 - the probe must outlive its own mistakes; they are logged
+                    _log.exception("the readiness probe failed by a mistake of ours")
+                    readiness.failed(type(error).__name__)
+            await asyncio.sleep(interval_s if readiness.ready.is_set() else min(interval_s, 0.1))
+
+    def _check_moment(self, release: str | None, history_until: float | None) -> None:
+        today = self._today()
+        if history_until is not None and today < history_until - _MINUTE:
+            raise ReleaseTooNew(
+                f"{release} has learnt from purchases up to {_moment(history_until)}, but ranks for {_moment(today)}: "
+                "its models would look into the future; set RACKSORT_NOW to the end of its purchases or later, prepare "
+                "the catalog for such a week, or serve a release of the earlier time"
+            )
 
 
-async def keep_probing(
-    pipeline: Pipeline,
-    catalog: Catalog,
-    readiness: Readiness,
-    *,
-    interval_s: float,
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """Probe until ready, and from then on whenever traffic has shown no success for an interval."""
-    while True:
-        if not readiness.ready.is_set() or clock() - readiness.last_success >= interval_s:
-            try:
-                await probe(pipeline, catalog, readiness)
-            except Exception as error:  # noqa: BLE001 - the probe must outlive its own mistakes; they are logged
-                _log.exception("the readiness probe failed by a mistake of ours")
-                readiness.failed(type(error).__name__)
-        await asyncio.sleep(interval_s if readiness.ready.is_set() else min(interval_s, 0.1))
+def _moment(day: float) -> str:
+    return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%dT%H:%MZ")

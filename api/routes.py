@@ -8,12 +8,11 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api import schemas
-from api.edge import encoded, server_timing
-from api.errors import AdapterError
+from api import body, schemas
+from api.edge import encoded, gone_check, server_timing
 from api.metrics import RANK
-from api.openapi import page_response, problem_responses
-from api.problems import Problem, problem_of, response_of
+from api.openapi import page_response, problem_responses, request_body
+from api.problems import Problem, response_of
 from api.services import Services
 from api.types import Query, Recent
 from ensemble import contract
@@ -44,21 +43,19 @@ async def containers(services: WithServices) -> schemas.Containers:
     tags=["products"],
     summary="Your own products, best first for a customer",
     response_class=Response,
-    responses={200: page_response("The products."), **problem_responses(422, 500, 503)},
+    responses={200: page_response("The products."), **problem_responses(413, 415, 422, 500, 503)},
+    openapi_extra=request_body(schemas.RankRequest),
 )
-async def rank(body: schemas.RankRequest, services: WithServices) -> Response:
+async def rank(request: Request, services: WithServices) -> Response:
     """Sorts up to 1,000 products that another system has found. Products that the catalog doesn't know stay in."""
+    asked = await body.read(request, schemas.RankRequest, services.max_body_bytes)
     query = Query(
-        customer_id=body.customer_id,
-        limit=len(body.product_ids) if body.limit is None else body.limit,
-        recent=_recent(body.recent),
+        customer_id=asked.customer_id,
+        limit=len(asked.product_ids) if asked.limit is None else asked.limit,
+        recent=_recent(asked.recent),
     )
-    try:
-        page = await services.pipeline.rerank(query, np.array(body.product_ids, dtype=np.int64))
-    except AdapterError as error:
-        problem = problem_of(error)
-        services.metrics.observe_problem(RANK, problem.status)
-        return response_of(problem)
+    products = np.array(asked.product_ids, dtype=np.int64)
+    page = await services.pipeline.rerank(query, products, gone_check(request.receive))
     services.metrics.observe_page(RANK, page)
     headers = {"server-timing": server_timing(page).decode("ascii")}
     return Response(encoded(page), headers=headers, media_type="application/json")

@@ -52,7 +52,7 @@ class RecentEvent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     product_id: ProductId
-    age_days: float = Field(ge=0, le=36_500, allow_inf_nan=False, description="Days ago.")
+    age_days: float = Field(strict=True, ge=0, le=36_500, allow_inf_nan=False, description="Days ago.")
 
 
 class RankRequest(BaseModel):

@@ -13,7 +13,7 @@ from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble
 from api.metrics import Metrics
 from api.pipeline import Pipeline
-from api.readiness import Readiness, Watched, keep_probing
+from api.readiness import Prober, Readiness, Watched
 from api.settings import Settings
 
 SECONDS_A_DAY = 86_400
@@ -27,6 +27,8 @@ class Services:
     pipeline: Pipeline
     readiness: Readiness
     metrics: Metrics
+    prober: Prober
+    max_body_bytes: int
 
 
 @asynccontextmanager
@@ -34,24 +36,23 @@ async def running(settings: Settings, catalog: Catalog, ensemble: Ensemble) -> A
     """The adapter's parts, working. Takes over ``catalog`` and ``ensemble`` and closes them at the end."""
     metrics = Metrics()
     readiness = Readiness(metrics)
+    watched = Watched(ensemble, readiness, metrics)
     batcher = Batcher(
-        Watched(ensemble, readiness, metrics),
+        watched,
         metrics,
         max_calls=settings.max_calls_in_flight,
         max_waiting=settings.max_waiting,
     )
-    pipeline = Pipeline(
-        catalog, batcher, today=_today(settings.now_day, catalog.now_day), deadline_s=settings.deadline_ms / 1e3
-    )
-    prober = asyncio.create_task(
-        keep_probing(pipeline, catalog, readiness, interval_s=settings.probe_interval_ms / 1e3), name="probe"
-    )
+    today = _today(settings.now_day, catalog.now_day)
+    pipeline = Pipeline(catalog, batcher, today=today, deadline_s=settings.deadline_ms / 1e3)
+    prober = Prober(pipeline, catalog, watched, readiness, today=today)
+    probing = asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")
     try:
-        yield Services(catalog, pipeline, readiness, metrics)
+        yield Services(catalog, pipeline, readiness, metrics, prober, settings.max_body_bytes)
     finally:
-        prober.cancel()
+        probing.cancel()
         with suppress(asyncio.CancelledError):
-            await prober
+            await probing
         await batcher.close()
         await ensemble.close()
         await catalog.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +16,8 @@ from api.errors import SettingsInvalid
 from ensemble import contract
 
 PREFIX = "RACKSORT_"
+_NOT_OURS = (f"{PREFIX}PEER_", f"{PREFIX}PATHS")
+"""Variables of the load test's tools."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -41,6 +46,10 @@ class Settings(BaseSettings):
     """Calls of Triton at the same time, at most."""
     max_waiting: int = Field(default=1_024, ge=1, le=1_000_000)
     """Requests that may wait for a call slot, at most."""
+    max_body_bytes: int = Field(default=256 * 1024, ge=1_024, le=16 * 1024 * 1024)
+    """Bytes of a request's body, at most."""
+    start_timeout_ms: int = Field(default=60_000, ge=0, le=86_400_000)
+    """Time until the first inference must have worked, else the adapter ends; 0 waits for ever."""
     probe_interval_ms: int = Field(default=1_000, ge=10, le=60_000)
     """How often the readiness probe looks whether an inference is due."""
 
@@ -51,6 +60,7 @@ class Settings(BaseSettings):
         Raises:
             SettingsInvalid: one line for all that is wrong, naming variables and remedies.
         """
+        _refuse_unknown(os.environ)
         try:
             return cls(**{name: value for name, value in overrides.items() if value is not None})
         except ValidationError as error:
@@ -99,6 +109,16 @@ class Settings(BaseSettings):
                 f"{contract.MAX_BATCH_SIZE}"
             )
         return self
+
+
+def _refuse_unknown(environment: Iterable[str]) -> None:
+    """A variable that nothing reads is most likely a slip, and the setting that was meant has its default."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    for name in environment:
+        upper = name.upper()
+        if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_NOT_OURS):
+            nearest = difflib.get_close_matches(upper, known, n=1, cutoff=0.0)[0]
+            raise SettingsInvalid(f"{name}: there is no such setting; did you mean {nearest}? Else unset it")
 
 
 def _explained(error: ValidationError) -> str:

@@ -18,6 +18,9 @@ from ensemble import contract
 
 _SCHEMA_VERSION: Final = 1
 
+_LAST_DAY: Final = 100_000
+"""In 2243: what is beyond it isn't days but seconds, or a date written as one number."""
+
 _REQUIRED: Final[dict[str, type[pl.DataType]]] = {
     "product_id": pl.Int64,
     "category_id": pl.Int32,
@@ -66,7 +69,7 @@ class _Header(BaseModel):
     """What serving needs of ``catalog.json``."""
 
     schema_version: int
-    now_day: float | None = None
+    now_day: Annotated[float, Field(strict=True, ge=0, le=_LAST_DAY)] | None = None
     categories: dict[str, list[str]] = {}
 
 

@@ -44,6 +44,8 @@ class FakeCatalog:
         self.now_day = now_day
         self.unavailable = False
         """While set, no candidates can be had."""
+        self.broken: Exception | None = None
+        """Raised by everything while set: a mistake of ours."""
         self.closed = False
         self._products = {record["product_id"]: record for record in products}
         self._definitions = {entry["container_id"]: entry for entry in definitions}
@@ -51,12 +53,16 @@ class FakeCatalog:
         self._pools: dict[tuple[str, str | None], Pool] = {}
 
     async def containers(self) -> tuple[Container, ...]:
+        if self.broken:
+            raise self.broken
         return tuple(
             Container(name, entry["title"], Kind(entry["kind"]), len(self._candidates(entry, None)))
             for name, entry in self._definitions.items()
         )
 
     async def pool(self, container_id: str, category: str | None = None) -> Pool:
+        if self.broken:
+            raise self.broken
         if self.unavailable:
             raise CatalogUnavailable("the fake was told to have nothing")
         if container_id not in self._definitions:

@@ -41,6 +41,8 @@ class FakeEnsemble:
         """Raised by every call while set."""
         self.poison: Collection[int] = ()
         """Customers whose rows make the whole batch be rejected."""
+        self.history_until: float | None = None
+        """The day up to which the release has learnt."""
         self.gate = asyncio.Event()
         """Calls wait until this is set. Clear it to let calls hang."""
         self.gate.set()
@@ -61,6 +63,9 @@ class FakeEnsemble:
             return self._rank(batch)
         finally:
             self.in_flight -= 1
+
+    async def history_until_day(self) -> float | None:
+        return self.history_until
 
     async def close(self) -> None:
         self.closed = True

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -10,8 +11,9 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.services import Services
 from api.settings import Settings
+from tests.fakes.catalog import FakeCatalog
 from tests.fakes.ensemble import FakeEnsemble
-from tests.unit.api.shelf import Shelf
+from tests.unit.api.shelf import make_shelf
 
 
 @dataclass
@@ -20,7 +22,7 @@ class Adapter:
 
     app: FastAPI
     client: httpx.AsyncClient
-    shelf: Shelf
+    shelf: FakeCatalog
     ensemble: FakeEnsemble
 
     @property
@@ -29,11 +31,29 @@ class Adapter:
         assert isinstance(services, Services)
         return services
 
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.services.metrics.registry.get_sample_value(name, labels)
+
 
 @pytest.fixture
 async def adapter() -> AsyncIterator[Adapter]:
-    shelf, ensemble = Shelf(), FakeEnsemble()
-    app = create_app(Settings(), catalog=shelf, ensemble=ensemble)
+    async with running_adapter(Settings()) as adapter:
+        yield adapter
+
+
+@pytest.fixture
+async def patient_adapter() -> AsyncIterator[Adapter]:
+    """One for tests that hold requests for as long as they like: nothing ends by itself."""
+    never = 60_000
+    settings = Settings(deadline_ms=never, call_timeout_ms=never, probe_interval_ms=never)
+    async with running_adapter(settings) as adapter:
+        yield adapter
+
+
+@asynccontextmanager
+async def running_adapter(settings: Settings) -> AsyncIterator[Adapter]:
+    shelf, ensemble = make_shelf(), FakeEnsemble()
+    app = create_app(settings, catalog=shelf, ensemble=ensemble)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
-from api.catalog.protocol import Container
-from api.errors import CatalogUnavailable, UnknownCategory, UnknownContainer
+import numpy as np
+
 from api.tensors import Candidates, Row
-from api.types import Kind, Pool
+from api.types import Pool
 from ensemble import contract
+from tests.fakes.catalog import FakeCatalog
 
 NOW_DAY = 17_483.2
 
@@ -31,46 +31,38 @@ def make_row(customer_id: int | None, candidates: Candidates, page_size: int = 2
     return Row.of(candidates, customer_id, None, day=NOW_DAY, page_size=page_size)
 
 
-class Shelf:
-    """A catalog of a few fixed pools."""
-
-    now_day: float | None = NOW_DAY
-
-    def __init__(self) -> None:
-        self.pools = {
-            "deals": make_pool(30, container_id="deals"),
-            "a/b ü": make_pool(5, first=100, container_id="a/b ü"),
-            "empty": make_pool(0, container_id="empty"),
-            "large": make_pool(2_000, container_id="large"),
+def make_shelf() -> FakeCatalog:
+    """A catalog of products 1 to 2,000 and a few containers, each in the order of their ids."""
+    products = [
+        {
+            "product_id": number,
+            "category_id": number % 7 + 1,
+            "category": "SOFT DRINKS",
+            "price_ratio": number / 2_000,
+            "available": True,
         }
-        self.down = False
-        self.broken: Exception | None = None
-        self.closed = False
+        for number in range(1, 2_001)
+    ]
+    return FakeCatalog(
+        products,
+        [
+            _list("deals", {"product_id": {"lte": 30}}),
+            _list("a/b ü", {"product_id": {"gte": 100, "lt": 105}}),
+            _list("empty", {"product_id": {"lt": 1}}),
+            _list("large", {}),
+        ],
+        {"soft-drinks": ["SOFT DRINKS"]},
+        NOW_DAY,
+    )
 
-    async def containers(self) -> tuple[Container, ...]:
-        if self.broken:
-            raise self.broken
-        return tuple(
-            Container(name, name.title(), Kind.LIST, pool.product_id.size) for name, pool in self.pools.items()
-        )
 
-    async def pool(self, container_id: str, category: str | None = None) -> Pool:
-        if self.broken:
-            raise self.broken
-        if self.down:
-            raise CatalogUnavailable("the shelf is being cleaned")
-        if container_id not in self.pools:
-            raise UnknownContainer(container_id)
-        if category not in {None, "soft-drinks"}:
-            raise UnknownCategory(str(category))
-        return self.pools[container_id]
-
-    async def lookup(self, product_ids: npt.NDArray[np.int64]) -> Pool:
-        size = product_ids.size
-        columns = (size, len(contract.OFFER))
-        return Pool(
-            "", 0, product_ids, np.zeros(size, np.int32), np.zeros(columns, np.float32), np.zeros(size, np.float32)
-        )
-
-    async def close(self) -> None:
-        self.closed = True
+def _list(container_id: str, condition: dict[str, Any]) -> dict[str, Any]:
+    title = container_id.title()
+    return {
+        "container_id": container_id,
+        "title": title,
+        "kind": "list",
+        "filter": condition,
+        "sort": [],
+        "size": None,
+    }

@@ -1,22 +1,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from api.errors import EnsembleUnavailable
-from api.readiness import probe
+from api.errors import MAX_FAULTS, EnsembleUnavailable
 from ensemble import contract
 from tests.fakes.ensemble import fake_order
 from tests.unit.api.conftest import Adapter
+from tests.unit.api.shelf import NOW_DAY
 
+JSON = {"content-type": "application/json"}
 DEALS = "/v1/containers/deals/products"
 
 
-def ids_in_order(adapter: Adapter, container: str, customer: int, limit: int) -> list[int]:
-    pool = adapter.shelf.pools[container]
+async def ids_in_order(adapter: Adapter, container: str, customer: int, limit: int) -> list[int]:
+    pool = await adapter.shelf.pool(container)
     ordered: list[int] = fake_order(customer, pool.product_id, pool.boost).tolist()
     return ordered[:limit]
 
@@ -28,7 +32,7 @@ async def test_a_page_is_the_ensembles_order(adapter: Adapter) -> None:
     assert answer.json() == {
         "container_id": "deals",
         "customer_id": 7,
-        "product_ids": ids_in_order(adapter, "deals", 7, 5),
+        "product_ids": await ids_in_order(adapter, "deals", 7, 5),
         "release": "personalize_v1",
         "source": "ensemble",
         "degraded": False,
@@ -49,7 +53,7 @@ async def test_a_visitor_who_isnt_known_gets_a_full_answer(adapter: Adapter, que
     body = (await adapter.client.get(DEALS + query)).json()
     assert body["customer_id"] == echoed
     assert body["source"] == "ensemble"
-    assert body["product_ids"] == ids_in_order(adapter, "deals", contract.ANONYMOUS, 24)
+    assert body["product_ids"] == await ids_in_order(adapter, "deals", contract.ANONYMOUS, 24)
 
 
 async def test_server_timing_names_every_stage(adapter: Adapter) -> None:
@@ -65,8 +69,9 @@ async def test_a_percent_encoded_container_is_found(adapter: Adapter) -> None:
 
 
 async def test_excluded_products_and_padding_never_show(adapter: Adapter) -> None:
-    adapter.shelf.pools["deals"].boost[::2] = contract.EXCLUDED
-    expected = set(adapter.shelf.pools["deals"].product_id[1::2].tolist())
+    pool = await adapter.shelf.pool("deals")
+    pool.boost[::2] = contract.EXCLUDED
+    expected = set(pool.product_id[1::2].tolist())
     adapter.services.pipeline._candidates.clear()
     full = (await adapter.client.get(DEALS, params={"limit": 100})).json()
     assert full["source"] == "ensemble"
@@ -106,7 +111,7 @@ async def test_without_the_ensemble_the_pools_own_order_is_shown_and_named(adapt
 
 
 async def test_a_pool_that_breaks_the_contract_degrades_alone(adapter: Adapter) -> None:
-    adapter.shelf.pools["deals"].offer[3, 1] = np.nan
+    (await adapter.shelf.pool("deals")).offer[3, 1] = np.nan
     adapter.services.pipeline._candidates.clear()
     bad, good = await asyncio.gather(adapter.client.get(DEALS), adapter.client.get("/v1/containers/large/products"))
     assert bad.json()["degraded_reasons"] == ["row_invalid"]
@@ -114,7 +119,7 @@ async def test_a_pool_that_breaks_the_contract_degrades_alone(adapter: Adapter) 
 
 
 async def test_without_a_catalog_there_is_nothing_to_show(adapter: Adapter) -> None:
-    adapter.shelf.down = True
+    adapter.shelf.unavailable = True
     answer = await adapter.client.get(DEALS)
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"
@@ -134,10 +139,13 @@ async def test_without_a_catalog_there_is_nothing_to_show(adapter: Adapter) -> N
         ("GET", DEALS + "?limit=5&limit=5", 422, "twice"),
         ("GET", DEALS + "?custmer_id=5", 422, "custmer_id"),
         ("POST", DEALS, 405, "GET"),
-        ("HEAD", DEALS, 405, ""),
+        ("HEAD", "/v1/rank", 405, ""),
         ("DELETE", "/v1/containers", 405, "GET"),
         ("GET", "/v1/rank", 405, "POST"),
         ("GET", "/nowhere", 404, "/nowhere"),
+        ("GET", "/v1/containers/" + "x" * 3_000 + "/products", 404, "xxx…"),
+        ("GET", DEALS + "?category=" + "x" * 3_000, 404, "xxx…"),
+        ("GET", "/" + "x" * 3_000, 404, "xxx…"),
         ("GET", "/v1/containers//products", 404, "nothing"),
         ("GET", "/v1/containers/deals", 404, "nothing"),
     ],
@@ -146,6 +154,7 @@ async def test_every_error_is_a_problem(adapter: Adapter, method: str, path: str
     answer = await adapter.client.request(method, path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
+    assert len(answer.content) < 1_000
     if method != "HEAD":
         assert answer.json()["status"] == status
         assert words in answer.text
@@ -209,6 +218,8 @@ async def test_recent_events_reach_the_models_newest_first(adapter: Adapter) -> 
         ({"product_ids": [3], "customer": 1}, "customer"),
         ({"product_ids": [3], "limit": 0}, "limit"),
         ({"product_ids": [3], "recent": [{"product_id": 1, "age_days": -1}]}, "recent.0.age_days"),
+        ({"product_ids": [3], "recent": [{"product_id": 1, "age_days": "5"}]}, "recent.0.age_days"),
+        ({"product_ids": [3], "recent": [{"product_id": 1, "age_days": True}]}, "recent.0.age_days"),
         ([1], "body"),
     ],
 )
@@ -222,8 +233,96 @@ async def test_wrong_bodies_are_named(adapter: Adapter, body: Any, field: str) -
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"product_ids": [1e999]}'])
 async def test_bodies_that_arent_json_are_the_callers_fault(adapter: Adapter, content: bytes) -> None:
     answer = await adapter.client.post("/v1/rank", content=content, headers={"content-type": "application/json"})
-    assert answer.status_code in {400, 422}
+    assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
+    (fault,) = answer.json()["errors"]
+    assert fault["field"] in {"body", "product_ids.0"}
+
+
+@pytest.mark.parametrize("sent_as", [None, "text/plain", "application/jsonp", "x" * 3_000])
+async def test_a_body_that_isnt_sent_as_json_is_refused_with_the_remedy(adapter: Adapter, sent_as: str | None) -> None:
+    headers = {} if sent_as is None else {"content-type": sent_as}
+    answer = await adapter.client.post("/v1/rank", content=b'{"product_ids": [1]}', headers=headers)
+    assert answer.status_code == 415
+    assert "content-type: application/json" in answer.json()["detail"]
+    assert len(answer.content) < 500
+
+
+async def test_a_content_type_may_have_parameters(adapter: Adapter) -> None:
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    answer = await adapter.client.post("/v1/rank", content=b'{"product_ids": [1]}', headers=headers)
+    assert answer.status_code == 200
+
+
+async def test_a_body_that_is_announced_too_long_isnt_read(adapter: Adapter) -> None:
+    read = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 1
+            yield b" " * 1_000
+
+    limit = adapter.services.max_body_bytes
+    for length in (limit + 1, 10**30):
+        headers = {**JSON, "content-length": str(length)}
+        answer = await adapter.client.post("/v1/rank", content=chunks(), headers=headers)
+        assert answer.status_code == 413
+        assert answer.json()["type"] == "urn:racksort:problem:body-too-large"
+    assert read == 0
+
+
+async def test_a_body_of_unknown_length_is_read_up_to_the_limit(adapter: Adapter) -> None:
+    read = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 1_000
+            yield b" " * 1_000
+
+    answer = await adapter.client.post("/v1/rank", content=chunks(), headers=JSON)
+    assert answer.status_code == 413
+    assert read <= adapter.services.max_body_bytes + 1_000
+
+
+async def test_a_body_as_long_as_the_limit_is_fine(adapter: Adapter) -> None:
+    content = b'{"product_ids": [1]}'.ljust(adapter.services.max_body_bytes)
+    assert (await adapter.client.post("/v1/rank", content=content, headers=JSON)).status_code == 200
+    assert (await adapter.client.post("/v1/rank", content=content + b" ", headers=JSON)).status_code == 413
+
+
+async def test_of_many_faults_of_a_body_a_few_are_named(adapter: Adapter) -> None:
+    unknown = {f"{number}{'x' * 300}": 1 for number in range(800)}
+    answer = await adapter.client.post("/v1/rank", json={"product_ids": [1], **unknown})
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == MAX_FAULTS
+    assert len(answer.content) < 10_000
+
+
+@pytest.mark.parametrize("path", [DEALS, DEALS + "?limit=0", "/v1/containers", "/livez", "/readyz", "/nowhere"])
+async def test_head_is_get_without_the_body(adapter: Adapter, path: str) -> None:
+    head, get = await adapter.client.head(path), await adapter.client.get(path)
+    assert head.content == b""
+    assert head.status_code == get.status_code
+    for name in ("content-type", "content-length"):
+        assert head.headers[name] == get.headers[name]
+
+
+@pytest.mark.parametrize("path", [DEALS, "/v1/containers"])
+async def test_head_is_among_the_allowed_methods(adapter: Adapter, path: str) -> None:
+    assert (await adapter.client.delete(path)).headers["allow"] == "GET, HEAD"
+
+
+async def test_a_pool_that_cant_be_ranked_dies_with_its_container(adapter: Adapter) -> None:
+    (await adapter.shelf.pool("deals")).offer[3, 1] = np.nan
+    adapter.services.pipeline._candidates.clear()
+    for _ in range(2):
+        assert (await adapter.client.get(DEALS)).json()["degraded_reasons"] == ["row_invalid"]
+    pool = weakref.ref(await adapter.shelf.pool("deals"))
+    adapter.shelf._pools.clear()
+    gc.collect()
+    assert pool() is None
 
 
 async def test_ready_stays_ready_without_the_ensemble_and_says_degraded(adapter: Adapter) -> None:
@@ -234,16 +333,30 @@ async def test_ready_stays_ready_without_the_ensemble_and_says_degraded(adapter:
     assert answer.status_code == 200
     assert answer.json() == {"status": "degraded", "detail": "no server"}
     adapter.ensemble.failure = None
-    services = adapter.services
-    await probe(services.pipeline, services.catalog, services.readiness)
+    await adapter.services.prober.probe()
     assert (await adapter.client.get("/readyz")).json()["status"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("until", "fits"), [(None, True), (NOW_DAY, True), (NOW_DAY + 0.5 / 1_440, True), (17_490, False)]
+)
+async def test_a_release_that_knows_the_future_never_gets_ready(
+    adapter: Adapter, until: float | None, *, fits: bool
+) -> None:
+    adapter.services.readiness.ready.clear()
+    adapter.ensemble.history_until = until
+    await adapter.services.prober.probe()
+    assert adapter.services.readiness.ready.is_set() == fits
+    assert adapter.services.readiness.refused.done() != fits
+    if not fits:
+        detail = (await adapter.client.get("/readyz")).json()["detail"]
+        assert "up to 2017-11-20T00:00Z, but ranks for 2017-11-13T04:48Z" in detail
 
 
 async def test_not_ready_before_an_inference_worked(adapter: Adapter) -> None:
     adapter.services.readiness.ready.clear()
     adapter.ensemble.failure = EnsembleUnavailable("no server")
-    services = adapter.services
-    await probe(services.pipeline, services.catalog, services.readiness)
+    await adapter.services.prober.probe()
     answer = await adapter.client.get("/readyz")
     assert answer.status_code == 503
     assert "no server" in answer.json()["detail"]
@@ -253,30 +366,20 @@ async def test_not_ready_before_an_inference_worked(adapter: Adapter) -> None:
 async def test_metrics_count_requests_stages_rows_and_problems(adapter: Adapter) -> None:
     await adapter.client.get(DEALS)
     await adapter.client.get("/v1/containers/nowhere/products")
+    await adapter.client.post("/v1/rank", json={})
+    await adapter.client.post("/v1/rank")
+    await adapter.client.get("/somewhere/else")
     lines = (await adapter.client.get("/metrics")).text.splitlines()
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     assert values['racksort_request_seconds_count{route="products",source="ensemble"}'] == "1.0"
     assert values['racksort_problems_total{route="products",status="404"}'] == "1.0"
+    assert values['racksort_problems_total{route="rank",status="422"}'] == "1.0"
+    assert values['racksort_problems_total{route="rank",status="415"}'] == "1.0"
+    assert values['racksort_problems_total{route="other",status="404"}'] == "1.0"
     assert values['racksort_stage_seconds_count{stage="queue"}'] == "1.0"
     assert float(values['racksort_batch_rows_sum{bucket="64"}']) >= 1
     assert values["racksort_rows_waiting"] == "0.0"
     assert values["racksort_ready"] == "1.0"
-
-
-async def test_a_row_whose_caller_left_isnt_ranked(adapter: Adapter) -> None:
-    class Cycle:
-        disconnected = True
-
-        async def receive(self) -> dict[str, Any]:
-            raise AssertionError("the body isn't read")
-
-    async def send(message: Any) -> None:
-        raise AssertionError(message)
-
-    calls = len(adapter.ensemble.calls)
-    scope = {"type": "http", "method": "GET", "path": DEALS, "raw_path": DEALS.encode(), "query_string": b""}
-    await adapter.app(scope, Cycle().receive, send)
-    assert len(adapter.ensemble.calls) == calls
 
 
 async def test_the_document_describes_the_hot_route(adapter: Adapter) -> None:

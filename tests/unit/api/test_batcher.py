@@ -139,6 +139,35 @@ def test_an_earlier_deadline_overtakes_a_later_one(world: World) -> None:
     assert isinstance(late.exception(), EnsembleTimeout)
 
 
+def test_a_server_that_hangs_refuses_at_once_until_a_call_ends(world: World) -> None:
+    world.ensemble.gate.clear()
+    world.submit(1, patience=0.3)
+    world.loop.advance()
+    world.submit(2, patience=0.4)
+    world.loop.advance(0.39)
+    (patient,) = world.submit(3, patience=0.5)
+    world.loop.advance(0.02)
+    with pytest.raises(EnsembleTimeout):
+        world.submit(4)
+    assert not patient.done()
+    world.ensemble.gate.set()
+    world.loop.advance()
+    assert patient.result()
+    (future,) = world.submit(5)
+    world.loop.advance()
+    assert future.result()
+
+
+def test_a_free_slot_is_used_even_beside_a_call_that_hangs(world: World) -> None:
+    world.ensemble.gate.clear()
+    world.submit(1, patience=0.3)
+    world.loop.advance(1.0)
+    (future,) = world.submit(2)
+    world.ensemble.gate.set()
+    world.loop.advance()
+    assert future.result()
+
+
 def test_abandoned_rows_are_skipped(world: World) -> None:
     world.ensemble.gate.clear()
     world.submit(1)

@@ -107,12 +107,20 @@ class BatcherMachine(RuleBasedStateMachine):
         customer = len(self.by_customer) + 1
         row = make_row(customer, CANDIDATES[pool])
         deadline = self.loop.time() + patience
+        hung = self._all_slots_taken() and all(
+            self.by_customer[each].deadline <= self.loop.time() for each in self._in_calls()
+        )
         try:
             future = self.batcher.submit(row, deadline, lambda: self.by_customer[customer].gone)
+        except EnsembleTimeout:
+            assert hung, "refused although a call may still answer in time"
+            return None
         except QueueFull:
             waiting = [each for each in self.by_customer.values() if not each.sent]
             assert len(waiting) >= MAX_WAITING, "refused although there was room"
             return None
+        if not self.poisoned:  # of a rejected call's rows only some are in the ensemble's hands at a time
+            assert not hung, "accepted although no slot can be free in time"
         self.by_customer[customer] = request = Request(customer, pool, deadline, future, poison=bad)
         if bad:
             self.poisoned.add(customer)
@@ -131,6 +139,13 @@ class BatcherMachine(RuleBasedStateMachine):
         for request in self.by_customer.values():
             if request.deadline <= self.loop.time():
                 assert request.future.done(), "a request outlived its deadline"
+
+    def _in_calls(self) -> list[int]:
+        return [
+            customer
+            for batch, _ in self.ensemble.open
+            for customer in batch.tensors()[contract.CUSTOMER_ID.name][:, 0].tolist()
+        ]
 
     def _all_slots_taken(self) -> bool:
         return len(self.ensemble.open) == MAX_CALLS

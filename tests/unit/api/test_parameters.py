@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.errors import InvalidParameter
-from api.parameters import DEFAULT_PAGE, MAX_ID, MAX_PAGE, PARAMETERS, parse_query
+from api.errors import MAX_FAULTS, InvalidParameter
+from api.parameters import DEFAULT_PAGE, MAX_ID, MAX_PAGE, MAX_QUERY_STRING, PARAMETERS, parse_query
 from api.types import Query
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -54,7 +54,7 @@ def test_a_customer_id_is_digits_and_nothing_else(text: str) -> None:
             parse_query(b"deals", query_string)
 
 
-@pytest.mark.parametrize("value", ["1_000", "+5", "%205", "5.0", "٣", "0x10", "-0", "1e3", "9" * 5_000])
+@pytest.mark.parametrize("value", ["1_000", "+5", "%205", "5.0", "٣", "0x10", "-0", "1e3", "9" * 4_000])
 def test_what_python_would_take_for_a_number_isnt_one(value: str) -> None:
     with pytest.raises(InvalidParameter, match="customer_id"):
         parse_query(b"deals", f"customer_id={quote(value, safe='%+')}".encode())
@@ -69,6 +69,27 @@ def test_every_wrong_parameter_is_named() -> None:
     with pytest.raises(InvalidParameter) as caught:
         parse_query(b"deals", b"customer_id=x&limit=0&limit=4&offset=3")
     assert [fault.field for fault in caught.value.faults] == ["customer_id", "limit", "limit", "offset"]
+
+
+def test_an_answer_names_so_many_faults_and_no_more() -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        parse_query(b"deals", b"&".join(b"x%d=1" % number for number in range(500)))
+    assert len(caught.value.faults) == MAX_FAULTS
+    with pytest.raises(InvalidParameter) as caught:
+        parse_query(b"deals", b"&".join([b"x"] * 1_000))
+    assert len(caught.value.faults) == 1, "the same fault is named more than once"
+
+
+def test_a_query_string_beyond_measure_isnt_read() -> None:
+    with pytest.raises(InvalidParameter, match="longer than"):
+        parse_query(b"deals", b"customer_id=5&" + b"&" * MAX_QUERY_STRING)
+
+
+@pytest.mark.parametrize("query_string", [b"y" * 4_000, b"limit=" + b"y" * 4_000, b"limit=%00" + b"y" * 4_000])
+def test_what_is_repeated_of_a_wrong_parameter_is_short(query_string: bytes) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        parse_query(b"deals", query_string)
+    assert 100 < len(str(caught.value)) < 250
 
 
 def test_the_document_promises_what_the_parser_does() -> None:

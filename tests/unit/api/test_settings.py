@@ -53,6 +53,8 @@ def test_an_empty_now_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("RACKSORT_MAX_WAITING", "63"),
         ("RACKSORT_MAX_CALLS_IN_FLIGHT", "-1"),
         ("RACKSORT_CALL_TIMEOUT_MS", "299"),
+        ("RACKSORT_START_TIMEOUT_MS", "-1"),
+        ("RACKSORT_MAX_BODY_BYTES", "0"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable(
@@ -67,6 +69,29 @@ def test_a_wrong_value_is_one_line_that_names_the_variable(
 def test_a_setting_that_doesnt_exist_is_refused() -> None:
     with pytest.raises(SettingsInvalid, match="no setting 'prot'"):
         Settings.load(prot=80)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("RACKSORT_DEADLNE_MS", "RACKSORT_DEADLINE_MS"),
+        ("RACKSORT_TRITON_URL", "RACKSORT_TRITON"),
+        ("racksort_prot", "RACKSORT_PORT"),
+        ("RACKSORT_", "RACKSORT_"),
+    ],
+)
+def test_a_variable_that_nothing_reads_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, nearest: str) -> None:
+    monkeypatch.setenv(name, "5")
+    with pytest.raises(SettingsInvalid, match=f"^{name}: .*{nearest}") as caught:
+        Settings.load()
+    assert "\n" not in str(caught.value)
+
+
+def test_variables_of_the_load_test_are_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RACKSORT_PEER_CATALOG", "var/catalog")
+    monkeypatch.setenv("RACKSORT_PATHS", "paths.txt")
+    monkeypatch.setenv("racksort_port", "9000")
+    assert Settings.load().port == 9_000
 
 
 def test_settings_dont_change() -> None:
