@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
+import grpc
 import numpy as np
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as triton_config
+from tritonclient.grpc import service_pb2
 
 from api.ensemble_client import Ensemble, TritonEnsemble
 from api.errors import EnsembleUnavailable
 from api.tensors import Batch, Candidates, Row
 from api.types import Pool, Recent
 from ensemble import contract
+from tests.conftest import REPOSITORY
 from tests.fakes.ensemble import FakeEnsemble
 
 DAY = 17_483.2
@@ -95,11 +102,86 @@ async def test_customers_nobody_knows_are_ranked(ensemble: Ensemble, customer: i
     assert got.all()
 
 
+async def test_the_end_of_the_releases_history_is_a_day_or_unknown(ensemble: Ensemble) -> None:
+    until = await ensemble.history_until_day()
+    config = text_format.Parse(
+        (REPOSITORY / "personalize_v1" / "config.pbtxt").read_text(), triton_config.ModelConfig()
+    )
+    if isinstance(ensemble, FakeEnsemble) or contract.HISTORY_UNTIL_DAY not in config.parameters:
+        assert until is None
+    else:
+        assert until == float(config.parameters[contract.HISTORY_UNTIL_DAY].string_value)
+
+
+@asynccontextmanager
+async def triton_with(config: triton_config.ModelConfig | None) -> AsyncIterator[str]:
+    """Address of a server that knows a configuration and nothing else; not even that where it is None."""
+
+    async def answer(request: Any, _context: object) -> service_pb2.ModelConfigResponse:
+        assert request.name == "personalize_v1"
+        return service_pb2.ModelConfigResponse(config=config)
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        answer,
+        request_deserializer=service_pb2.ModelConfigRequest.FromString,
+        response_serializer=service_pb2.ModelConfigResponse.SerializeToString,
+    )
+    methods = {} if config is None else {"ModelConfig": handler}
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(None)
+
+
+def config_until(text: str) -> triton_config.ModelConfig:
+    config = triton_config.ModelConfig()
+    config.parameters[contract.HISTORY_UNTIL_DAY].string_value = text
+    return config
+
+
+async def history_of(config: triton_config.ModelConfig | None) -> float | None:
+    async with triton_with(config) as address:
+        ensemble = TritonEnsemble(address, 1, timeout_s=30.0)
+        try:
+            return await ensemble.history_until_day()
+        finally:
+            await ensemble.close()
+
+
+@pytest.mark.parametrize(
+    ("config", "day"),
+    [(config_until("17483.2083"), 17_483.2083), (triton_config.ModelConfig(), None), (None, None)],
+    ids=["parameter", "no parameter", "no such call"],
+)
+async def test_the_end_of_history_is_read_from_the_configuration(
+    config: triton_config.ModelConfig | None, day: float | None
+) -> None:
+    assert await history_of(config) == day
+
+
+@pytest.mark.parametrize("text", ["", "week 47", "nan", "-1", "1e300"])
+async def test_an_end_of_history_that_is_no_day_is_named(text: str) -> None:
+    with pytest.raises(EnsembleUnavailable, match="history_until_day"):
+        await history_of(config_until(text))
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "grpc_proxy"])
+async def test_no_proxy_stands_between_the_adapter_and_triton(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY", "NO_GRPC_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    assert await history_of(config_until("5")) == 5
+
+
 async def test_no_server_is_unavailable_at_once() -> None:
     ensemble = TritonEnsemble("127.0.0.1:1", 1, timeout_s=30.0)
     try:
-        with pytest.raises(EnsembleUnavailable, match="UNAVAILABLE"):
+        with pytest.raises(EnsembleUnavailable, match=r"Triton at 127\.0\.0\.1:1: UNAVAILABLE"):
             await ensemble.rank(Batch((row(pool(3, 1)),)))
+        with pytest.raises(EnsembleUnavailable, match="UNAVAILABLE"):
+            await ensemble.history_until_day()
     finally:
         await ensemble.close()
 
