@@ -12,15 +12,16 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from ensemble import contract
 from ensemble.errors import RacksortError
 from loadtest import closed_loop, wrk
+from loadtest.cpu import seconds_by_process
 from loadtest.measurement import Measurement
-from loadtest.servers import DIRECT, running
+from loadtest.servers import DIRECT, Server, running
 from loadtest.traffic import product_paths
 
 CUSTOMERS: Final = tuple(range(1, 2501))
@@ -39,6 +40,8 @@ class Case:
     measured: Measurement
     degraded: int
     """Answers that were degraded; -1 where the server doesn't count them."""
+    cpu_us: dict[str, float] = field(default_factory=dict)
+    """Microseconds of CPU for each request, by process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +65,19 @@ def run(plan: Plan, report: Report) -> list[Case]:
     """
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: plan.cores])  # servers and generator inherit it
     cases: list[Case] = []
-    with _racksort(plan) as url:
-        lists, grids = _containers(url)
+    with _racksort(plan) as server:
+        lists, grids = _containers(server.url)
         list_paths = product_paths(lists, CUSTOMERS, _PATHS)
         grid_paths = product_paths(grids, CUSTOMERS, _PATHS, seed=1)
-        expected = _sample(url, list_paths)
-        cases += _measure("racksort", "lists", url, list_paths, plan.connections, plan.seconds, report)
-        cases += _measure("racksort", "grids", url, grid_paths, (plan.grid_connections,), plan.seconds, report)
+        expected = _sample(server.url, list_paths)
+        cases += _measure("racksort", "lists", server, list_paths, plan.connections, plan.seconds, report)
+        cases += _measure("racksort", "grids", server, grid_paths, (plan.grid_connections,), plan.seconds, report)
     for workers in plan.peer_workers:
         name = f"FastAPI x {workers}"
-        with _plain_fastapi(plan, workers, list_paths[0]) as url:
-            _compare(name, expected, _sample(url, list_paths))
-            cases += _measure(name, "lists", url, list_paths, plan.connections, plan.seconds, report)
-            cases += _measure(name, "grids", url, grid_paths, (plan.grid_connections,), plan.seconds, report)
+        with _plain_fastapi(plan, workers, list_paths[0]) as server:
+            _compare(name, expected, _sample(server.url, list_paths))
+            cases += _measure(name, "lists", server, list_paths, plan.connections, plan.seconds, report)
+            cases += _measure(name, "grids", server, grid_paths, (plan.grid_connections,), plan.seconds, report)
     return cases
 
 
@@ -110,16 +113,16 @@ def counted(case: Case) -> Case:
 
 
 @contextmanager
-def _racksort(plan: Plan) -> Iterator[str]:
+def _racksort(plan: Plan) -> Iterator[Server]:
     options = ["--catalog", str(plan.catalog), "--repository", str(plan.repository)]
     with running(
         lambda port: [sys.executable, "-m", "racksort", "serve", "--port", str(port), *options], "/readyz"
-    ) as url:
-        yield url
+    ) as server:
+        yield server
 
 
 @contextmanager
-def _plain_fastapi(plan: Plan, workers: int, ready_path: str) -> Iterator[str]:
+def _plain_fastapi(plan: Plan, workers: int, ready_path: str) -> Iterator[Server]:
     with running(
         lambda port: [
             *(sys.executable, "-m", "uvicorn", "--factory", "loadtest.peers.plain_fastapi:create_app"),
@@ -133,8 +136,8 @@ def _plain_fastapi(plan: Plan, workers: int, ready_path: str) -> Iterator[str]:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         },
-    ) as url:
-        yield url
+    ) as server:
+        yield server
 
 
 def _get(url: str) -> Any:
@@ -173,9 +176,9 @@ def _compare(name: str, expected: dict[str, list[int]], got: dict[str, list[int]
 
 
 def _measure(
-    server: str,
+    name: str,
     pools: str,
-    url: str,
+    server: Server,
     paths: Sequence[str],
     connections: Sequence[int],
     seconds: int,
@@ -183,14 +186,18 @@ def _measure(
 ) -> Iterator[Case]:
     generator = wrk.run if wrk.available() else closed_loop.run
     for count in connections:
-        label = f"{server}: {pools}, {count} connections"
+        label = f"{name}: {pools}, {count} connections"
         report(label, 0.0)
-        generator(url, paths, count, 2)  # warm: connections, caches, branch predictors
-        before = _degraded(url)
-        measured = generator(url, paths, count, seconds)
-        after = _degraded(url)
+        generator(server.url, paths, count, 2)  # warm: connections, caches, branch predictors
+        degraded, used = _degraded(server.url), seconds_by_process(server.pid)
+        measured = generator(server.url, paths, count, seconds)
+        after, used_after = _degraded(server.url), seconds_by_process(server.pid)
         report(label, 1.0)
-        yield counted(Case(server, pools, measured, after - before if after >= 0 else -1))
+        spent = {
+            process: (used_after[process] - used[process]) / measured.requests * 1e6
+            for process in used.keys() & used_after.keys()
+        }
+        yield counted(Case(name, pools, measured, after - degraded if after >= 0 else -1, spent))
 
 
 def _degraded(url: str) -> int:

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ensemble.errors import RacksortError
@@ -27,6 +28,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answers."""
+
+    url: str
+    pid: int
+
+
 @contextmanager
 def running(
     command: Callable[[int], Sequence[str]],
@@ -34,8 +43,8 @@ def running(
     *,
     environment: Mapping[str, str] | None = None,
     start_timeout_s: float = 120.0,
-) -> Iterator[str]:
-    """Run ``command(port)`` until ``ready_path`` answers 2xx; yields the base URL.
+) -> Iterator[Server]:
+    """Run ``command(port)`` until ``ready_path`` answers 2xx.
 
     Raises:
         RacksortError: the server ended or wasn't ready in time; names its last line of output.
@@ -53,7 +62,7 @@ def running(
         )
         try:
             _wait(process, base_url + ready_path, start_timeout_s, Path(log.name))
-            yield base_url
+            yield Server(base_url, process.pid)
         finally:
             _end(process)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from loadtest.bench import Case
 
 
@@ -53,6 +55,20 @@ def command(
     _print(cases)
 
 
+def _budget(cases: list[Case]) -> Table:
+    """Where racksort's CPU time goes."""
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title="racksort: microseconds of CPU for each request")
+    table.add_column("process")
+    for case in cases:
+        table.add_column(f"{case.pools}, {case.measured.connections}", justify="right")
+    for process in sorted({name for case in cases for name in case.cpu_us}):
+        table.add_row(process, *(f"{case.cpu_us.get(process, 0.0):.0f}" for case in cases))
+    table.add_row("all", *(f"{sum(case.cpu_us.values()):.0f}" for case in cases))
+    return table
+
+
 def _counts(text: str) -> tuple[int, ...]:
     """Whole numbers above 0, comma separated.
 
@@ -83,6 +99,7 @@ def _print(cases: list[Case]) -> None:
         )
     console = Console()
     console.print(table)
+    console.print(_budget([case for case in cases if case.server == "racksort"]))
     if any(case.server != "racksort" for case in cases):
         for pools in ("lists", "grids"):
             console.print(f"{pools}: {ratio(cases, pools):.1f} x plain FastAPI's best at a mean under 50 ms")
