@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from api.errors import BodyTooLarge, CallerGone, Fault, InvalidParameter, UnsupportedMediaType, shortened
+from api.errors import MAX_FAULTS, BodyTooLarge, CallerGone, Fault, InvalidParameter, UnsupportedMediaType, shortened
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -47,7 +47,9 @@ async def read(request: Request, model: type[Parsed], limit: int) -> Parsed:
         return model.model_validate_json(bytes(content))
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-    raise InvalidParameter(*(Fault(_field(each["loc"]), each["msg"].removeprefix("Value error, ")) for each in found))
+    raise InvalidParameter(
+        *(Fault(_field(each["loc"]), each["msg"].removeprefix("Value error, ")) for each in found[:MAX_FAULTS])
+    )
 
 
 def _field(location: tuple[int | str, ...]) -> str:

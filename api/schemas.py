@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from api.errors import MAX_FAULTS
 from api.parameters import MAX_ID
 from api.types import Kind, Source
 from ensemble import contract
@@ -46,20 +47,31 @@ class Page(BaseModel):
     degraded_reasons: list[str] = Field(description="Why; empty for a full answer.")
 
 
-class RecentEvent(BaseModel):
-    """Something the customer bought."""
+class _Asked(BaseModel):
+    """Part of a request's body. A slip in a field's name isn't a silently different answer."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, value: object) -> object:
+        # Every unknown field would be looked at and described, although an answer names a few of them.
+        if isinstance(value, dict) and len(value) > MAX_FAULTS:
+            raise ValueError(f"holds {len(value)} fields; known are {', '.join(cls.model_fields)}")
+        return value
+
+
+class RecentEvent(_Asked):
+    """Something the customer bought."""
 
     product_id: ProductId
     age_days: float = Field(strict=True, ge=0, le=36_500, allow_inf_nan=False, description="Days ago.")
 
 
-class RankRequest(BaseModel):
+class RankRequest(_Asked):
     """Products to sort for a customer."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {

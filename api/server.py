@@ -14,7 +14,8 @@ from http import HTTPStatus
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.app import create_app
 from api.errors import AddressUnusable, CatalogInvalid, NeverReady, StartupError
@@ -153,7 +154,33 @@ def _config(app: object) -> uvicorn.Config:
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1; it answers by itself what it can't parse, and that is a problem document too."""
+    """uvicorn's HTTP/1.1, with problem documents where uvicorn answers by itself, and connections that can be cut.
+
+    Of several requests that a client sends without waiting for answers, uvicorn tells only the latest that the
+    connection is lost, though it is an earlier one that is under way and would write to it.
+    """
+
+    _under_way: RequestResponseCycle | None = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._under_way = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request under way."""
+        self._abandon()
+        super().connection_lost(exc)
+
+    def cut(self) -> None:
+        """Close the connection at once. What waits to read or write on it ends as if its client had gone."""
+        self._abandon()
+        self.flow.resume_writing()
+        self.transport.abort()
+
+    def _abandon(self) -> None:
+        if self._under_way is not None and not self._under_way.response_complete:
+            self._under_way.disconnected = True
+            self._under_way.message_event.set()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that isn't HTTP, and close the connection, since nothing is known of what follows."""
@@ -188,9 +215,9 @@ class _Server(uvicorn.Server):
             cut.cancel()
 
     def _cut_connections(self) -> None:
-        # A cut connection is one whose client has gone: what waits to write or read on it ends without an error.
         for connection in list(self.server_state.connections):
-            connection.transport.abort()
+            if isinstance(connection, _Protocol):
+                connection.cut()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
