@@ -166,6 +166,12 @@ class _Protocol(HttpToolsProtocol):
         self._under_way = cycle
         super()._start_asgi_task(cycle, app)
 
+    def on_response_complete(self) -> None:
+        """Go on to the client's next request, and read no more while one of those that it sent ahead waits."""
+        super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request under way."""
         self._abandon()

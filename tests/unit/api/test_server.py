@@ -231,3 +231,20 @@ async def test_a_client_that_doesnt_read_cant_hold_up_the_end(capsys: pytest.Cap
     assert not server.server_state.tasks
     assert capsys.readouterr().err == ""
     writer.close()
+
+
+async def test_a_client_that_sends_ahead_is_read_no_faster_than_it_is_answered() -> None:
+    async def brief(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    question = b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n"
+    most_read_at_once = 256 * 1024
+    async with served(brief, grace_s=0.0) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(question * 100_000)
+        for _ in range(200):
+            await reader.readuntil(b"\r\n\r\n")
+            for connection in server.server_state.connections:
+                assert len(connection.pipeline) <= most_read_at_once / len(question)
+        writer.close()
