@@ -125,9 +125,7 @@ class EmbeddedTriton:
                     process.wait(self._options.stop_timeout_s)
         finally:  # also when an impatient second Ctrl-C cuts the waiting short
             if process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # stubs that outlived the server
-                process.wait()
+                _kill_group(process)
             home, self._home = self._home, None
             if home is not None:
                 homes.remove(home)
@@ -212,6 +210,18 @@ class EmbeddedTriton:
                 except grpc.RpcError as error:
                     refused = error.details() if isinstance(error, grpc.Call) else str(error)
                 time.sleep(_POLL_S)
+
+
+def _kill_group(leader: subprocess.Popen[bytes]) -> None:
+    """Kill a server and the stubs that outlived it, and see them gone: killed processes take a moment to end."""
+    deadline = time.monotonic() + 1
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGKILL)
+        leader.wait()
+        while time.monotonic() < deadline:
+            os.killpg(leader.pid, signal.SIGKILL)  # raises once the group is empty
+            time.sleep(_POLL_S)
+    leader.wait()
 
 
 def _end_with_parent() -> Callable[[], None]:
