@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ _KEPT_BYTES: Final = str(64 * 1024 * 1024)
 """glibc keeps freed memory up to this size: a batch's arrays come and go with each call, and giving their pages back
 to the kernel each time costs page faults (64 x 1,024: 41 instead of 56 us a row in the ranking step)."""
 _PR_SET_PDEATHSIG: Final = 1
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ class EmbeddedTriton:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",  # the ranking step's numpy must not start a thread per core
         }
-        with (self._home / "triton.log").open("wb") as log:
+        with (self._home / "triton.log").open("wb") as log, _signals_held():
             self._process = subprocess.Popen(  # noqa: S603 - the wheel's own binary, no shell
                 command,
                 env=environment,
@@ -212,6 +213,16 @@ class EmbeddedTriton:
                 time.sleep(_POLL_S)
 
 
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold back what ends this process until a new server is known to it, lest it be left behind."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _kill_group(leader: subprocess.Popen[bytes]) -> None:
     """Kill a server and the stubs that outlived it, and see them gone: killed processes take a moment to end."""
     deadline = time.monotonic() + 1
@@ -225,11 +236,12 @@ def _kill_group(leader: subprocess.Popen[bytes]) -> None:
 
 
 def _end_with_parent() -> Callable[[], None]:
-    """A hook for the child that asks the kernel to end it with its parent, however that ends."""
+    """A hook for the child: it takes signals again, and the kernel ends it with its parent, however that ends."""
     prctl = ctypes.CDLL(None).prctl  # looked up before the fork
 
     def hook() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
     return hook
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import signal
-import socket
 import sys
 import threading
 import urllib.parse
@@ -58,14 +57,14 @@ def command(
 
         racksort serve --triton triton.shop.svc:8001 --catalog /srv/catalog
     """
-    from api.server import serve  # noqa: PLC0415 - a verb's imports wait until it runs
+    from api.server import listen, serve  # noqa: PLC0415 - a verb's imports wait until it runs
     from api.settings import Settings  # noqa: PLC0415
     from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
 
     if triton is not None and model_config_name is not None:
         raise RacksortError("--model-config-name is the embedded Triton's: leave it out, or start yours with it")
     settings = Settings.load(host=host, port=port, triton=triton, release=release, catalog_dir=catalog)
-    _check_port(settings.host, settings.port)
+    listen(settings.host, settings.port).close()  # an address in use is said before any work is done
     signal.signal(signal.SIGTERM, _interrupt)
     ensure_catalog(settings.catalog_dir, week)
     with ExitStack() as stack:
@@ -98,21 +97,6 @@ def _watch(server: EmbeddedTriton) -> None:
     """Say so when Triton ends by itself; the adapter answers by popularity from then on."""
     if reason := server.wait():
         _say(f"{reason}; answers are degraded until racksort is started again")
-
-
-def _check_port(host: str, port: int) -> None:
-    """Say that a port is taken before any work is done.
-
-    Raises:
-        RacksortError: nobody can listen on ``host:port``.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise RacksortError(f"can't listen on {host}:{port} ({error.strerror}); choose another --port") from error
 
 
 def _announce(base_url: str) -> None:

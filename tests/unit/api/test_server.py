@@ -17,7 +17,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from api.app import create_app
-from api.server import _config, _listen, _Server, serve
+from api.server import _config, _Server, listen, serve
 from api.settings import Settings
 from ensemble import contract
 from tests.unit.api.conftest import Adapter
@@ -56,7 +56,7 @@ def started(parts: str = "make_shelf(), fake", **environment: str) -> subprocess
 @asynccontextmanager
 async def served(app: Any, *, grace_s: float = 60.0) -> AsyncIterator[tuple[_Server, int]]:
     """The app under the real uvicorn in this process: the server and its port."""
-    listener = _listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     server = _Server(_config(app), grace_s=grace_s)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
