@@ -85,7 +85,7 @@ def _print(cases: list[Case]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    from loadtest.bench import ratio  # noqa: PLC0415
+    from loadtest.bench import OURS, ratio  # noqa: PLC0415
 
     table = Table(title="closed loop, load and servers on the same cores")
     for column in ("server", "pools", "connections", "requests/s", "mean ms", "p50 ms", "p99 ms", "errors", "degraded"):
@@ -99,7 +99,7 @@ def _print(cases: list[Case]) -> None:
         )
     console = Console()
     console.print(table)
-    console.print(_budget([case for case in cases if case.server == "racksort"]))
-    if any(case.server != "racksort" for case in cases):
+    console.print(_budget([case for case in cases if case.server == OURS]))
+    if any(case.server != OURS for case in cases):
         for pools in ("lists", "grids"):
             console.print(f"{pools}: {ratio(cases, pools):.1f} x plain FastAPI's best at a mean under 50 ms")
