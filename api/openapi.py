@@ -15,7 +15,7 @@ PATH: Final = "/v1/containers/{container_id}/products"
 PAGE_EXAMPLE: Final = {
     "container_id": "deals",
     "customer_id": 1234,
-    "product_ids": [1082185, 6534178, 1029743],
+    "product_ids": [862349, 844179, 9245106],
     "release": "personalize_v1",
     "source": "ensemble",
     "degraded": False,

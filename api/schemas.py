@@ -76,7 +76,7 @@ class RankRequest(_Asked):
             "examples": [
                 {
                     "customer_id": 1234,
-                    "product_ids": [1082185, 6534178, 1029743],
+                    "product_ids": [862349, 844179, 9245106],
                     "limit": 2,
                     "recent": [{"product_id": 1029743, "age_days": 0.5}],
                 }
