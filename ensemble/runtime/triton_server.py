@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -215,12 +216,22 @@ class EmbeddedTriton:
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Hold back what ends this process until a new server is known to it, lest it be left behind."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    """Hold back what ends this process until a new server is known to it, lest it be left behind.
+
+    Not by a signal mask, which is one thread's: Python runs handlers in the main thread whichever thread was signalled.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no handler runs here
+        return
+    held: list[int] = []
+    before = {number: signal.signal(number, lambda caught, _frame: held.append(caught)) for number in _ENDING}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        for caught in held:
+            signal.raise_signal(caught)
 
 
 def _kill_group(leader: subprocess.Popen[bytes]) -> None:
@@ -236,12 +247,11 @@ def _kill_group(leader: subprocess.Popen[bytes]) -> None:
 
 
 def _end_with_parent() -> Callable[[], None]:
-    """A hook for the child: it takes signals again, and the kernel ends it with its parent, however that ends."""
+    """A hook for the child that asks the kernel to end it with its parent, however that ends."""
     prctl = ctypes.CDLL(None).prctl  # looked up before the fork
 
     def hook() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
     return hook
 
