@@ -14,6 +14,9 @@ from ensemble.data.dataset import load
 from ensemble.training.train import sample_customers
 from tests.e2e.test_serve import free_port, get, products, serving
 
+RELEASE = 2
+"""Not 1, so that a pin on the wrong version would show."""
+
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
@@ -21,7 +24,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = tmp_path_factory.mktemp("trained") / "model_repository"
     done = subprocess.run(
-        [sys.executable, "-m", "racksort", "train", "--sample", "0.05", "--repository", str(repository)],
+        [
+            *(sys.executable, "-m", "racksort", "train", "--sample", "0.05"),
+            *("--repository", str(repository), "--release", str(RELEASE)),
+        ],
         capture_output=True,
         text=True,
         timeout=1000,
@@ -33,19 +39,34 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_release_is_whole_self_contained_and_on_par(trained: Path) -> None:
     for model in contract.ONNX_MODELS:
-        assert [path.name for path in (trained / model.name / "1").iterdir()] == ["model.onnx"]  # no external data
+        assert [path.name for path in (trained / model.name / str(RELEASE)).iterdir()] == [
+            "model.onnx"
+        ]  # no external data
         assert (trained / model.name / "config.pbtxt").exists()
-    assert {path.name for path in (trained / "ranking" / "1").iterdir()} == {"model.py", "ranking.py", "settings.json"}
-    summary = json.loads((trained / contract.ensemble_name(1) / "1" / "training.json").read_text())
+    assert {path.name for path in (trained / "ranking" / str(RELEASE)).iterdir()} == {
+        "model.py",
+        "ranking.py",
+        "settings.json",
+    }
+    summary = json.loads((trained / contract.ensemble_name(RELEASE) / "1" / "training.json").read_text())
     assert summary["parity"], "parity wasn't measured"
     assert max(summary["parity"].values()) <= 1e-4
 
 
 def test_it_serves_personal_answers(trained: Path, catalog_dir: Path) -> None:
-    options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(trained)]
+    options = [
+        "--port",
+        str(free_port()),
+        "--catalog",
+        str(catalog_dir),
+        "--repository",
+        str(trained),
+        "--release",
+        str(RELEASE),
+    ]
     with serving(*options) as (_, curl):
         body = get(curl)[2]
-        assert body["source"] == "ensemble"
+        assert (body["source"], body["release"]) == ("ensemble", contract.ensemble_name(RELEASE))
         base = curl.split("/v1/")[0]
         sampled = sample_customers(load(), 0.05, seed=1).purchases["customer_id"].unique().sort().to_list()
         pages = [products(base, "popular", customer, limit=100)["product_ids"] for customer in sampled[:10]]
