@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -114,18 +114,13 @@ def counted(case: Case) -> Case:
     return case
 
 
-@contextmanager
-def _racksort(plan: Plan) -> Iterator[Server]:
+def _racksort(plan: Plan) -> AbstractContextManager[Server]:
     options = ["--catalog", str(plan.catalog), "--repository", str(plan.repository)]
-    with running(
-        lambda port: [sys.executable, "-m", "racksort", "serve", "--port", str(port), *options], "/readyz"
-    ) as server:
-        yield server
+    return running(lambda port: [sys.executable, "-m", "racksort", "serve", "--port", str(port), *options], "/readyz")
 
 
-@contextmanager
-def _plain_fastapi(plan: Plan, workers: int, ready_path: str) -> Iterator[Server]:
-    with running(
+def _plain_fastapi(plan: Plan, workers: int, ready_path: str) -> AbstractContextManager[Server]:
+    return running(
         lambda port: [
             *(sys.executable, "-m", "uvicorn", "--factory", "loadtest.peers.plain_fastapi:create_app"),
             *("--port", str(port), "--workers", str(workers)),
@@ -138,8 +133,7 @@ def _plain_fastapi(plan: Plan, workers: int, ready_path: str) -> Iterator[Server
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         },
-    ) as server:
-        yield server
+    )
 
 
 def _get(url: str) -> Any:
