@@ -49,6 +49,7 @@ lock: ## resolve the dependencies again
 	@$(RUN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    requirements/bootstrap.in -o requirements/bootstrap.txt
 	@$(LOCK) pyproject.toml --group build -o requirements/serve.txt
+	@$(LOCK) pyproject.toml --group build --extra elasticsearch -c requirements/serve.txt -o requirements/elasticsearch.txt
 	@$(LOCK) pyproject.toml --group build --extra dev --extra load -c requirements/serve.txt -o requirements/dev.txt
 
 clean: ## remove everything that was generated

@@ -1,4 +1,6 @@
-"""Every setting of the adapter: read from ``RACKSORT_*`` variables, checked together, then frozen."""
+"""Every setting of the adapter: read from ``RACKSORT_*`` and ``ELASTICSEARCH_*`` variables, checked together, then
+frozen.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,13 @@ import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.catalog.elastic.connection import Connection
 from api.errors import SettingsInvalid
 from ensemble import contract
 
@@ -24,7 +28,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Settings(BaseSettings):
     """One value per variable; :meth:`load` is the way to make one with errors for people."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True
+    )
 
     host: str = Field(default="127.0.0.1", min_length=1)
     """Address the adapter listens on."""
@@ -32,6 +38,32 @@ class Settings(BaseSettings):
     """Port the adapter listens on; 0 takes any free one."""
     catalog_dir: Path = Path("var/catalog")
     """Folder of the embedded catalog."""
+    catalog: Literal["embedded", "elasticsearch"] = "embedded"
+    """Where candidates come from."""
+    elasticsearch_url: str | None = Field(default=None, validation_alias="ELASTICSEARCH_URL")
+    """Elasticsearch's address, such as ``https://search.shop.svc:9200``; several nodes are comma separated."""
+    elasticsearch_api_key: SecretStr | None = Field(default=None, validation_alias="ELASTICSEARCH_API_KEY")
+    """Encoded API key; serving needs to read and to view metadata of ``racksort-*``."""
+    elasticsearch_ca_cert: Path | None = Field(default=None, validation_alias="ELASTICSEARCH_CA_CERT")
+    """File of the authority that signed Elasticsearch's certificate; the system's where not set."""
+    elasticsearch_fingerprint: str | None = Field(default=None, validation_alias="ELASTICSEARCH_FINGERPRINT")
+    """SHA-256 of Elasticsearch's certificate, in hexadecimal, instead of an authority."""
+    elasticsearch_verify: bool = Field(default=True, validation_alias="ELASTICSEARCH_VERIFY")
+    """Whether Elasticsearch's certificate is checked at all."""
+    elasticsearch_timeout_ms: int = Field(default=1_000, ge=1, le=60_000)
+    """Time limit of one search. Requests don't wait that long: see ``pool_deadline_ms``."""
+    pool_deadline_ms: int | None = Field(default=None, ge=1, le=60_000)
+    """Time a request waits for a pool that isn't at hand, at most; half of ``deadline_ms`` where not set."""
+    pool_refresh_ms: int = Field(default=30_000, ge=10, le=86_400_000)
+    """Age from which a pool is fetched again, beside the requests that use it."""
+    pool_stale_ms: int = Field(default=120_000, ge=10, le=604_800_000)
+    """Age from which answers made of a pool say that they are degraded."""
+    pool_expire_ms: int = Field(default=86_400_000, ge=10, le=2_592_000_000)
+    """Age from which a pool isn't used any more."""
+    pool_products: int = Field(default=10_000, ge=contract.MAX_CANDIDATES, le=1_000_000)
+    """Products of one pool, at most."""
+    pool_cache_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024, le=64 * 1024**3)
+    """Bytes that all pools take, at most."""
     triton: str = "127.0.0.1:8001"
     """``host:port`` of Triton's gRPC endpoint."""
     release: int = Field(default=1, ge=1)
@@ -71,6 +103,68 @@ class Settings(BaseSettings):
         """``now`` as days since 1970-01-01 UTC."""
         return None if self.now is None else (self.now - _EPOCH).total_seconds() / 86_400
 
+    @property
+    def pool_deadline_s(self) -> float:
+        """Seconds that a request waits for a pool, at most."""
+        return (self.pool_deadline_ms or self.deadline_ms / 2) / 1e3
+
+    @property
+    def connection(self) -> Connection:
+        """How to reach Elasticsearch.
+
+        Raises:
+            SettingsInvalid: there is no URL.
+        """
+        if self.elasticsearch_url is None:
+            raise SettingsInvalid(
+                "ELASTICSEARCH_URL isn't set: give Elasticsearch's address, such as http://127.0.0.1:9200, or start one "
+                "with `racksort dev elasticsearch`"
+            )
+        key = self.elasticsearch_api_key
+        return Connection(
+            tuple(url.strip() for url in self.elasticsearch_url.split(",")),
+            None if key is None else key.get_secret_value(),
+            self.elasticsearch_ca_cert,
+            self.elasticsearch_fingerprint,
+            self.elasticsearch_verify,
+        )
+
+    @field_validator("elasticsearch_url", "elasticsearch_api_key", "elasticsearch_ca_cert", mode="before")
+    @classmethod
+    def _blank_is_unset(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("elasticsearch_url")
+    @classmethod
+    def _urls(cls, value: str | None) -> str | None:
+        for url in [] if value is None else value.split(","):
+            try:
+                parts = urlsplit(url.strip())
+                complete = parts.scheme in {"http", "https"} and parts.hostname and parts.port
+            except ValueError:
+                complete = False
+            if not complete or parts.username is not None:
+                raise ValueError(
+                    "isn't an address with scheme and port; write it as https://search.shop.svc:9200, without a name "
+                    "or password, which ELASTICSEARCH_API_KEY replaces"
+                )
+        return value
+
+    @field_validator("elasticsearch_fingerprint")
+    @classmethod
+    def _sha256(cls, value: str | None) -> str | None:
+        digits = "" if value is None else value.replace(":", "")
+        if value is not None and (len(digits) != 64 or set(digits.lower()) - set("0123456789abcdef")):
+            raise ValueError("isn't the SHA-256 of a certificate: 64 hexadecimal digits")
+        return value
+
+    @field_validator("elasticsearch_ca_cert")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"{str(value)!r} isn't a file; give the authority's certificate in PEM")
+        return value
+
     @field_validator("triton")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
@@ -103,6 +197,21 @@ class Settings(BaseSettings):
                 f"{PREFIX}CALL_TIMEOUT_MS ({self.call_timeout_ms}) is shorter than {PREFIX}DEADLINE_MS "
                 f"({self.deadline_ms}); raise it to several times the deadline, or lower the deadline"
             )
+        if self.pool_deadline_ms is not None and self.pool_deadline_ms >= self.deadline_ms:
+            raise ValueError(
+                f"{PREFIX}POOL_DEADLINE_MS ({self.pool_deadline_ms}) leaves nothing of {PREFIX}DEADLINE_MS "
+                f"({self.deadline_ms}) to rank in; make it at most half of it"
+            )
+        if not self.pool_refresh_ms < self.pool_stale_ms <= self.pool_expire_ms:
+            raise ValueError(
+                f"{PREFIX}POOL_REFRESH_MS ({self.pool_refresh_ms}), {PREFIX}POOL_STALE_MS ({self.pool_stale_ms}) and "
+                f"{PREFIX}POOL_EXPIRE_MS ({self.pool_expire_ms}) must grow in this order"
+            )
+        if self.catalog == "elasticsearch" and self.elasticsearch_url is None:
+            raise ValueError(
+                f"{PREFIX}CATALOG is elasticsearch, but ELASTICSEARCH_URL isn't set: give Elasticsearch's address, such "
+                "as http://127.0.0.1:9200"
+            )
         if self.max_waiting < contract.MAX_BATCH_SIZE:
             raise ValueError(
                 f"{PREFIX}MAX_WAITING ({self.max_waiting}) can't fill a batch; make it at least "
@@ -113,12 +222,19 @@ class Settings(BaseSettings):
 
 def _refuse_unknown(environment: Iterable[str]) -> None:
     """A variable that nothing reads is most likely a slip, and the setting that was meant has its default."""
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    known = [_variable(name) for name in Settings.model_fields]
     for name in environment:
         upper = name.upper()
         if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_NOT_OURS):
             nearest = difflib.get_close_matches(upper, known, n=1, cutoff=0.0)[0]
             raise SettingsInvalid(f"{name}: there is no such setting; did you mean {nearest}? Else unset it")
+
+
+def _variable(name: str) -> str:
+    """The variable that a field is read from."""
+    field = Settings.model_fields.get(name)
+    alias = field.validation_alias if field is not None else name if name.isupper() else None
+    return alias if isinstance(alias, str) else PREFIX + name.upper()
 
 
 def _explained(error: ValidationError) -> str:
@@ -130,7 +246,7 @@ def _explained(error: ValidationError) -> str:
             known = ", ".join(sorted(Settings.model_fields))
             lines.append(f"there is no setting {name!r}; known are {known}")
         elif name:
-            lines.append(f"{PREFIX}{name.upper()}: {message[0].lower()}{message[1:]}")
+            lines.append(f"{_variable(name)}: {message[0].lower()}{message[1:]}")
         else:
             lines.append(message)
     return "; ".join(lines)

@@ -1,0 +1,1 @@
+"""Puts a catalog's products and containers into Elasticsearch."""
