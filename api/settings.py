@@ -117,8 +117,8 @@ class Settings(BaseSettings):
         """
         if self.elasticsearch_url is None:
             raise SettingsInvalid(
-                "ELASTICSEARCH_URL isn't set: give Elasticsearch's address, such as http://127.0.0.1:9200, or start one "
-                "with `racksort dev elasticsearch`"
+                "ELASTICSEARCH_URL isn't set: give Elasticsearch's address, such as http://127.0.0.1:9200, or start "
+                "one with `racksort dev elasticsearch`"
             )
         key = self.elasticsearch_api_key
         return Connection(
@@ -209,8 +209,8 @@ class Settings(BaseSettings):
             )
         if self.catalog == "elasticsearch" and self.elasticsearch_url is None:
             raise ValueError(
-                f"{PREFIX}CATALOG is elasticsearch, but ELASTICSEARCH_URL isn't set: give Elasticsearch's address, such "
-                "as http://127.0.0.1:9200"
+                f"{PREFIX}CATALOG is elasticsearch, but ELASTICSEARCH_URL isn't set: give Elasticsearch's address, "
+                "such as http://127.0.0.1:9200"
             )
         if self.max_waiting < contract.MAX_BATCH_SIZE:
             raise ValueError(
