@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 
 from fastapi import FastAPI
 
 from api import problems
+from api.catalog.elastic.catalog import ElasticsearchCatalog, Options
 from api.catalog.embedded import EmbeddedCatalog
 from api.catalog.protocol import Catalog
 from api.edge import ProductsEndpoint, ShortCut
 from api.ensemble_client import Ensemble, TritonEnsemble
+from api.metrics import Metrics
 from api.routes import router
 from api.services import running
 from api.settings import Settings
@@ -42,11 +45,12 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        used_catalog = catalog or EmbeddedCatalog.open(settings.catalog_dir)
+        metrics = Metrics()
+        used_catalog = catalog or await _open_catalog(settings, metrics)
         used_ensemble = ensemble or TritonEnsemble(
             settings.triton, settings.release, timeout_s=settings.call_timeout_ms / 1e3
         )
-        async with running(settings, used_catalog, used_ensemble) as services:
+        async with running(settings, used_catalog, used_ensemble, metrics) as services:
             app.state.services = services
             shortcut.products = ProductsEndpoint(services.pipeline, services.metrics)
             yield
@@ -56,3 +60,18 @@ def create_app(
     shortcut.include_router(router)
     problems.install(shortcut)
     return shortcut
+
+
+async def _open_catalog(settings: Settings, metrics: Metrics) -> Catalog:
+    if settings.catalog == "embedded":
+        return EmbeddedCatalog.open(settings.catalog_dir)
+    options = Options(
+        timeout_s=settings.elasticsearch_timeout_ms / 1e3,
+        refresh_s=settings.pool_refresh_ms / 1e3,
+        stale_s=settings.pool_stale_ms / 1e3,
+        expire_s=settings.pool_expire_ms / 1e3,
+        max_products=settings.pool_products,
+        max_bytes=settings.pool_cache_bytes,
+    )
+    patience = settings.start_timeout_ms / 1e3 or inf
+    return await ElasticsearchCatalog.open(settings.connection, options, metrics, patience_s=patience)

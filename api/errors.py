@@ -11,6 +11,8 @@
     │   └── InvalidParameter       422, one entry for each field
     ├── Unavailable                a stage can't do its part now: the next rung of the ladder, else 503
     │   ├── CatalogUnavailable
+    │   │   ├── CatalogDenied      the source isn't what the settings say: credentials, certificate, alias
+    │   │   └── CatalogRefused     this one question can't be answered; the source is otherwise fine
     │   ├── RowInvalid             this request's tensors break the contract; its batch mates are fine
     │   ├── QueueFull              refused before any work was done
     │   └── EnsembleError
@@ -143,6 +145,14 @@ class CatalogUnavailable(Unavailable):
     """The candidates can't be had now."""
 
     reason = "catalog_unavailable"
+
+
+class CatalogDenied(CatalogUnavailable):
+    """The source of candidates won't answer until somebody mends its settings or ours."""
+
+
+class CatalogRefused(CatalogUnavailable):
+    """The source of candidates is there, but won't answer this question, or answers with what can't be used."""
 
 
 class RowInvalid(Unavailable):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-from api.types import Page, Source
+from api.catalog.fetching import Counts
+from api.types import PARTIAL_POOL, STALE_POOL, Page, Source
 from ensemble import contract
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5)
@@ -29,6 +32,23 @@ REASONS: Final = (
     "ensemble_rejected",
     "ensemble_timeout",
 )
+_DEGRADED: Final = (*REASONS, STALE_POOL, PARTIAL_POOL)
+_SEARCHES: Final = ("ok", "refused", "unavailable")
+
+
+class Pools(Protocol):
+    """What a pool cache tells of itself when it is asked."""
+
+    counts: Counts
+    nbytes: int
+
+    def __len__(self) -> int:
+        """Pools that are there."""
+        ...
+
+    def oldest_s(self) -> float:
+        """Age of the oldest of them, in seconds."""
+        ...
 
 
 class Metrics:
@@ -71,7 +91,15 @@ class Metrics:
         self._request = {(route, source): request.labels(route, source) for route in _ROUTES for source in Source}
         self._problems = problems
         self._pool, self._queue, self._ensemble = (stage.labels(name) for name in ("pool", "queue", "ensemble"))
-        self._degraded = {reason: degraded.labels(reason) for reason in REASONS}
+        self._degraded = {reason: degraded.labels(reason) for reason in _DEGRADED}
+        searches = Counter(
+            "racksort_searches_total", "Questions asked of Elasticsearch", ["outcome"], registry=registry
+        )
+        self._searches = {outcome: searches.labels(outcome) for outcome in _SEARCHES}
+        self._search_seconds = Histogram(
+            "racksort_search_seconds", "Time of one question to Elasticsearch", buckets=_SECONDS, registry=registry
+        )
+        self.catalog_up = Gauge("racksort_catalog_up", "1 while Elasticsearch answers", registry=registry)
 
     def observe_page(self, route: str, page: Page) -> None:
         """Count one answer and its stages."""
@@ -88,7 +116,39 @@ class Metrics:
         """Count one error answer."""
         self._problems.labels(route, status).inc()
 
+    def searched(self, outcome: str, seconds: float) -> None:
+        """Count one question to Elasticsearch."""
+        self._searches[outcome].inc()
+        self._search_seconds.observe(seconds)
+
+    def follow_catalog(self, pools: Pools, rejected: Callable[[], int], up: Callable[[], bool]) -> None:
+        """Read the pools' figures when they are scraped, so that a request only adds one to a number."""
+        self.registry.register(_PoolFigures(pools, rejected))
+        self.catalog_up.set_function(lambda: float(up()))
+
     def follow_batcher(self, waiting: Callable[[], float], in_flight: Callable[[], float]) -> None:
         """Read the batcher's gauges when they are scraped, instead of setting them with every request."""
         self.waiting.set_function(waiting)
         self.in_flight.set_function(in_flight)
+
+
+class _PoolFigures(Collector):
+    """A pool cache's figures in Prometheus' terms."""
+
+    def __init__(self, pools: Pools, rejected: Callable[[], int]) -> None:
+        self._pools = pools
+        self._rejected = rejected
+
+    def collect(self) -> Iterator[Metric]:
+        pools, counts = self._pools, self._pools.counts
+        yield CounterMetricFamily("racksort_pool_hits", "Requests whose pool was at hand", value=counts.hits)
+        yield CounterMetricFamily("racksort_pool_misses", "Requests that waited for their pool", value=counts.misses)
+        yield CounterMetricFamily("racksort_pool_evictions", "Pools given up for others", value=counts.evictions)
+        refreshes = CounterMetricFamily("racksort_pool_refreshes", "Pools fetched", labels=["outcome"])
+        for outcome in ("ok", "partial", "refused", "unavailable"):
+            refreshes.add_metric([outcome], getattr(counts, outcome))
+        yield refreshes
+        yield CounterMetricFamily("racksort_hits_rejected", "Products that didn't fit", value=self._rejected())
+        yield GaugeMetricFamily("racksort_pools", "Pools at hand", value=len(pools))
+        yield GaugeMetricFamily("racksort_pool_bytes", "Bytes that the pools take", value=pools.nbytes)
+        yield GaugeMetricFamily("racksort_pool_age_seconds", "Age of the oldest pool", value=pools.oldest_s())

@@ -14,7 +14,7 @@ from api.batcher import Batcher
 from api.catalog.protocol import Catalog
 from api.errors import RowInvalid, Unavailable
 from api.tensors import Candidates, Row
-from api.types import Page, Pool, Query, Ranking, Source, Timing
+from api.types import PARTIAL_POOL, STALE_POOL, Page, Pool, Query, Ranking, Source, Timing
 from ensemble import contract
 
 _log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ class Pipeline:
         *,
         today: Callable[[], float],
         deadline_s: float,
+        pool_deadline_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Put the stages together.
@@ -39,12 +40,14 @@ class Pipeline:
             batcher: the way to the ensemble; on the same clock.
             today: now for the models, as days since 1970-01-01 UTC.
             deadline_s: a request's whole time.
+            pool_deadline_s: how much of it may pass until there is a pool.
             clock: seconds.
         """
         self._catalog = catalog
         self._batcher = batcher
         self._today = today
         self._deadline = deadline_s
+        self._pool_deadline = pool_deadline_s
         self._clock = clock
         self._candidates: WeakKeyDictionary[Pool, Candidates | str] = WeakKeyDictionary()
         """What was made of each pool, or why nothing can be: not the error, whose traceback would hold the pool."""
@@ -61,7 +64,7 @@ class Pipeline:
             CatalogUnavailable: there is no pool to choose from.
         """
         started = self._clock()
-        pool = await self._catalog.pool(query.container_id, query.category)
+        pool = await self._catalog.pool(query.container_id, query.category, deadline=started + self._pool_deadline)
         return await self._rank(query, pool, started, gone)
 
     async def rerank(
@@ -73,13 +76,13 @@ class Pipeline:
             CatalogUnavailable: nothing is known of the products.
         """
         started = self._clock()
-        pool = await self._catalog.lookup(product_ids)
+        pool = await self._catalog.lookup(product_ids, deadline=started + self._pool_deadline)
         return await self._rank(query, pool, started, gone)
 
     async def _rank(self, query: Query, pool: Pool, started: float, gone: Callable[[], bool] | None) -> Page:
         pooled = self._clock()
         queue_s = ensemble_s = 0.0
-        degraded: tuple[str, ...] = ()
+        degraded = _flaws(pool, pooled)
         if not pool.product_id.size:
             ranking = Ranking(pool.product_id, Source.POPULARITY)
         else:
@@ -90,7 +93,7 @@ class Pipeline:
                 queue_s, ensemble_s = answer.queue_s, answer.ensemble_s
             except Unavailable as error:
                 ranking = Ranking(_by_popularity(pool, query.limit), Source.POPULARITY)
-                degraded = (error.reason,)
+                degraded = (*degraded, error.reason)
         timing = Timing(pooled - started, queue_s, ensemble_s, self._clock() - started)
         return Page(query, ranking, timing, degraded)
 
@@ -106,6 +109,13 @@ class Pipeline:
         if isinstance(candidates, str):
             raise RowInvalid(candidates)
         return Row.of(candidates, query.customer_id, query.recent, day=self._today(), page_size=query.limit)
+
+
+def _flaws(pool: Pool, now: float) -> tuple[str, ...]:
+    """Why an answer is degraded even if the ensemble ranks it."""
+    if not pool.partial and now < pool.stale_after:
+        return ()
+    return (PARTIAL_POOL,) * pool.partial + (STALE_POOL,) * (now >= pool.stale_after)
 
 
 def _shown(product_id: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:

@@ -32,9 +32,10 @@ class Services:
 
 
 @asynccontextmanager
-async def running(settings: Settings, catalog: Catalog, ensemble: Ensemble) -> AsyncIterator[Services]:
+async def running(
+    settings: Settings, catalog: Catalog, ensemble: Ensemble, metrics: Metrics
+) -> AsyncIterator[Services]:
     """The adapter's parts, working. Takes over ``catalog`` and ``ensemble`` and closes them at the end."""
-    metrics = Metrics()
     readiness = Readiness(metrics)
     watched = Watched(ensemble, readiness, metrics)
     batcher = Batcher(
@@ -43,8 +44,14 @@ async def running(settings: Settings, catalog: Catalog, ensemble: Ensemble) -> A
         max_calls=settings.max_calls_in_flight,
         max_waiting=settings.max_waiting,
     )
-    today = _today(settings.now_day, catalog.now_day)
-    pipeline = Pipeline(catalog, batcher, today=today, deadline_s=settings.deadline_ms / 1e3)
+    today = _today(settings.now_day, catalog)
+    pipeline = Pipeline(
+        catalog,
+        batcher,
+        today=today,
+        deadline_s=settings.deadline_ms / 1e3,
+        pool_deadline_s=settings.pool_deadline_s,
+    )
     prober = Prober(pipeline, catalog, watched, readiness, today=today)
     probing = asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")
     try:
@@ -58,9 +65,13 @@ async def running(settings: Settings, catalog: Catalog, ensemble: Ensemble) -> A
         await catalog.close()
 
 
-def _today(setting: float | None, catalog: float | None) -> Callable[[], float]:
+def _today(setting: float | None, catalog: Catalog) -> Callable[[], float]:
     """Now, as days since 1970-01-01 UTC: as set, else the catalog's moment, else the wall clock."""
-    fixed = setting if setting is not None else catalog
-    if fixed is None:
-        return lambda: time.time() / SECONDS_A_DAY
-    return lambda: fixed
+    if setting is not None:
+        return lambda: setting
+
+    def today() -> float:  # asked for each time: another version of the catalog has another moment
+        day = catalog.now_day
+        return time.time() / SECONDS_A_DAY if day is None else day
+
+    return today

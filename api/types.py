@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+STALE_POOL: Final = "stale_pool"
+"""Reason of a degraded answer: its pool is older than it should be."""
+PARTIAL_POOL: Final = "partial_pool"
+"""Reason of a degraded answer: products may be missing in its pool, or their offers unknown."""
 
 
 class Kind(StrEnum):
@@ -64,6 +71,10 @@ class Pool:
     offer: npt.NDArray[np.float32]
     """[n, F], columns ``contract.OFFER``."""
     boost: npt.NDArray[np.float32]
+    partial: bool = False
+    """Whether products may be missing, because the source answered only in part."""
+    stale_after: float = inf
+    """When answers made of it begin to be degraded, on the event loop's monotonic clock (``time.monotonic``)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -71,7 +72,7 @@ class EmbeddedCatalog:
         """All containers, in the order of ``containers.json``."""
         return self._containers
 
-    async def pool(self, container_id: str, category: str | None = None) -> Pool:
+    async def pool(self, container_id: str, category: str | None = None, *, deadline: float = inf) -> Pool:  # noqa: ARG002 - never waits
         """The container's pool, or only its products of ``category``: the same object every time it is kept.
 
         Raises:
@@ -85,7 +86,7 @@ class EmbeddedCatalog:
             return pool
         return self._narrowed.get((container_id, category)) or self._narrow(container_id, category)
 
-    async def lookup(self, product_ids: npt.NDArray[np.int64]) -> Pool:
+    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:  # noqa: ARG002 - never waits
         """The given products as a pool, in the given order, available or not; an id that the catalog doesn't have gets
         category 0, an unreduced and unpromoted offer and no boost.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 import numpy as np
@@ -34,19 +35,25 @@ class Catalog(Protocol):
         """All containers, in display order."""
         ...
 
-    async def pool(self, container_id: str, category: str | None = None) -> Pool:
+    async def pool(self, container_id: str, category: str | None = None, *, deadline: float = inf) -> Pool:
         """The container's pool, or only its products of ``category``.
+
+        Args:
+            container_id: as in :meth:`containers`.
+            category: slug of a category.
+            deadline: when waiting is over, on ``time.monotonic``. What is at hand is handed out without waiting.
 
         Raises:
             api.errors.UnknownContainer: there is no such container.
             api.errors.UnknownCategory: the catalog has no such category.
-            api.errors.CatalogUnavailable: the candidates can't be had now.
+            api.errors.CatalogUnavailable: the candidates can't be had in time.
         """
         ...
 
-    async def lookup(self, product_ids: npt.NDArray[np.int64]) -> Pool:
+    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:
         """The given products as a pool, in the given order; ids that the catalog doesn't have get category 0, no
-        promotion and no boost, so that re-ranking never drops a product silently.
+        promotion and no boost, so that re-ranking never drops a product silently. Where the catalog can't say in time
+        whether it has a product, the pool is partial.
         """
         ...
 

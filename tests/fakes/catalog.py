@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from operator import itemgetter
 from typing import Any
 
@@ -60,7 +61,7 @@ class FakeCatalog:
             for name, entry in self._definitions.items()
         )
 
-    async def pool(self, container_id: str, category: str | None = None) -> Pool:
+    async def pool(self, container_id: str, category: str | None = None, *, deadline: float = inf) -> Pool:
         if self.broken:
             raise self.broken
         if self.unavailable:
@@ -74,7 +75,7 @@ class FakeCatalog:
             self._pools[key] = _pool(container_id, self._candidates(self._definitions[container_id], category))
         return self._pools[key]
 
-    async def lookup(self, product_ids: npt.NDArray[np.int64]) -> Pool:
+    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:
         return _pool("", [self._products.get(each, {"product_id": each}) for each in product_ids.tolist()])
 
     async def close(self) -> None:

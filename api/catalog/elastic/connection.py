@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
 from elastic_transport import AiohttpHttpNode, ApiError, ConnectionTimeout, TlsError, TransportError
-from elasticsearch import AsyncElasticsearch, Elasticsearch
+from elasticsearch import AsyncElasticsearch, Elasticsearch, UnsupportedProductError
 
 _DEAD_NODE_BACKOFF_S: Final = 0.1
 _MAX_DEAD_NODE_BACKOFF_S: Final = 1.0
 """The client's own default is up to 30 s, for which a node that is back would not be used."""
+
+
+_REMEDIES: Final = {
+    401: "set ELASTICSEARCH_API_KEY to a valid key",
+    403: "give the API key the privileges read and view_index_metadata on racksort-*",
+    404: "there is no catalog yet: load one with `racksort catalog load`",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +94,30 @@ def explained(error: ApiError | TransportError) -> str:
     return f"can't be reached ({_first_line(error.message)})"
 
 
-def is_overload(error: ApiError | TransportError) -> bool:
-    """Whether the whole cluster is in trouble, rather than this one question wrong."""
-    return not isinstance(error, ApiError) or error.meta.status in {429, 500, 502, 503, 504}
+def remedy(error: ApiError | TransportError) -> str | None:
+    """What a person has to mend, where waiting won't."""
+    if isinstance(error, UnsupportedProductError):
+        return "what answers there isn't Elasticsearch: set ELASTICSEARCH_URL"
+    if isinstance(error, TlsError):
+        return (
+            "set ELASTICSEARCH_CA_CERT to the certificate of the authority that signed Elasticsearch's, or "
+            "ELASTICSEARCH_FINGERPRINT"
+        )
+    return _REMEDIES.get(error.meta.status) if isinstance(error, ApiError) else None
+
+
+def concerns_all(error: ApiError | TransportError) -> bool:
+    """Whether other questions would fail as well, rather than this one being wrong."""
+    return not isinstance(error, ApiError) or error.meta.status != HTTPStatus.BAD_REQUEST
 
 
 def _reason(error: ApiError) -> str:
     body = error.body
     if isinstance(body, bytes):
-        return _first_line(body.decode(errors="replace"))
+        try:
+            body = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return _first_line(body.decode(errors="replace"))
     cause = body.get("error") if isinstance(body, dict) else None
     if isinstance(cause, dict):
         roots = cause.get("root_cause") or [cause]

@@ -1,0 +1,243 @@
+"""The catalog that lives in Elasticsearch: pools come from memory, and Elasticsearch keeps them fresh."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from api.catalog.elastic import shop as shops
+from api.catalog.elastic.connection import Connection
+from api.catalog.elastic.fetcher import PAGE, Fetcher
+from api.catalog.elastic.lookup import Lookup
+from api.catalog.elastic.searches import Searches
+from api.catalog.elastic.shelf import Shelf
+from api.catalog.elastic.shop import Shop
+from api.catalog.fetching import Age, Fetched, Limits
+from api.catalog.outage import Outage
+from api.catalog.pool_cache import PoolCache
+from api.catalog.protocol import Container
+from api.errors import (
+    CatalogDenied,
+    CatalogInvalid,
+    CatalogRefused,
+    CatalogUnavailable,
+    UnknownCategory,
+    UnknownContainer,
+)
+from api.metrics import Metrics
+from api.types import Pool
+
+_log = logging.getLogger(__name__)
+
+Key = tuple[str, str | None]
+"""Container and category."""
+
+_HURRY_S: Final = 1.0
+"""How often the live version is looked at while something about it is wrong."""
+_PATIENCE_S: Final = 15.0
+"""How long the start waits for an Elasticsearch that doesn't answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How pools are fetched and kept; the settings' names and meanings."""
+
+    timeout_s: float = 1.0
+    refresh_s: float = 30.0
+    stale_s: float = 120.0
+    expire_s: float = 86_400.0
+    max_products: int = 10_000
+    max_bytes: int = 256 * 1024 * 1024
+    page: int = PAGE
+
+
+class ElasticsearchCatalog:
+    """Implements ``api.catalog.protocol.Catalog``. Make one with :meth:`open`."""
+
+    def __init__(self, searches: Searches, shop: Shop, options: Options, outage: Outage, metrics: Metrics) -> None:
+        self._searches = searches
+        self._shop = shop
+        self._options = options
+        self._outage = outage
+        self._flaw = ""
+        """Why the live version can't be read, where it can't."""
+        self._fetcher = Fetcher(searches, max_products=options.max_products, stale_s=options.stale_s, page=options.page)
+        limits = Limits(options.refresh_s, options.expire_s, options.max_bytes)
+        self._pools: PoolCache[Key, Shelf] = PoolCache(self._fetch, limits, outage)
+        self._lookup = Lookup(searches, outage, keep_s=options.refresh_s)
+        self._sizes: dict[str, int] = {}
+        self._following: asyncio.Task[None] | None = None
+        metrics.follow_catalog(self._pools, lambda: self._fetcher.rejected, lambda: not self._outage.down)
+
+    @classmethod
+    async def open(cls, connection: Connection, options: Options, metrics: Metrics, *, patience_s: float = inf) -> Self:
+        """Read the live version and fetch every container's pool.
+
+        Args:
+            connection: where Elasticsearch is.
+            options: how pools are fetched and kept.
+            metrics: learn of searches and pools.
+            patience_s: how long to wait for all pools, and at most as long, or 15 s, for an Elasticsearch that doesn't
+                answer.
+
+        Raises:
+            CatalogInvalid: Elasticsearch can't be reached, or has no catalog that can be served.
+        """
+        searches = Searches(connection, timeout_s=options.timeout_s, observe=metrics.searched)
+        outage = Outage(time.monotonic, random.Random())  # noqa: S311 - jitter is no secret
+        try:
+            shop = await _read_patiently(searches, connection, min(patience_s, _PATIENCE_S))
+            catalog = cls(searches, shop, options, outage, metrics)
+        except BaseException:
+            await searches.close()
+            raise
+        try:
+            await catalog._warm(patience_s)
+        except BaseException:
+            await catalog.close()
+            raise
+        return catalog
+
+    @property
+    def now_day(self) -> float | None:
+        """The moment the live version describes, as days since 1970-01-01 UTC."""
+        return self._shop.meta.now_day
+
+    async def containers(self) -> tuple[Container, ...]:
+        """All containers of the live version, in display order, each with the size of its latest pool."""
+        for name in self._shop.definitions:
+            shelf = self._pools.peek((name, None))
+            if shelf is not None:
+                self._sizes[name] = shelf.pool.product_id.size
+        return tuple(
+            Container(name, entry.title, entry.kind, self._sizes.get(name, 0))
+            for name, entry in self._shop.definitions.items()
+        )
+
+    async def pool(self, container_id: str, category: str | None = None, *, deadline: float = inf) -> Pool:
+        """The container's pool, or only its products of ``category``: at once where it is at hand.
+
+        Raises:
+            UnknownContainer, UnknownCategory: the live version has no such thing.
+            CatalogUnavailable: it isn't at hand and can't be had by ``deadline``.
+        """
+        if container_id not in self._shop.definitions:
+            raise UnknownContainer(container_id)
+        if category is None:
+            key = (container_id, None)
+            shelf = self._pools.at_hand(key) or await self._pools.get(key, deadline)
+            return shelf.pool
+        names = self._shop.meta.categories.get(category)
+        if names is None:
+            raise UnknownCategory(category)
+        shelf_of_all = self._pools.at_hand((container_id, None))
+        if shelf_of_all is not None and shelf_of_all.whole:
+            return shelf_of_all.narrowed(category, names)
+        try:
+            return (await self._pools.get((container_id, category), deadline)).pool
+        except CatalogUnavailable:
+            if shelf_of_all is None:
+                raise
+            return shelf_of_all.narrowed(category, names)
+
+    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:
+        """The given products as a pool, in the given order; partial where some can't be looked up by ``deadline``."""
+        return await self._lookup.find(product_ids, deadline)
+
+    async def close(self) -> None:
+        """End everything that is under way, and the connections."""
+        if self._following is not None:
+            self._following.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._following
+        await self._pools.close()
+        await self._lookup.close()
+        await self._searches.close()
+
+    async def _fetch(self, key: Key, age: Age) -> Fetched[Shelf]:
+        container_id, category = key
+        definition = self._shop.definitions.get(container_id)
+        names = None if category is None else self._shop.meta.categories.get(category)
+        if definition is None or (category is not None and names is None):
+            raise CatalogRefused(f"the live version of the catalog has no {container_id!r}, {category!r} any more")
+        return await self._fetcher.fetch(definition, names, age)
+
+    async def _warm(self, patience_s: float) -> None:
+        """Fetch every container's pool before the first request asks for it."""
+        self._keep()
+        try:
+            await asyncio.wait_for(self._pools.settled(), None if patience_s == inf else patience_s)
+        except TimeoutError:
+            _log.warning("not every container's pool could be had in time; the others follow")
+        missing = {name: self._pools.failure((name, None)) for name in self._shop.definitions}
+        missing = {name: why for name, why in missing.items() if self._pools.peek((name, None)) is None}
+        for name, why in missing.items():
+            _log.warning("no pool for container %r: %s", name, why or "it didn't come in time")
+        if missing and len(missing) == len(self._shop.definitions):
+            raise CatalogInvalid(f"no container's pool can be had: {next(iter(missing.values()))}")
+        self._following = asyncio.create_task(self._follow(), name="follow the live catalog")
+
+    def _keep(self) -> None:
+        definitions, categories = self._shop.definitions, self._shop.meta.categories
+        self._sizes = {name: size for name, size in self._sizes.items() if name in definitions}
+        self._pools.keep(
+            [(name, None) for name in definitions],
+            known=lambda key: key[0] in definitions and (key[1] is None or key[1] in categories),
+        )
+
+    async def _follow(self) -> None:
+        """Notice when another version becomes the live one, or its containers change."""
+        while True:
+            hurry = self._flaw or self._pools.refused
+            await asyncio.sleep(min(_HURRY_S, self._options.refresh_s) if hurry else self._options.refresh_s)
+            if self._outage.down and time.monotonic() < self._outage.retry_at:
+                continue
+            try:
+                shop = await shops.read(self._searches)
+            except CatalogUnavailable as error:
+                self._outage.failed(str(error))
+                continue
+            except CatalogInvalid as error:
+                if str(error) != self._flaw:
+                    _log.error("the live catalog can't be used, so the one before is: %s", error)
+                self._flaw = str(error)
+                continue
+            except Exception as error:  # noqa: BLE001 - the task must outlive its own mistakes; they are logged
+                _log.exception("looking at the live catalog failed by a mistake of ours")
+                self._flaw = type(error).__name__
+                continue
+            self._outage.answered()
+            self._flaw = ""
+            before, self._shop = self._shop, shop
+            self._keep()
+            if not shop.same_as(before):
+                self._pools.refresh_now(lambda key: shop.definitions[key[0]] != before.definitions.get(key[0]))  # noqa: B023 - called at once
+
+
+async def _read_patiently(searches: Searches, connection: Connection, patience_s: float) -> Shop:
+    """The live version, as soon as Elasticsearch answers."""
+    give_up_at = time.monotonic() + patience_s
+    waiting = False
+    while True:
+        try:
+            return await shops.read(searches)
+        except (CatalogDenied, CatalogRefused) as error:
+            raise CatalogInvalid(f"{', '.join(connection.urls)}: {error}") from None
+        except CatalogUnavailable as error:
+            if time.monotonic() >= give_up_at:
+                raise CatalogInvalid(
+                    f"{', '.join(connection.urls)}: {error}; start Elasticsearch, or set ELASTICSEARCH_URL"
+                ) from None
+            if not waiting:
+                _log.warning("waiting for %s (%s)", ", ".join(connection.urls), error)
+            waiting = True
+            await asyncio.sleep(_HURRY_S / 2)

@@ -1,0 +1,121 @@
+"""Fetches what a container can show: a page of a search, or several of one point in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from api.catalog.elastic import answer as answers
+from api.catalog.elastic.answer import Answer
+from api.catalog.elastic.query import pool_search
+from api.catalog.elastic.searches import Searches, in_point
+from api.catalog.elastic.shelf import Shelf
+from api.catalog.fetching import Age, Fetched
+from api.catalog.files import Definition
+from api.errors import CatalogRefused, CatalogUnavailable
+from api.types import Pool
+
+PAGE: Final = 1_000
+"""Products of one answer: parsing it holds the event loop for about 2 ms."""
+
+
+class Fetcher:
+    """Turns definitions into shelves."""
+
+    def __init__(
+        self,
+        searches: Searches,
+        *,
+        max_products: int,
+        stale_s: float,
+        page: int = PAGE,
+    ) -> None:
+        """Fetch through ``searches``.
+
+        Args:
+            searches: the way to Elasticsearch.
+            max_products: of one pool.
+            stale_s: age from which answers made of a pool are degraded.
+            page: products of one answer.
+        """
+        self._searches = searches
+        self._max = max_products
+        self._stale = stale_s
+        self._page = page
+        self._large: set[str] = set()
+        """Containers that took more than a page the last time."""
+        self.rejected = 0
+        """Hits that didn't fit, so far."""
+
+    async def fetch(self, definition: Definition, categories: Sequence[str] | None, age: Age) -> Fetched[Shelf]:
+        """The container's products, or those in ``categories`` alone.
+
+        Raises:
+            CatalogUnavailable: Elasticsearch can't say now.
+            CatalogRefused: it refuses the question, or most of its answer can't be used.
+        """
+        wanted = min(definition.size or self._max, self._max)
+        search = pool_search(
+            definition,
+            categories,
+            size=min(wanted, self._page),
+            timeout_ms=self._searches.timeout_ms,
+            with_category=categories is None,
+        )
+        pages = await self._pages(definition.container_id, search, wanted)
+        columns, repeated = answers.joined([page.columns for page in pages])
+        rejected = repeated + sum(page.rejected for page in pages)
+        self.rejected += rejected
+        answers.check_trust(rejected, sum(page.found for page in pages))
+        partial = any(page.partial for page in pages)
+        pool = Pool(
+            definition.container_id,
+            age.generation,
+            _frozen(columns.product_id),
+            _frozen(columns.category_id),
+            _frozen(columns.offer),
+            _frozen(columns.boost),
+            partial=partial,
+            stale_after=age.since + self._stale,
+        )
+        shelf = Shelf(pool, columns.category, whole=pages[0].total <= wanted)
+        return Fetched(shelf, shelf.nbytes, partial)
+
+    async def _pages(self, container_id: str, search: dict[str, Any], wanted: int) -> list[Answer]:
+        if wanted <= self._page or container_id not in self._large:
+            first = answers.parse(await self._searches.products(search))
+            if first.total <= self._page or wanted <= self._page or first.partial:
+                return [first]
+            self._large.add(container_id)
+        pages = await self._in_one_point(search, wanted)
+        if pages[0].total <= self._page:
+            self._large.discard(container_id)
+        return pages
+
+    async def _in_one_point(self, search: dict[str, Any], wanted: int) -> list[Answer]:
+        """All pages, as the index was when the first was asked for."""
+        pit_id = await self._searches.open_point_in_time()
+        try:
+            pages: list[Answer] = []
+            after: list[Any] | None = None
+            while (missing := wanted - sum(page.found for page in pages)) > 0:
+                size = {"size": min(self._page, missing)}
+                try:
+                    page = answers.parse(await self._searches.products(in_point(search, pit_id, after) | size))
+                except CatalogRefused as error:
+                    if not pages:
+                        raise
+                    raise CatalogUnavailable(f"the next page can't be had ({error})") from None
+                pages.append(page)
+                pit_id = page.pit_id or pit_id
+                after = page.after
+                if page.found < size["size"] or after is None or page.partial:
+                    break
+            return pages
+        finally:
+            await self._searches.close_point_in_time(pit_id)
+
+
+def _frozen(array: Any) -> Any:
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,164 @@
+"""Single products by id: what many requests ask for at the same time is one search, and what was found is kept a while.
+
+One search is under way at a time, so that the searches a second are bounded by its duration and not by the requests.
+What gathers meanwhile goes into the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from api.catalog.elastic import answer as answers
+from api.catalog.elastic.query import lookup_search
+from api.catalog.elastic.searches import Searches
+from api.catalog.files import DEFAULTS
+from api.catalog.outage import Outage
+from api.errors import CatalogRefused, CatalogUnavailable
+from api.types import Pool
+from ensemble import contract
+
+MAX_BATCH: Final = 4_096
+"""Products of one search."""
+MAX_KNOWN: Final = 100_000
+"""Products that are kept, about 250 bytes each; the oldest go first."""
+
+
+class _Product(NamedTuple):
+    columns: tuple[float, ...]
+    """Category, offer, boost."""
+    until: float
+
+
+class _Batch:
+    """Products that the next search asks for."""
+
+    def __init__(self, done: asyncio.Future[None]) -> None:
+        self.products: set[int] = set()
+        self.done = done
+        done.add_done_callback(lambda future: future.cancelled() or future.exception())  # seen, if by nobody
+
+
+_UNKNOWN: Final = (0.0, *(DEFAULTS[name] for name in contract.OFFER), DEFAULTS["boost"])
+
+
+class Lookup:
+    """Finds products by id."""
+
+    def __init__(
+        self,
+        searches: Searches,
+        outage: Outage,
+        *,
+        keep_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        max_known: int = MAX_KNOWN,
+    ) -> None:
+        """Know nothing yet.
+
+        Args:
+            searches: the way to Elasticsearch.
+            outage: Elasticsearch's, shared with others who ask it.
+            keep_s: how long what was found counts.
+            clock: seconds.
+            max_known: products that are kept, at most.
+        """
+        self._searches = searches
+        self._outage = outage
+        self._keep = keep_s
+        self._clock = clock
+        self._max_known = max_known
+        self._known: dict[int, _Product] = {}
+        self._next: _Batch | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    async def find(self, product_ids: npt.NDArray[np.int64], deadline: float) -> Pool:
+        """The products as a pool, in the given order; partial where some couldn't be looked up by ``deadline``."""
+        ids = product_ids.tolist()
+        now = self._clock()
+        known = self._known
+        missing = {each for each in ids if each not in known or known[each].until <= now}
+        complete = not missing or await self._ask(missing, deadline)
+        rows = np.array([known[each].columns if each in known else _UNKNOWN for each in ids], np.float64)
+        rows = rows.reshape(len(ids), len(_UNKNOWN))
+        return Pool(
+            "",
+            0,
+            product_ids,
+            rows[:, 0].astype(np.int32),
+            np.ascontiguousarray(rows[:, 1:-1], np.float32),
+            rows[:, -1].astype(np.float32),
+            partial=not complete,
+        )
+
+    async def close(self) -> None:
+        """End the search that is under way."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+        if self._next is not None:
+            self._next.done.cancel()
+
+    async def _ask(self, missing: set[int], deadline: float) -> bool:
+        """Whether all of them have been looked up in time."""
+        if self._outage.down and self._clock() < self._outage.retry_at:
+            return False
+        if self._next is None:
+            self._next = _Batch(asyncio.get_running_loop().create_future())
+        batch = self._next
+        if len(batch.products | missing) > MAX_BATCH:
+            return False
+        batch.products |= missing
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._search_all())
+        timeout = max(0.0, deadline - self._clock()) if deadline < float("inf") else None
+        try:
+            await asyncio.wait_for(asyncio.shield(batch.done), timeout)
+        except (TimeoutError, CatalogUnavailable):
+            return False
+        return True
+
+    async def _search_all(self) -> None:
+        """Search for what is asked for, until nothing is."""
+        try:
+            while self._next is not None:
+                batch, self._next = self._next, None
+                try:
+                    await self._search(sorted(batch.products))
+                except CatalogUnavailable as error:
+                    if not isinstance(error, CatalogRefused):
+                        self._outage.failed(str(error))
+                    batch.done.set_exception(error)
+                except BaseException:
+                    batch.done.cancel()
+                    raise
+                else:
+                    batch.done.set_result(None)
+        finally:
+            self._asking = None
+
+    async def _search(self, product_ids: list[int]) -> None:
+        since = self._clock()
+        search = lookup_search(product_ids, timeout_ms=self._searches.timeout_ms)
+        answer = answers.parse(await self._searches.products(search))
+        answers.check_trust(answer.rejected, answer.found)
+        if answer.partial:
+            raise CatalogRefused("Elasticsearch answers only in part")
+        self._outage.answered()
+        found = answer.columns
+        table = np.column_stack([found.category_id, found.offer, found.boost]).astype(np.float64)
+        self._learn(product_ids, since + self._keep, dict(zip(found.product_id.tolist(), table.tolist(), strict=True)))
+
+    def _learn(self, asked: Iterable[int], until: float, found: dict[int, list[float]]) -> None:
+        for product in asked:
+            self._known.pop(product, None)  # to the end of the order
+            columns = found.get(product)
+            self._known[product] = _Product(_UNKNOWN if columns is None else tuple(columns), until)
+        for product in list(islice(self._known, max(0, len(self._known) - self._max_known))):
+            del self._known[product]

@@ -1,0 +1,344 @@
+"""Pools that are fetched rarely and read often: what reaches the source depends on the pools, not on the requests.
+
+- **Single flight.** A pool is fetched by one task, however many requests wait for it.
+- **Stale while revalidate.** A pool that is there is handed out at once. It is fetched again, beside the requests, when
+  its refresh is due: at a random moment in the last fifth of the refresh time, so that pools which came together don't
+  stay together. A failed refresh leaves the old pool in its place until it expires.
+- **Bounded.** By bytes: the least recently used pool goes first. Pools that nobody has read since their last refresh
+  aren't refreshed but dropped, unless they are kept on purpose (:meth:`PoolCache.keep`). By fetches: few at a time,
+  those that requests wait for before those that are due.
+- **Outages.** While the source is down one fetch at a time tries it (:mod:`api.catalog.outage`), and requests for pools
+  that aren't there fail at once.
+- A **partial** answer never replaces a whole one. It is asked for again soon, but by one fetch at a time.
+
+Lives in one event loop and needs no locks. A read is a look-up in a dictionary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable
+from typing import Final, Generic, TypeVar
+
+from api.catalog.fetching import Age, Counts, Fetch, Fetched, Limits
+from api.catalog.outage import LONGEST_S, Outage
+from api.catalog.schedule import Schedule
+from api.errors import CatalogRefused, CatalogUnavailable
+
+_log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+_JITTER: Final = 0.2
+_PARTIAL_S: Final = 2.0
+"""Distance between two attempts to have a whole pool instead of a part, at most."""
+_ENTRY_BYTES: Final = 512
+"""What an entry costs beside its value."""
+
+
+class _Entry(Generic[V]):
+    """What is known of one pool: its value, or why there is none."""
+
+    __slots__ = ("error", "failures", "nbytes", "partial", "since", "used", "value")
+
+    def __init__(self) -> None:
+        self.value: V | None = None
+        self.nbytes = _ENTRY_BYTES
+        self.partial = False
+        self.since = 0.0
+        self.failures = 0
+        self.error: CatalogUnavailable | None = None
+        self.used = True
+
+
+class PoolCache(Generic[K, V]):
+    """Values by key, kept fresh by ``fetch``; see the module."""
+
+    def __init__(
+        self,
+        fetch: Fetch[K, V],
+        limits: Limits,
+        outage: Outage,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Start empty.
+
+        Args:
+            fetch: gets one pool; raises ``CatalogUnavailable`` where the source is down, ``CatalogRefused`` where it
+                can't answer this question.
+            limits: of time and memory.
+            outage: the source's, shared with others who ask it.
+            clock: seconds; must advance with the event loop's timers.
+            rng: for jitter.
+        """
+        self._fetch = fetch
+        self._limits = limits
+        self._outage = outage
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311 - jitter is no secret
+        self._loop = asyncio.get_running_loop()
+        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
+        self._kept: Collection[K] = frozenset()
+        self._waited_for: OrderedDict[K, asyncio.Future[V]] = OrderedDict()
+        """Pools that aren't there and that somebody waits for, in the order of asking; the first are being fetched."""
+        self._due: Schedule[K] = Schedule()
+        self._generation = 0
+        self._running: dict[K, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._progress = asyncio.Event()
+        self._closed = False
+        self.counts = Counts()
+        self.nbytes = 0
+        """Bytes of all values and their entries."""
+
+    def __len__(self) -> int:
+        return sum(entry.value is not None for entry in self._entries.values())
+
+    def oldest_s(self) -> float:
+        """Age of the oldest value, 0 where there is none."""
+        since = min((entry.since for entry in self._entries.values() if entry.value is not None), default=None)
+        return 0.0 if since is None else self._clock() - since
+
+    def peek(self, key: K) -> V | None:
+        """The value, where it is there, without counting as a reader."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.value
+
+    def at_hand(self, key: K) -> V | None:
+        """The value, where it is there."""
+        entry = self._entries.get(key)
+        if entry is None or entry.value is None:
+            return None
+        entry.used = True
+        self._entries.move_to_end(key)
+        self.counts.hits += 1
+        return entry.value
+
+    async def get(self, key: K, deadline: float) -> V:
+        """The value: at once where it is there, else as soon as it has been fetched.
+
+        Raises:
+            CatalogUnavailable: it isn't there by ``deadline``, on the clock.
+        """
+        value = self.at_hand(key)
+        if value is not None:
+            return value
+        self.counts.misses += 1
+        return await self._wait(key, deadline)
+
+    def keep(self, keys: Collection[K], *, known: Callable[[K], bool]) -> None:
+        """Fetch ``keys`` and keep them fresh whether they are read or not; forget every key that isn't ``known``."""
+        for key in [key for key in self._entries if not known(key)]:
+            self._forget(key)
+        for key in keys:
+            if key not in self._kept and key not in self._entries:  # what was evicted waits until it is asked for
+                self._entry(key)
+                self._due.put(key, self._clock())
+        self._kept = frozenset(keys)
+        self._pump()
+
+    @property
+    def refused(self) -> bool:
+        """Whether the source refuses to say what one of the kept pools is."""
+        return any(isinstance(entry.error, CatalogRefused) for entry in self._entries.values())
+
+    def refresh_now(self, wanted: Callable[[K], bool]) -> None:
+        """Fetch again at once, beside the requests, what is ``wanted`` and what was refused."""
+        for key, entry in self._entries.items():
+            if isinstance(entry.error, CatalogRefused) or wanted(key):
+                entry.failures = 0
+                self._due.put(key, self._clock())
+        self._pump()
+
+    async def settled(self) -> None:
+        """Wait until each of the kept keys has been fetched, or has failed."""
+        while any(entry.value is None and entry.error is None for entry in self._entries.values()):
+            self._progress.clear()
+            await self._progress.wait()
+
+    def failure(self, key: K) -> CatalogUnavailable | None:
+        """Why the latest fetch of ``key`` failed, where it did."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.error
+
+    async def close(self) -> None:
+        """End all fetches; who waits gets an error."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._running.values():
+            task.cancel()
+        for waited_for in self._waited_for.values():
+            waited_for.cancel()
+        while self._running:
+            await asyncio.wait(list(self._running.values()))
+
+    async def _wait(self, key: K, deadline: float) -> V:
+        waited_for = self._waited_for.get(key)
+        if waited_for is None:
+            self._refuse_what_is_in_vain(key)
+            waited_for = self._waited_for[key] = self._loop.create_future()
+            waited_for.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if by nobody
+            self._pump()
+        try:
+            timeout = max(0.0, deadline - self._clock()) if deadline < float("inf") else None
+            return await asyncio.wait_for(asyncio.shield(waited_for), timeout)
+        except TimeoutError:
+            raise CatalogUnavailable("the pool didn't come in time") from None
+        except asyncio.CancelledError:
+            if self._closed:
+                raise CatalogUnavailable("the adapter is shutting down") from None
+            raise
+
+    def _refuse_what_is_in_vain(self, key: K) -> None:
+        if self._closed:
+            raise CatalogUnavailable("the adapter is shutting down")
+        entry = self._entries.get(key)
+        if entry is not None and entry.error is not None and self._clock() < self._due.when(key):
+            raise type(entry.error)(*entry.error.args)
+        if self._outage.down and (self._running or self._clock() < self._outage.retry_at):
+            raise CatalogUnavailable(self._outage.why)
+        if len(self._waited_for) >= self._limits.max_waiting:
+            raise CatalogUnavailable(f"{len(self._waited_for)} pools are being waited for already")
+
+    def _pump(self) -> None:
+        """Start the fetches that may start now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = self._clock()
+        while not self._closed and len(self._running) < self._places(now):
+            key = self._next(now)
+            if key is None:
+                break
+            self._running[key] = task = self._loop.create_task(self._run(key))
+            task.add_done_callback(lambda _, key=key: self._ended(key))  # type: ignore[misc]  # key is bound
+        if not self._closed:
+            self._wake()
+
+    def _places(self, now: float) -> int:
+        if not self._outage.down:
+            return self._limits.max_fetches
+        return 1 if now >= self._outage.retry_at else 0
+
+    def _next(self, now: float) -> K | None:
+        """The key to fetch next: one that is waited for, else the one whose refresh has been due for longest."""
+        for key in self._waited_for:
+            if key not in self._running:
+                return key
+        while (due := self._due.pop(now)) is not None:
+            if due in self._running:
+                continue  # its end schedules it again
+            if self._entries[due].used or due in self._kept:
+                return due
+            self._forget(due)
+        return None
+
+    def _wake(self) -> None:
+        """Come back when something can begin that can't now; the end of a fetch comes back by itself."""
+        waiting = any(key not in self._running for key in self._waited_for)
+        at = self._clock() if waiting else self._due.earliest()
+        if at is None:
+            return
+        if self._outage.down:
+            at = max(at, self._outage.retry_at)
+        if len(self._running) < self._places(at):
+            self._timer = self._loop.call_later(max(0.0, at - self._clock()), self._pump)
+
+    def _ended(self, key: K) -> None:
+        self._running.pop(key, None)
+        self._progress.set()
+        self._pump()
+
+    async def _run(self, key: K) -> None:
+        self._generation += 1
+        age = Age(self._generation, self._clock())
+        try:
+            fetched = await self._fetch(key, age)
+        except CatalogRefused as error:
+            self.counts.refused += 1
+            self._outage.answered()
+            self._failed(key, error, self._limits.refresh_s)
+        except CatalogUnavailable as error:
+            self.counts.unavailable += 1
+            self._outage.failed(str(error))
+            self._drop_expired()
+            self._failed(key, error, LONGEST_S)
+        except Exception as error:  # noqa: BLE001 - a task's mistakes have no other reader; logged, and told to who waits
+            _log.exception("fetching pool %r failed by a mistake of ours", key)
+            self._failed(key, CatalogUnavailable(type(error).__name__), self._limits.refresh_s)
+        else:
+            self._arrived(key, fetched, age)
+
+    def _arrived(self, key: K, fetched: Fetched[V], age: Age) -> None:
+        entry = self._entry(key)
+        if fetched.partial:
+            self.counts.partial += 1
+            if entry.value is not None:
+                self._outage.failed("the source answers only in part")
+                if not entry.partial:
+                    self._due.put(key, self._clock() + self._patience(entry, _PARTIAL_S))
+                    return
+        else:
+            self.counts.ok += 1
+            self._outage.answered()
+        self.nbytes += fetched.nbytes + _ENTRY_BYTES - entry.nbytes
+        entry.value, entry.nbytes, entry.partial = fetched.value, fetched.nbytes + _ENTRY_BYTES, fetched.partial
+        entry.since, entry.error, entry.used = age.since, None, False
+        self._entries.move_to_end(key)
+        if fetched.partial:
+            due_at = self._clock() + self._patience(entry, _PARTIAL_S)
+        else:
+            entry.failures = 0
+            due_at = age.since + self._limits.refresh_s * (1 - _JITTER * self._rng.random())
+        self._due.put(key, due_at)
+        self._evict()
+        waited_for = self._waited_for.pop(key, None)
+        if waited_for is not None and not waited_for.done():
+            waited_for.set_result(fetched.value)
+
+    def _failed(self, key: K, error: CatalogUnavailable, longest_s: float) -> None:
+        entry = self._entry(key)
+        entry.error = type(error)(*error.args)  # without the traceback, which would hold what the fetch held
+        entry.used = entry.used and entry.value is not None
+        self._due.put(key, self._clock() + self._patience(entry, longest_s))
+        self._evict()
+        waited_for = self._waited_for.pop(key, None)
+        if waited_for is not None and not waited_for.done():
+            waited_for.set_exception(error)
+
+    def _patience(self, entry: _Entry[V], longest_s: float) -> float:
+        """Seconds until a pool that failed is asked for again."""
+        entry.failures += 1
+        return min(longest_s, LONGEST_S * 2.0 ** min(entry.failures - 1, 20)) * (0.5 + 0.5 * self._rng.random())
+
+    def _drop_expired(self) -> None:
+        """In an outage: pools that have become too old to be of use."""
+        horizon = self._clock() - self._limits.expire_s
+        for entry in self._entries.values():
+            if entry.value is not None and entry.since <= horizon:
+                self.nbytes += _ENTRY_BYTES - entry.nbytes
+                entry.value, entry.nbytes = None, _ENTRY_BYTES
+
+    def _entry(self, key: K) -> _Entry[V]:
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _Entry()
+            self.nbytes += entry.nbytes
+        return entry
+
+    def _evict(self) -> None:
+        while self.nbytes > self._limits.max_bytes and len(self._entries) > 1:
+            self._forget(next(iter(self._entries)))
+            self.counts.evictions += 1
+
+    def _forget(self, key: K) -> None:
+        self.nbytes -= self._entries.pop(key).nbytes
+        self._due.discard(key)
