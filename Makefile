@@ -1,17 +1,20 @@
 # Two commands are all a newcomer needs: `make serve` and `make test`.
 # ARGS goes on to the command, such as: make serve ARGS="--port 9000"
+# make serve CATALOG=elasticsearch takes candidates from the Elasticsearch that ELASTICSEARCH_URL names, else from one
+# that it starts.
 SHELL := /bin/sh
 VENV := .venv
 RUN := $(VENV)/bin
 ARGS ?=
+CATALOG ?=
 
-.PHONY: help serve test test-all lint types bench train evaluate setup setup-dev lock clean
+.PHONY: help serve test test-all lint types bench train evaluate setup setup-elasticsearch setup-dev lock clean
 
 help: ## what there is
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: setup ## set up everything and serve real answers on 127.0.0.1:8080
-	@exec $(RUN)/racksort serve $(ARGS)
+serve: $(if $(filter elasticsearch,$(CATALOG)),setup-elasticsearch,setup) ## set up everything and serve real answers on 127.0.0.1:8080
+	@exec $(RUN)/racksort serve $(if $(CATALOG),--source $(CATALOG)) $(ARGS)
 
 test: setup-dev ## set up and run the tests
 	@$(RUN)/python -m pytest -m "not slow" $(ARGS)
@@ -35,13 +38,17 @@ evaluate: setup-dev ## ranking quality on held-out weeks against the baselines
 	@$(RUN)/racksort evaluate $(ARGS)
 
 setup: $(VENV)/.serve ## what serving needs (no torch)
+setup-elasticsearch: $(if $(ELASTICSEARCH_URL),setup,$(VENV)/.elasticsearch) ## and a Java runtime, to start an Elasticsearch
 setup-dev: $(VENV)/.dev ## what development needs: torch, tests, lint
 
 $(VENV)/.serve: requirements/serve.txt requirements/bootstrap.txt pyproject.toml scripts/bootstrap.sh
 	@echo "setting up $(VENV)" && scripts/bootstrap.sh requirements/serve.txt && touch $@
 
+$(VENV)/.elasticsearch: requirements/elasticsearch.txt $(VENV)/.serve
+	@echo "adding a Java runtime to $(VENV)" && scripts/bootstrap.sh requirements/elasticsearch.txt && touch $@
+
 $(VENV)/.dev: requirements/dev.txt requirements/bootstrap.txt pyproject.toml scripts/bootstrap.sh
-	@echo "setting up $(VENV) for development" && scripts/bootstrap.sh requirements/dev.txt && touch $@ $(VENV)/.serve
+	@echo "setting up $(VENV) for development" && scripts/bootstrap.sh requirements/dev.txt && touch $@ $(VENV)/.serve $(VENV)/.elasticsearch
 
 LOCK := $(RUN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_35 \
 	--generate-hashes --custom-compile-command "make lock"

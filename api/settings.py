@@ -207,11 +207,6 @@ class Settings(BaseSettings):
                 f"{PREFIX}POOL_REFRESH_MS ({self.pool_refresh_ms}), {PREFIX}POOL_STALE_MS ({self.pool_stale_ms}) and "
                 f"{PREFIX}POOL_EXPIRE_MS ({self.pool_expire_ms}) must grow in this order"
             )
-        if self.catalog == "elasticsearch" and self.elasticsearch_url is None:
-            raise ValueError(
-                f"{PREFIX}CATALOG is elasticsearch, but ELASTICSEARCH_URL isn't set: give Elasticsearch's address, "
-                "such as http://127.0.0.1:9200"
-            )
         if self.max_waiting < contract.MAX_BATCH_SIZE:
             raise ValueError(
                 f"{PREFIX}MAX_WAITING ({self.max_waiting}) can't fill a batch; make it at least "

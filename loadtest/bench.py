@@ -29,7 +29,7 @@ CUSTOMERS: Final = tuple(range(1, 2501))
 """The reference data's household numbers, and a few that nobody has: cold starts."""
 OURS: Final = "racksort"
 _PATHS: Final = 20_000
-_SAMPLE: Final = 200
+_SAMPLE_SIZE: Final = 200
 Report = Callable[[str, float], None]
 
 
@@ -57,6 +57,8 @@ class Plan:
     grid_connections: int = 64
     peer_workers: tuple[int, ...] = (1, 2)
     cores: int = 2
+    reached_seconds: int = 30
+    """Length of a run that counts what reaches Elasticsearch: pools are refreshed every 30 s."""
 
 
 def run(plan: Plan, report: Report) -> list[Case]:
@@ -67,19 +69,19 @@ def run(plan: Plan, report: Report) -> list[Case]:
     """
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: plan.cores])  # servers and generator inherit it
     cases: list[Case] = []
-    with _racksort(plan) as server:
-        lists, grids = _containers(server.url)
+    with start_racksort(plan) as server:
+        lists, grids = container_ids(server.url)
         list_paths = product_paths(lists, CUSTOMERS, _PATHS)
         grid_paths = product_paths(grids, CUSTOMERS, _PATHS, seed=1)
-        expected = _sample(server.url, list_paths)
-        cases += _measure(OURS, "lists", server, list_paths, plan.connections, plan.seconds, report)
-        cases += _measure(OURS, "grids", server, grid_paths, (plan.grid_connections,), plan.seconds, report)
+        expected = sample(server.url, list_paths)
+        cases += measure(OURS, "lists", server, list_paths, plan.connections, plan.seconds, report)
+        cases += measure(OURS, "grids", server, grid_paths, (plan.grid_connections,), plan.seconds, report)
     for workers in plan.peer_workers:
         name = f"FastAPI x {workers}"
         with _plain_fastapi(plan, workers, list_paths[0]) as server:
-            _compare(name, expected, _sample(server.url, list_paths))
-            cases += _measure(name, "lists", server, list_paths, plan.connections, plan.seconds, report)
-            cases += _measure(name, "grids", server, grid_paths, (plan.grid_connections,), plan.seconds, report)
+            compare(name, expected, sample(server.url, list_paths))
+            cases += measure(name, "lists", server, list_paths, plan.connections, plan.seconds, report)
+            cases += measure(name, "grids", server, grid_paths, (plan.grid_connections,), plan.seconds, report)
     return cases
 
 
@@ -105,7 +107,7 @@ def counted(case: Case) -> Case:
     Raises:
         RacksortError: some of racksort's answers were errors or degraded.
     """
-    if case.server == OURS and (case.measured.errors or case.degraded > 0):
+    if case.server.startswith(OURS) and (case.measured.errors or case.degraded > 0):
         measured = case.measured
         raise RacksortError(
             f"{case.server} ({case.pools}, {measured.connections} connections): {measured.errors:,} errors and "
@@ -114,9 +116,15 @@ def counted(case: Case) -> Case:
     return case
 
 
-def _racksort(plan: Plan) -> AbstractContextManager[Server]:
-    options = ["--catalog", str(plan.catalog), "--repository", str(plan.repository)]
-    return running(lambda port: [sys.executable, "-m", "racksort", "serve", "--port", str(port), *options], "/readyz")
+def start_racksort(plan: Plan, elasticsearch_url: str | None = None) -> AbstractContextManager[Server]:
+    """Our server, on the catalog folder or on the Elasticsearch of ``elasticsearch_url``."""
+    source = "embedded" if elasticsearch_url is None else "elasticsearch"
+    options = ["--source", source, "--catalog", str(plan.catalog), "--repository", str(plan.repository)]
+    return running(
+        lambda port: [sys.executable, "-m", "racksort", "serve", "--port", str(port), *options],
+        "/readyz",
+        environment={} if elasticsearch_url is None else {"ELASTICSEARCH_URL": elasticsearch_url},
+    )
 
 
 def _plain_fastapi(plan: Plan, workers: int, ready_path: str) -> AbstractContextManager[Server]:
@@ -136,14 +144,15 @@ def _plain_fastapi(plan: Plan, workers: int, ready_path: str) -> AbstractContext
     )
 
 
-def _get(url: str) -> Any:
+def get_json(url: str) -> Any:
+    """What ``url`` answers."""
     with DIRECT.open(url, timeout=10) as answer:
         return json.load(answer)
 
 
-def _containers(url: str) -> tuple[list[str], list[str]]:
+def container_ids(url: str) -> tuple[list[str], list[str]]:
     """Ids of all lists, and of the grids whose pool fills the largest bucket."""
-    containers = _get(f"{url}/v1/containers")["containers"]
+    containers = get_json(f"{url}/v1/containers")["containers"]
     lists = [entry["container_id"] for entry in containers if entry["kind"] == "list"]
     grids = [
         entry["container_id"]
@@ -153,11 +162,11 @@ def _containers(url: str) -> tuple[list[str], list[str]]:
     return lists, grids
 
 
-def _sample(url: str, paths: Sequence[str]) -> dict[str, list[int]]:
+def sample(url: str, paths: Sequence[str]) -> dict[str, list[int]]:
     """Answers to the first requests, checked one by one."""
     answers: dict[str, list[int]] = {}
-    for path in paths[:_SAMPLE]:
-        body = _get(url + path)
+    for path in paths[:_SAMPLE_SIZE]:
+        body = get_json(url + path)
         ids = body["product_ids"]
         if body["degraded"] or not ids or len(set(ids)) != len(ids):
             raise RacksortError(f"{url}{path} gave a degraded, empty or repeating answer: {body}")
@@ -165,13 +174,18 @@ def _sample(url: str, paths: Sequence[str]) -> dict[str, list[int]]:
     return answers
 
 
-def _compare(name: str, expected: dict[str, list[int]], got: dict[str, list[int]]) -> None:
+def compare(name: str, expected: dict[str, list[int]], got: dict[str, list[int]]) -> None:
+    """Make sure that two servers give the same answers.
+
+    Raises:
+        RacksortError: they don't, so that their rates can't be compared.
+    """
     different = [path for path in expected if expected[path] != got[path]]
     if different:
         raise RacksortError(f"{name} gives other answers than racksort, first at {different[0]}: not comparable")
 
 
-def _measure(
+def measure(
     name: str,
     pools: str,
     server: Server,
@@ -180,6 +194,11 @@ def _measure(
     seconds: int,
     report: Report,
 ) -> Iterator[Case]:
+    """Load ``server`` with each number of connections, after a warm-up.
+
+    Raises:
+        RacksortError: it is ours and an answer wasn't a full one.
+    """
     generator = wrk.run if wrk.available() else closed_loop.run
     for count in connections:
         label = f"{name}: {pools}, {count} connections"

@@ -1,4 +1,5 @@
-"""Our own closed-loop client, for machines without wrk: asyncio, keep-alive, one request in flight per connection.
+"""Our own client, for machines without wrk and for a given rate: asyncio, keep-alive, one request in flight per
+connection.
 
 It costs several times what wrk costs, and shares the cores with what it measures: figures are lower bounds.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from itertools import cycle
+from itertools import count, cycle
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -16,18 +17,24 @@ import numpy as np
 from loadtest.measurement import Measurement
 
 
-def run(base_url: str, paths: Sequence[str], connections: int, seconds: int) -> Measurement:
-    """Load ``base_url`` for ``seconds`` with ``connections`` connections that cycle through ``paths``."""
-    return asyncio.run(_run(base_url, paths, connections, seconds))
+def run(
+    base_url: str, paths: Sequence[str], connections: int, seconds: int, *, rate: float = float("inf")
+) -> Measurement:
+    """Load ``base_url`` for ``seconds`` with ``connections`` connections that cycle through ``paths``.
+
+    Of ``rate`` requests a second each has its moment, and is sent then or as soon as a connection is free.
+    """
+    return asyncio.run(_run(base_url, paths, connections, seconds, rate))
 
 
-async def _run(base_url: str, paths: Sequence[str], connections: int, seconds: int) -> Measurement:
+async def _run(base_url: str, paths: Sequence[str], connections: int, seconds: int, rate: float) -> Measurement:
     target = urlsplit(base_url)
     host, port = target.hostname or "127.0.0.1", target.port or 80
     requests = cycle([f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode() for path in paths])
     latencies: list[float] = []
     started = time.perf_counter()
-    workers = [_connection(host, port, requests, started + seconds, latencies) for _ in range(connections)]
+    moments = (started + number / rate for number in count())
+    workers = [_connection(host, port, requests, moments, started + seconds, latencies) for _ in range(connections)]
     errors = sum(await asyncio.gather(*workers))
     taken = time.perf_counter() - started
     spent = np.asarray(latencies or [0.0]) * 1e3
@@ -42,12 +49,17 @@ async def _run(base_url: str, paths: Sequence[str], connections: int, seconds: i
     )
 
 
-async def _connection(host: str, port: int, requests: Iterator[bytes], until: float, latencies: list[float]) -> int:
-    """Send requests over one connection until ``until``; returns how many failed."""
+async def _connection(
+    host: str, port: int, requests: Iterator[bytes], moments: Iterator[float], until: float, latencies: list[float]
+) -> int:
+    """Send requests over one connection, each not before its moment, until ``until``; returns how many failed."""
     errors = 0
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        while (sent := time.perf_counter()) < until:
+        while (moment := next(moments)) < until and (now := time.perf_counter()) < until:
+            if moment > now:
+                await asyncio.sleep(moment - now)
+            sent = time.perf_counter()
             writer.write(next(requests))
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(

@@ -21,6 +21,7 @@ from ensemble.errors import RacksortError
 
 if TYPE_CHECKING:
     from ensemble.runtime.triton_server import EmbeddedTriton
+    from racksort.dev.elasticsearch_server import EmbeddedElasticsearch
 
 
 def command(
@@ -35,6 +36,14 @@ def command(
     release: Annotated[int | None, typer.Option(min=1, help="Release that ranks (RACKSORT_RELEASE; 1).")] = None,
     model_config_name: Annotated[
         str | None, typer.Option(help="Model configurations to use, such as gpu for configs/gpu.pbtxt.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="embedded|elasticsearch",
+            help="Where candidates come from (RACKSORT_CATALOG; embedded). Without ELASTICSEARCH_URL, a real "
+            "Elasticsearch is started and the catalog folder loaded into it.",
+        ),
     ] = None,
     catalog: Annotated[
         Path | None, typer.Option(help="Catalog folder (RACKSORT_CATALOG_DIR; var/catalog), made where it is missing.")
@@ -56,6 +65,8 @@ def command(
         racksort serve --port 9000 --week 50
 
         racksort serve --triton triton.shop.svc:8001 --catalog /srv/catalog
+
+        racksort serve --source elasticsearch
     """
     from api.server import listen, serve  # noqa: PLC0415 - a verb's imports wait until it runs
     from api.settings import Settings  # noqa: PLC0415
@@ -63,11 +74,16 @@ def command(
 
     if triton is not None and model_config_name is not None:
         raise RacksortError("--model-config-name is the embedded Triton's: leave it out, or start yours with it")
-    settings = Settings.load(host=host, port=port, triton=triton, release=release, catalog_dir=catalog)
+    settings = Settings.load(host=host, port=port, triton=triton, release=release, catalog=source, catalog_dir=catalog)
     listen(settings.host, settings.port).close()  # an address in use is said before any work is done
     signal.signal(signal.SIGTERM, _interrupt)
-    ensure_catalog(settings.catalog_dir, week)
+    own_elasticsearch = settings.catalog == "elasticsearch" and settings.elasticsearch_url is None
+    if own_elasticsearch or settings.catalog == "embedded":
+        ensure_catalog(settings.catalog_dir, week)
     with ExitStack() as stack:
+        if own_elasticsearch:
+            url = _start_elasticsearch(stack, settings.catalog_dir)
+            settings = settings.model_copy(update={"elasticsearch_url": url})
         if "triton" not in settings.model_fields_set:
             address = _start_triton(stack, repository, settings.release, model_config_name)
             settings = settings.model_copy(update={"triton": address})
@@ -89,14 +105,32 @@ def _start_triton(stack: ExitStack, repository: Path, release: int, config_name:
     _say(f"starting Triton on release {release}")
     server = EmbeddedTriton(TritonOptions(repository=repository, releases=(release,), config_name=config_name))
     stack.enter_context(server)
-    _in_background(_watch, server)
+    _in_background(_watch, server, "answers are degraded")
     return server.address
 
 
-def _watch(server: EmbeddedTriton) -> None:
-    """Say so when Triton ends by itself; the adapter answers by popularity from then on."""
+def _start_elasticsearch(stack: ExitStack, catalog: Path) -> str:
+    """Start a real Elasticsearch with the catalog in it; returns its URL."""
+    from api.catalog.loading.load import load  # noqa: PLC0415
+    from racksort.dev.elasticsearch_server import EmbeddedElasticsearch  # noqa: PLC0415
+    from racksort.dev.provision import provision  # noqa: PLC0415
+    from racksort.progress import progress_bars  # noqa: PLC0415
+
+    with progress_bars() as report:
+        distribution = provision(report)
+    _say("starting Elasticsearch")
+    server = stack.enter_context(EmbeddedElasticsearch(distribution))
+    _in_background(_watch, server, "pools aren't refreshed any more")
+    _say(f"loading {catalog} into {server.url}")
+    with progress_bars() as report:
+        load(server.connection, [catalog], report=report)
+    return server.url
+
+
+def _watch(server: EmbeddedTriton | EmbeddedElasticsearch, consequence: str) -> None:
+    """Say so when a server ends by itself."""
     if reason := server.wait():
-        _say(f"{reason}; answers are degraded until racksort is started again")
+        _say(f"{reason}; {consequence} until racksort is started again")
 
 
 def _announce(base_url: str) -> None:
