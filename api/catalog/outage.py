@@ -6,9 +6,12 @@ While it is down, one question at a time goes to it, at growing distances of whi
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from typing import Final
+
+_log = logging.getLogger(__name__)
 
 FIRST_S: Final = 0.1
 LONGEST_S: Final = 0.5
@@ -19,6 +22,12 @@ class Outage:
     """Whether a source is down, and when it is worth trying."""
 
     def __init__(self, clock: Callable[[], float], rng: random.Random) -> None:
+        """Not down.
+
+        Args:
+            clock: seconds.
+            rng: for jitter.
+        """
         self._clock = clock
         self._rng = rng
         self._failures = 0
@@ -34,6 +43,8 @@ class Outage:
 
     def failed(self, why: str) -> None:
         """The source failed."""
+        if not self._failures:
+            _log.warning("%s; pools are served as they are until it answers again", why)
         longest = min(LONGEST_S, FIRST_S * 2.0 ** min(self._failures, 10))
         self._failures += 1
         self.why = why
@@ -41,5 +52,7 @@ class Outage:
 
     def answered(self) -> None:
         """The source is fine."""
+        if self._failures:
+            _log.warning("the source of candidates answers again after %d failures", self._failures)
         self._failures = 0
         self.why = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,11 +11,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from api.catalog.elastic.catalog import ElasticsearchCatalog, Options
+from api.catalog.elastic.connection import Connection
 from api.catalog.embedded import EmbeddedCatalog
 from api.catalog.protocol import Catalog
 from api.errors import UnknownCategory, UnknownContainer
+from api.metrics import Metrics
 from api.types import Kind
 from ensemble import contract
+from tests.conftest import RealElasticsearch
+from tests.loading import load_folder
 from tests.contract.shop import CATEGORIES, DEFINITIONS, NOW_DAY, PRODUCTS
 from tests.fakes.catalog import FakeCatalog
 
@@ -49,11 +54,28 @@ async def embedded_csv(folder: Path) -> Catalog:
 
 
 MAKERS: dict[str, Maker] = {"fake": fake, "embedded-parquet": embedded_parquet, "embedded-csv": embedded_csv}
+PAGES = {"elasticsearch": 1_000, "elasticsearch-in-pages-of-2": 2}
+"""Products of one answer."""
 
 
-@pytest.fixture(params=MAKERS)
-async def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Catalog:
-    return await MAKERS[request.param](tmp_path)
+@pytest.fixture(scope="module")
+def loaded(elasticsearch: RealElasticsearch, tmp_path_factory: pytest.TempPathFactory) -> Connection:
+    """The real Elasticsearch with the shop in it."""
+    folder = tmp_path_factory.mktemp("shop")
+    write_folder(folder, "parquet")
+    load_folder(elasticsearch.connection, folder)
+    return elasticsearch.connection
+
+
+@pytest.fixture(params=[*MAKERS, *(pytest.param(name, marks=pytest.mark.e2e) for name in PAGES)])
+async def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Catalog]:
+    if request.param in MAKERS:
+        made = await MAKERS[request.param](tmp_path)
+    else:
+        options = Options(timeout_s=10.0, page=PAGES[request.param])
+        made = await ElasticsearchCatalog.open(request.getfixturevalue("loaded"), options, Metrics())
+    yield made
+    await made.close()
 
 
 async def test_containers_come_in_display_order_with_their_sizes(catalog: Catalog) -> None:

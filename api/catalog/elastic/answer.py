@@ -133,6 +133,8 @@ def parse(body: bytes) -> Answer:
             last = _sort_of(loose.hits.hits[-1])
         answer = _Answer(loose.timed_out, loose.shards, _Hits(hits, loose.hits.total), loose.pit_id)
     found = len(hits) + rejected
+    if not found and answer.hits.total is not None and answer.hits.total.value > 0:
+        raise CatalogUnavailable(f"Elasticsearch's answer has none of its {answer.hits.total.value} hits")
     return Answer(
         columns=_columns([hit.fields for hit in hits]),
         found=found,

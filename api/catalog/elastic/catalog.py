@@ -196,11 +196,14 @@ class ElasticsearchCatalog:
 
     async def _follow(self) -> None:
         """Notice when another version becomes the live one, or its containers change."""
+        looked_at = time.monotonic()
         while True:
-            hurry = self._flaw or self._pools.refused
-            await asyncio.sleep(min(_HURRY_S, self._options.refresh_s) if hurry else self._options.refresh_s)
-            if self._outage.down and time.monotonic() < self._outage.retry_at:
+            await asyncio.sleep(min(_HURRY_S, self._options.refresh_s))
+            now = time.monotonic()
+            hurry = self._flaw or self._outage.down or self._pools.refused
+            if now < (self._outage.retry_at if hurry else looked_at + self._options.refresh_s):
                 continue
+            looked_at = now
             try:
                 shop = await shops.read(self._searches)
             except CatalogUnavailable as error:
@@ -216,11 +219,12 @@ class ElasticsearchCatalog:
                 self._flaw = type(error).__name__
                 continue
             self._outage.answered()
-            self._flaw = ""
+            flaw, self._flaw = self._flaw, ""
             before, self._shop = self._shop, shop
             self._keep()
-            if not shop.same_as(before):
-                self._pools.refresh_now(lambda key: shop.definitions[key[0]] != before.definitions.get(key[0]))  # noqa: B023 - called at once
+            if flaw or not shop.same_as(before):
+                changed = {name for name, entry in shop.definitions.items() if entry != before.definitions.get(name)}
+                self._pools.refresh_now(lambda key: key[0] in changed)  # noqa: B023 - called at once
 
 
 async def _read_patiently(searches: Searches, connection: Connection, patience_s: float) -> Shop:

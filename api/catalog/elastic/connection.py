@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -15,6 +16,9 @@ _DEAD_NODE_BACKOFF_S: Final = 0.1
 _MAX_DEAD_NODE_BACKOFF_S: Final = 1.0
 """The client's own default is up to 30 s, for which a node that is back would not be used."""
 
+
+logging.getLogger("elastic_transport").setLevel(logging.ERROR)
+"""It would write a line for each failed attempt of an outage; api.catalog.outage says when one begins and ends."""
 
 _REMEDIES: Final = {
     401: "set ELASTICSEARCH_API_KEY to a valid key",

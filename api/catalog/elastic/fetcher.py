@@ -107,6 +107,7 @@ class Fetcher:
                         raise
                     raise CatalogUnavailable(f"the next page can't be had ({error})") from None
                 pages.append(page)
+                wanted = min(wanted, pages[0].total)
                 pit_id = page.pit_id or pit_id
                 after = page.after
                 if page.found < size["size"] or after is None or page.partial:

@@ -15,7 +15,8 @@ from api.catalog.elastic.connection import Connection, concerns_all, explained, 
 from api.catalog.elastic.schema import CONTAINERS, PRODUCTS
 from api.errors import CatalogDenied, CatalogRefused, CatalogUnavailable
 
-_PARTS: Final = "timed_out,_shards.failed,hits.total.value,hits.hits.fields,hits.hits.sort,pit_id"
+_PARTS: Final = "timed_out,_shards.failed,hits.total.value,hits.max_score,hits.hits.fields,hits.hits.sort,pit_id"
+"""Of answers. The score is null, but keeps an answer without hits apart from one that lost them on the way."""
 _KEEP_ALIVE: Final = "10s"
 """Of a point in time, counted anew with each page."""
 _SERVERS_SHARE: Final = 0.8
