@@ -14,7 +14,7 @@ from rich.console import Console
 from api.errors import StartupError
 from ensemble.errors import RacksortError
 
-VERBS: Final = ("serve", "prepare", "train", "evaluate", "configs", "bench")
+VERBS: Final = ("serve", "prepare", "train", "evaluate", "configs", "bench", "dev")
 """In the order of help. A verb's module imports what is heavy when it runs, so that none waits for another's."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
@@ -31,9 +31,27 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join(f"\b\n{text}" if text.startswith(("Examples:", "    ")) else text for text in paragraphs)
 
 
+def _summary(command: Callable[..., None]) -> str:
+    return inspect.cleandoc(command.__doc__ or "").partition("\n")[0]
+
+
+def _register(verb: str) -> None:
+    """Add a verb: its module has a ``command``, or a typer ``app`` of several with a callback that describes it."""
+    module = importlib.import_module(f"racksort.commands.{verb}")
+    group: typer.Typer | None = getattr(module, "app", None)
+    if group is None:
+        app.command(verb, help=_help(module.command), short_help=_summary(module.command))(module.command)
+        return
+    for entry in group.registered_commands:
+        if entry.callback is not None:
+            entry.help, entry.short_help = _help(entry.callback), _summary(entry.callback)
+    described = group.registered_callback
+    about = described.callback if described is not None else None
+    app.add_typer(group, name=verb, help=about and _help(about), short_help=about and _summary(about))
+
+
 for _verb in VERBS:
-    _command = importlib.import_module(f"racksort.commands.{_verb}").command
-    app.command(_verb, help=_help(_command), short_help=inspect.cleandoc(_command.__doc__).partition("\n")[0])(_command)
+    _register(_verb)
 
 
 def main() -> None:

@@ -1,0 +1,104 @@
+"""``racksort dev``: servers for development and tests."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from ensemble.errors import RacksortError
+
+if TYPE_CHECKING:
+    from racksort.dev.elasticsearch_server import EmbeddedElasticsearch
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def root() -> None:
+    """Servers for development and tests, on this machine alone.
+
+    Examples:
+        racksort dev elasticsearch
+    """
+
+
+@app.command()
+def elasticsearch(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 9200,
+    data: Annotated[Path | None, typer.Option(help="Folder that keeps the indices; else they end with it.")] = None,
+    heap: Annotated[str, typer.Option(metavar="SIZE", help="Memory of the Java heap, such as 512m or 2g.")] = "512m",
+    secured: Annotated[bool, typer.Option("--secured", help="With TLS and API keys, as in production.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of exports.")] = False,
+) -> None:
+    """Run a real Elasticsearch until Ctrl-C, and print how to reach it.
+
+    Fetches Elasticsearch by Maven the first time (96 MB) and keeps it in the cache. It listens on 127.0.0.1, and the
+    folder of --data is all that it leaves behind. With --secured there are two API keys: one that may read the
+    indices racksort-*, for serving, and one that may also change them, for loading.
+
+    Examples:
+        racksort dev elasticsearch
+
+        racksort dev elasticsearch --port 0 --json
+
+        racksort dev elasticsearch --data var/elasticsearch --heap 2g
+
+        racksort dev elasticsearch --secured
+    """
+    from racksort.dev.elasticsearch_server import (  # noqa: PLC0415 - a verb's imports wait until it runs
+        ElasticsearchOptions,
+        EmbeddedElasticsearch,
+    )
+    from racksort.dev.processes import require_free  # noqa: PLC0415
+    from racksort.dev.provision import provision  # noqa: PLC0415
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    require_free(port, "Elasticsearch")  # said before anything is fetched
+    distribution = provision(lambda stage, fraction: None if fraction else _say(stage))
+    _say("starting Elasticsearch")
+    options = ElasticsearchOptions(port=port, data=data, heap=heap, secured=secured)
+    with EmbeddedElasticsearch(distribution, options) as server:
+        print(_as_json(server) if as_json else _exports(server), flush=True)  # noqa: T201 - the command's result
+        if reason := server.wait():
+            raise RacksortError(reason)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    """Unwind, so that Elasticsearch ends too."""
+    raise SystemExit(128 + number)
+
+
+def _say(text: str) -> None:
+    print(f"racksort: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the command line's own voice
+
+
+def _as_json(server: EmbeddedElasticsearch) -> str:
+    facts = {
+        "url": server.url,
+        "pid": server.pid,
+        "ca_cert": None if server.ca_cert is None else str(server.ca_cert),
+        "reader_api_key": server.reader_key,
+        "loader_api_key": server.loader_key,
+    }
+    return json.dumps({name: value for name, value in facts.items() if value is not None})
+
+
+def _exports(server: EmbeddedElasticsearch) -> str:
+    lines = [f"export ELASTICSEARCH_URL={server.url}"]
+    if server.ca_cert is not None:
+        lines += [
+            f"export ELASTICSEARCH_CA_CERT={shlex.quote(str(server.ca_cert))}",
+            "# reads racksort-*, for serving",
+            f"export ELASTICSEARCH_API_KEY={server.reader_key}",
+            "# changes racksort-* too, for loading",
+            f"# export ELASTICSEARCH_API_KEY={server.loader_key}",
+        ]
+    return "\n".join(lines)

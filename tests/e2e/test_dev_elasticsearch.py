@@ -1,0 +1,278 @@
+"""``racksort dev elasticsearch`` and the server under it: starts, says why it can't, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from elastic_transport import TlsError
+from elasticsearch import AuthenticationException, AuthorizationException, Elasticsearch
+
+from ensemble.errors import RacksortError
+from racksort.dev import folders
+from racksort.dev.elasticsearch_server import PREFIX, ElasticsearchOptions, EmbeddedElasticsearch
+from racksort.dev.provision import Distribution
+from tests.conftest import RealElasticsearch, _distribution
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+TEMPLATE: dict[str, Any] = {"index_patterns": ["racksort-dev-test-*"]}
+
+
+@pytest.fixture(scope="module")
+def distribution() -> Distribution:
+    return _distribution()
+
+
+def homes(owner: int) -> set[str]:
+    """Temporary folders of the servers that a process started; others may run theirs."""
+    found = set()
+    for file in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner"):
+        with suppress(FileNotFoundError):
+            if file.read_text() == str(owner):
+                found.add(file.parent.name)
+    return found
+
+
+def group_members(leader: int) -> list[int]:
+    members = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[2]) == leader and fields[0] != "Z":
+            members.append(int(entry.name))
+    return members
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+@contextmanager
+def command(*arguments: str, stderr: int = subprocess.DEVNULL, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """The command at work; a test that fails doesn't leave it behind."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "racksort", "dev", "elasticsearch", "--port", "0", *arguments],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    with command(*arguments, stderr=subprocess.PIPE, **environment) as process:
+        said, complaint = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said == ""
+    assert len(complaint.splitlines()) == 1, complaint
+    return complaint
+
+
+def test_it_answers_and_leaves_no_process_and_no_folder(distribution: Distribution) -> None:
+    before = homes(os.getpid())
+    with EmbeddedElasticsearch(distribution) as server:
+        leader = server.pid
+        assert len(group_members(leader)) == 2  # the launcher and the server
+        assert len(homes(os.getpid()) - before) == 1
+        assert server.url.startswith("http://127.0.0.1:")
+        assert server.reader_key is server.loader_key is server.ca_cert is None
+        assert "started" in server.log_tail(200)
+        with server.connection.synchronous() as client:
+            client.index(index="racksort-dev-test", document={"price": 1.5}, refresh=True)
+            assert client.search(index="racksort-dev-test")["hits"]["total"]["value"] == 1
+    assert group_members(leader) == []
+    assert homes(os.getpid()) == before
+    assert server.wait() == server.log_tail() == ""
+
+
+def test_a_killed_command_leaves_no_process_and_its_folder_is_swept_up(distribution: Distribution) -> None:
+    assert distribution.home.is_dir()
+    with command("--json") as process:
+        facts = json.loads(first_line(process))
+        assert facts.keys() == {"url", "pid"}
+        assert len(group_members(facts["pid"])) == 2
+        assert len(homes(process.pid)) == 1
+        process.kill()
+        process.wait()
+    assert until(lambda: not group_members(facts["pid"]))
+    folders.sweep(PREFIX)
+    assert homes(process.pid) == set()
+
+
+def test_the_command_keeps_data_says_what_to_export_and_ends_with_ctrl_c(distribution: Distribution) -> None:
+    assert distribution.home.is_dir()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        data = Path(folder) / "data"
+        for expected, ending, status in ((0, signal.SIGINT, 130), (1, signal.SIGTERM, 143)):
+            with command("--data", str(data)) as process:
+                name, _, url = first_line(process).partition("=")
+                assert name == "export ELASTICSEARCH_URL"
+                with Elasticsearch(url) as client:
+                    found = client.indices.get(index="racksort-*", features="aliases")
+                    assert len(found) == expected
+                    client.indices.create(index=f"racksort-dev-test-{expected}")
+                process.send_signal(ending)
+                assert process.wait(30) == status
+            with pytest.raises(urllib.error.URLError):
+                urllib.request.urlopen(url, timeout=1)
+        assert (data / "node.lock").is_file()
+
+
+def test_a_server_that_ends_by_itself_is_one_line(distribution: Distribution) -> None:
+    assert distribution.home.is_dir()
+    with command("--json", stderr=subprocess.PIPE) as process:
+        facts = json.loads(first_line(process))
+        os.killpg(facts["pid"], signal.SIGKILL)
+        _, complaint = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert complaint.splitlines()[-1].startswith("racksort: Elasticsearch ended with status -9: ")
+    assert "Traceback" not in complaint
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port} can't be used (Address already in use)" in refused("--port", str(port))
+
+
+def test_no_maven_and_an_empty_cache_is_one_line(tmp_path: Path) -> None:
+    complaint = refused(PATH=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    assert "apt-get install maven" in complaint
+    assert "ELASTICSEARCH_URL" in complaint
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (ElasticsearchOptions(heap="much"), "isn't a size; write it as 512m or 2g"),
+        (ElasticsearchOptions(heap="1k"), "ended while starting: Too small maximum heap"),
+        (ElasticsearchOptions(data=Path(__file__).parent), "holds no Elasticsearch data"),
+        (ElasticsearchOptions(start_timeout_s=0.2), "wasn't ready within 0.2 s: it doesn't listen"),
+    ],
+)
+def test_what_it_cannot_start_with_is_said(
+    distribution: Distribution, options: ElasticsearchOptions, said: str
+) -> None:
+    before = homes(os.getpid())
+    with pytest.raises(RacksortError, match=said) as caught:
+        EmbeddedElasticsearch(distribution, options).start()
+    assert len(str(caught.value).splitlines()) == 1
+    assert homes(os.getpid()) == before
+
+
+def test_without_a_key_nothing_is_answered(secured_elasticsearch: EmbeddedElasticsearch) -> None:
+    connection = dataclasses.replace(secured_elasticsearch.connection, api_key=None)
+    with connection.synchronous() as client, pytest.raises(AuthenticationException) as caught:
+        client.search(index="racksort-*")
+    assert caught.value.meta.status == 401
+
+
+def test_the_loader_writes_and_the_reader_reads_alone(secured_elasticsearch: EmbeddedElasticsearch) -> None:
+    loading = secured_elasticsearch.connection
+    assert loading.api_key == secured_elasticsearch.loader_key
+    reading = dataclasses.replace(loading, api_key=secured_elasticsearch.reader_key)
+    with loading.synchronous() as loader, reading.synchronous() as reader:
+        loader.indices.put_index_template(name="racksort-dev-test", body=TEMPLATE)
+        loader.index(index="racksort-dev-test-1", document={"price": 1.5}, refresh=True)
+        loader.indices.put_alias(index="racksort-dev-test-1", name="racksort-dev-test")
+        assert reader.search(index="racksort-dev-test")["hits"]["total"]["value"] == 1
+        assert reader.indices.get(index="racksort-dev-test-1")
+        forbidden: list[Callable[[], object]] = [
+            lambda: reader.index(index="racksort-dev-test-1", document={"price": 2}),
+            lambda: reader.indices.delete(index="racksort-dev-test-1"),
+            lambda: reader.indices.put_index_template(name="racksort-dev-other", body=TEMPLATE),
+            reader.cluster.health,
+            lambda: loader.index(index="another-shop", document={"price": 2}),
+        ]
+        for act in forbidden:
+            with pytest.raises(AuthorizationException) as caught:
+                act()
+            assert caught.value.meta.status == 403
+        loader.indices.delete(index="racksort-dev-test-1")
+        loader.indices.delete_index_template(name="racksort-dev-test")
+
+
+def test_a_certificate_of_another_authority_is_refused(
+    secured_elasticsearch: EmbeddedElasticsearch, tmp_path: Path
+) -> None:
+    other = tmp_path / "ca.crt"
+    trustme.CA().cert_pem.write_to_path(other)
+    connection = dataclasses.replace(secured_elasticsearch.connection, ca_cert=other)
+    with connection.synchronous() as client, pytest.raises(TlsError):
+        client.cluster.health()
+
+
+def test_cleaning_takes_what_is_ours_alone(elasticsearch: RealElasticsearch, request: pytest.FixtureRequest) -> None:
+    with elasticsearch.connection.synchronous() as client:
+        for index in ("racksort-dev-test-1", "racksort-dev-test-2", "other-dev-test"):
+            client.options(ignore_status=400).indices.create(index=index)
+        client.indices.put_index_template(name="racksort-dev-test", body=TEMPLATE)
+        assert request.getfixturevalue("clean_elasticsearch") is elasticsearch
+        assert not client.indices.get(index="racksort-*", expand_wildcards="all", features="aliases")
+        assert not client.indices.exists_index_template(name="racksort-dev-test")
+        assert client.indices.exists(index="other-dev-test")
+        client.indices.delete(index="other-dev-test")
+
+
+@pytest.mark.parametrize(
+    ("environment", "outcome", "said"),
+    [
+        ({"REQUIRE_ES": "0"}, "1 skipped", "which isn't installed: apt-get install maven, or set ELASTICSEARCH_URL"),
+        ({"REQUIRE_ES": "1"}, "1 error", "REQUIRE_ES=1: Elasticsearch for development comes by Maven"),
+        ({"ELASTICSEARCH_URL": "http://127.0.0.1:9"}, "1 error", "TEST_CLEAN_ELASTICSEARCH=1 if it may"),
+    ],
+)
+def test_where_it_cannot_run_a_test_says_how_it_could(
+    tmp_path: Path, environment: dict[str, str], outcome: str, said: str
+) -> None:
+    test = "test_cleaning_takes_what_is_ours_alone" if "REQUIRE_ES" in environment else "test_a_user_is_asked_first"
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"{__file__}::{test}"],
+        env={name: value for name, value in os.environ.items() if not name.startswith("ELASTICSEARCH_")}
+        | {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "COLUMNS": "400", "TEST_CLEAN_ELASTICSEARCH": ""}
+        | environment,
+        cwd=Path(__file__).parent.parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome in ended.stdout.splitlines()[-1]
+    assert said in ended.stdout
+
+
+def test_a_user_is_asked_first(clean_elasticsearch: RealElasticsearch) -> None:
+    with clean_elasticsearch.connection.synchronous() as client:
+        assert client.cluster.health()["status"] in {"green", "yellow"}
