@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from random import Random
 
 import pytest
 
@@ -17,6 +18,7 @@ from api.catalog.elastic.schema import PRODUCTS
 from api.errors import CatalogUnavailable
 from tests.conftest import RealElasticsearch
 from tests.faults.harness import DEADLINE_MS, STALE_MS, Adapter, Seen, resident_bytes, running_adapter, write_shop
+from tests.faults.mutations import MutatingProxy, mutating_proxy
 from tests.faults.proxy import (
     Bandwidth,
     FaultProxy,
@@ -199,6 +201,56 @@ async def test_a_product_that_goes_out_of_stock_vanishes(adapter: Adapter, loade
                 assert shown not in (await catalog.pool(container_id)).product_id
         finally:
             client.update(index=PRODUCTS, id=str(shown), doc={"available": True}, refresh=True)
+
+
+@pytest.fixture
+async def mutating(loaded: Connection) -> AsyncIterator[tuple[Adapter, MutatingProxy]]:
+    with mutating_proxy(loaded.urls[0], Random(5), rate=0.0) as proxy:
+        async with running_adapter(proxy.url) as adapter:
+            yield adapter, proxy
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0])
+async def test_mutated_answers_never_reach_a_page(mutating: tuple[Adapter, MutatingProxy], rate: float) -> None:
+    adapter, proxy = mutating
+    await survives(
+        adapter,
+        at_once(lambda: setattr(proxy, "rate", rate)),
+        at_once(lambda: setattr(proxy, "rate", 0.0)),
+        lasts_s=1.5 * STALE_MS / 1e3,
+    )
+    assert proxy.mutated.total() >= 5
+
+
+@pytest.mark.parametrize("part", ["timed_out", "failed_shards"])
+async def test_an_answer_in_part_is_never_kept_as_whole(mutating: tuple[Adapter, MutatingProxy], part: str) -> None:
+    adapter, proxy = mutating
+    pools = {each: await adapter.services.catalog.pool(each) for each in adapter.containers}
+
+    def fail() -> None:
+        proxy.force = part
+
+    def heal() -> None:
+        proxy.force = None
+
+    seen = await survives(adapter, at_once(fail), at_once(heal), lasts_s=1.5 * STALE_MS / 1e3)
+    assert seen.reasons == {"stale_pool"}  # the whole pools of before, rather than parts
+    assert adapter.metric("racksort_pool_refreshes_total", outcome="partial") >= 3
+    assert all(pool.partial is False for pool in pools.values())
+
+
+async def test_an_answer_in_part_is_better_than_none_and_says_so(loaded: Connection) -> None:
+    with mutating_proxy(loaded.urls[0], Random(5), rate=0.0) as proxy:
+        async with running_adapter(proxy.url) as adapter:
+            proxy.force = "failed_shards"
+            page = (await adapter.page("list-1", category="jam")).json()  # not at hand
+            assert page["degraded_reasons"] == ["partial_pool"]
+            assert page["product_ids"]
+            proxy.force = None
+            await adapter.fresh(time.monotonic())
+            async with asyncio.timeout(5):
+                while (await adapter.page("list-1", category="jam")).json()["degraded"]:
+                    await adapter.watch(after(0.1))
 
 
 async def test_attempts_in_an_outage_are_few_however_many_ask(adapter: Adapter, proxy: FaultProxy) -> None:

@@ -100,7 +100,7 @@ class Answer:
     columns: Columns
     found: int
     """Hits that came, those that were left out included."""
-    total: int
+    total: int | None
     """Hits there are, where that was asked for."""
     rejected: int
     """Hits that were left out."""
@@ -132,18 +132,25 @@ def parse(body: bytes) -> Answer:
         if loose.hits.hits:
             last = _sort_of(loose.hits.hits[-1])
         answer = _Answer(loose.timed_out, loose.shards, _Hits(hits, loose.hits.total), loose.pit_id)
-    found = len(hits) + rejected
-    if not found and answer.hits.total is not None and answer.hits.total.value > 0:
-        raise CatalogUnavailable(f"Elasticsearch's answer has none of its {answer.hits.total.value} hits")
     return Answer(
         columns=_columns([hit.fields for hit in hits]),
-        found=found,
-        total=found if answer.hits.total is None else answer.hits.total.value,
+        found=len(hits) + rejected,
+        total=None if answer.hits.total is None else answer.hits.total.value,
         rejected=rejected,
         partial=answer.timed_out or answer.shards.failed > 0,
         after=last or None,
         pit_id=answer.pit_id,
     )
+
+
+def check_count(answer: Answer, expected: int) -> None:
+    """Refuse an answer that lost hits on the way, or gained some, unless it says that it is only a part.
+
+    Raises:
+        CatalogUnavailable: it is so.
+    """
+    if answer.found != expected and not answer.partial:
+        raise CatalogUnavailable(f"Elasticsearch's answer has {answer.found} hits, not {expected}")
 
 
 def joined(pages: Sequence[Columns]) -> tuple[Columns, int]:

@@ -78,17 +78,17 @@ class Fetcher:
             partial=partial,
             stale_after=age.since + self._stale,
         )
-        shelf = Shelf(pool, columns.category, whole=pages[0].total <= wanted)
+        shelf = Shelf(pool, columns.category, whole=_total(pages[0]) <= wanted)
         return Fetched(shelf, shelf.nbytes, partial)
 
     async def _pages(self, container_id: str, search: dict[str, Any], wanted: int) -> list[Answer]:
         if wanted <= self._page or container_id not in self._large:
-            first = answers.parse(await self._searches.products(search))
-            if first.total <= self._page or wanted <= self._page or first.partial:
+            first = await self._page_of(search, search["size"], None)
+            if _total(first) <= self._page or wanted <= self._page or first.partial:
                 return [first]
             self._large.add(container_id)
         pages = await self._in_one_point(search, wanted)
-        if pages[0].total <= self._page:
+        if _total(pages[0]) <= self._page:
             self._large.discard(container_id)
         return pages
 
@@ -99,22 +99,36 @@ class Fetcher:
             pages: list[Answer] = []
             after: list[Any] | None = None
             while (missing := wanted - sum(page.found for page in pages)) > 0:
-                size = {"size": min(self._page, missing)}
+                size = min(self._page, missing)
                 try:
-                    page = answers.parse(await self._searches.products(in_point(search, pit_id, after) | size))
+                    page = await self._page_of(in_point(search, pit_id, after), size, size if pages else None)
                 except CatalogRefused as error:
                     if not pages:
                         raise
                     raise CatalogUnavailable(f"the next page can't be had ({error})") from None
                 pages.append(page)
-                wanted = min(wanted, pages[0].total)
+                wanted = min(wanted, _total(pages[0]))
                 pit_id = page.pit_id or pit_id
                 after = page.after
-                if page.found < size["size"] or after is None or page.partial:
+                if page.partial:
                     break
+                if after is None and page.found:
+                    raise CatalogUnavailable("Elasticsearch's answer doesn't say where the next page begins")
             return pages
         finally:
             await self._searches.close_point_in_time(pit_id)
+
+    async def _page_of(self, search: dict[str, Any], size: int, expected: int | None) -> Answer:
+        """One page; of the first, the total says how many hits are to be expected."""
+        answer = answers.parse(await self._searches.products(search | {"size": size}))
+        answers.check_count(answer, min(size, _total(answer)) if expected is None else expected)
+        return answer
+
+
+def _total(first: Answer) -> int:
+    if first.total is None:
+        raise CatalogUnavailable("Elasticsearch's answer has no count of its hits")
+    return first.total
 
 
 def _frozen(array: Any) -> Any:

@@ -147,6 +147,7 @@ class Lookup:
         since = self._clock()
         search = lookup_search(product_ids, timeout_ms=self._searches.timeout_ms)
         answer = answers.parse(await self._searches.products(search))
+        answers.check_count(answer, answer.found if answer.total is None else answer.total)
         answers.check_trust(answer.rejected, answer.found)
         if answer.partial:
             raise CatalogRefused("Elasticsearch answers only in part")

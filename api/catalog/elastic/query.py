@@ -58,7 +58,7 @@ def lookup_search(product_ids: Sequence[int], *, timeout_ms: int) -> dict[str, A
         "query": {"bool": {"filter": [{"terms": {"product_id": list(product_ids)}}]}},
         "sort": ["_doc"],
         "size": len(product_ids),
-        "track_total_hits": False,
+        "track_total_hits": True,
         "timeout": f"{timeout_ms}ms",
     }
 
