@@ -142,6 +142,7 @@ class PoolCache(Generic[K, V]):
                 self._entry(key)
                 self._due.put(key, self._clock())
         self._kept = frozenset(keys)
+        self._evict()
         self._pump()
 
     @property

@@ -169,7 +169,12 @@ class ElasticsearchCatalog:
         names = None if category is None else self._shop.meta.categories.get(category)
         if definition is None or (category is not None and names is None):
             raise CatalogRefused(f"the live version of the catalog has no {container_id!r}, {category!r} any more")
-        return await self._fetcher.fetch(definition, names, age)
+        fetched = await self._fetcher.fetch(definition, names, age)
+        before = self._pools.peek(key)
+        if before is not None and before.pool.product_id.size and not fetched.value.pool.product_id.size:
+            # A container that has become empty is rare, and showing nothing by mistake is the worst of mistakes.
+            fetched = await self._fetcher.fetch(definition, names, age)
+        return fetched
 
     async def _warm(self, patience_s: float) -> None:
         """Fetch every container's pool before the first request asks for it."""

@@ -62,14 +62,14 @@ async def _definitions(searches: Searches) -> dict[str, Definition]:
     definitions: dict[str, Definition] = {}
     after: list[Any] | None = None
     while True:
-        search: dict[str, Any] = {"size": _PAGE, "sort": ["position", "container_id"], "track_total_hits": False}
+        search: dict[str, Any] = {"size": _PAGE, "sort": ["position", "container_id"], "track_total_hits": True}
         if after is not None:
             search["search_after"] = after
         answer = _decoded(await searches.containers(search))
         try:
             if answer["timed_out"] or answer["_shards"]["failed"]:
                 raise CatalogUnavailable("Elasticsearch answers only in part")
-            hits = answer["hits"]["hits"]
+            hits, total = answer["hits"]["hits"], answer["hits"]["total"]["value"]
             for hit in hits:
                 entry = _definition.validate_python(hit["_source"]["definition"])
                 definitions[entry.container_id] = entry
@@ -81,8 +81,13 @@ async def _definitions(searches: Searches) -> dict[str, Definition]:
             raise CatalogInvalid(
                 f"Elasticsearch: container {hit.get('_id')!r}: {first['loc']}: {first['msg']}: {_LOAD}"
             ) from None
-        if len(hits) < _PAGE:
-            return definitions
+        if len(hits) == _PAGE and after:
+            continue
+        if total != len(definitions):
+            raise CatalogUnavailable(f"Elasticsearch's answer has {len(definitions)} containers, not {total}")
+        if not definitions:
+            raise CatalogInvalid(f"Elasticsearch: the live catalog has no containers: {_LOAD}")
+        return definitions
 
 
 def _only(answer: Any) -> tuple[str, Mapping[str, Any]]:
