@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,11 @@ from api.errors import UnknownCategory, UnknownContainer
 from api.metrics import Metrics
 from api.types import Kind
 from ensemble import contract
+from racksort.dev.elasticsearch_server import EmbeddedElasticsearch
 from tests.conftest import RealElasticsearch
-from tests.loading import load_folder
 from tests.contract.shop import CATEGORIES, DEFINITIONS, NOW_DAY, PRODUCTS
 from tests.fakes.catalog import FakeCatalog
+from tests.loading import load_folder
 
 Maker = Callable[[Path], Awaitable[Catalog]]
 
@@ -54,8 +55,12 @@ async def embedded_csv(folder: Path) -> Catalog:
 
 
 MAKERS: dict[str, Maker] = {"fake": fake, "embedded-parquet": embedded_parquet, "embedded-csv": embedded_csv}
-PAGES = {"elasticsearch": 1_000, "elasticsearch-in-pages-of-2": 2}
-"""Products of one answer."""
+SERVERS = {
+    "elasticsearch": ("loaded", 1_000),
+    "elasticsearch-in-pages-of-2": ("loaded", 2),
+    "elasticsearch-secured": ("loaded_secured", 2),
+}
+"""Fixture of the server, and products of one answer."""
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +72,25 @@ def loaded(elasticsearch: RealElasticsearch, tmp_path_factory: pytest.TempPathFa
     return elasticsearch.connection
 
 
-@pytest.fixture(params=[*MAKERS, *(pytest.param(name, marks=pytest.mark.e2e) for name in PAGES)])
+@pytest.fixture(scope="module")
+def loaded_secured(
+    secured_elasticsearch: EmbeddedElasticsearch, tmp_path_factory: pytest.TempPathFactory
+) -> Connection:
+    """A real Elasticsearch with TLS, and an API key that may only read it."""
+    folder = tmp_path_factory.mktemp("shop")
+    write_folder(folder, "parquet")
+    load_folder(secured_elasticsearch.connection, folder)
+    return replace(secured_elasticsearch.connection, api_key=secured_elasticsearch.reader_key)
+
+
+@pytest.fixture(params=[*MAKERS, *(pytest.param(name, marks=pytest.mark.e2e) for name in SERVERS)])
 async def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Catalog]:
     if request.param in MAKERS:
         made = await MAKERS[request.param](tmp_path)
     else:
-        options = Options(timeout_s=10.0, page=PAGES[request.param])
-        made = await ElasticsearchCatalog.open(request.getfixturevalue("loaded"), options, Metrics())
+        server, page = SERVERS[request.param]
+        options = Options(timeout_s=10.0, page=page)
+        made = await ElasticsearchCatalog.open(request.getfixturevalue(server), options, Metrics())
     yield made
     await made.close()
 
