@@ -217,7 +217,7 @@ class Settings(BaseSettings):
 
 def _refuse_unknown(environment: Iterable[str]) -> None:
     """A variable that nothing reads is most likely a slip, and the setting that was meant has its default."""
-    known = [_variable(name) for name in Settings.model_fields]
+    known = [variable(name) for name in Settings.model_fields]
     for name in environment:
         upper = name.upper()
         if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_NOT_OURS):
@@ -225,8 +225,8 @@ def _refuse_unknown(environment: Iterable[str]) -> None:
             raise SettingsInvalid(f"{name}: there is no such setting; did you mean {nearest}? Else unset it")
 
 
-def _variable(name: str) -> str:
-    """The variable that a field is read from."""
+def variable(name: str) -> str:
+    """The environment variable that a field of :class:`Settings` is read from."""
     field = Settings.model_fields.get(name)
     alias = field.validation_alias if field is not None else name if name.isupper() else None
     return alias if isinstance(alias, str) else PREFIX + name.upper()
@@ -241,7 +241,7 @@ def _explained(error: ValidationError) -> str:
             known = ", ".join(sorted(Settings.model_fields))
             lines.append(f"there is no setting {name!r}; known are {known}")
         elif name:
-            lines.append(f"{_variable(name)}: {message[0].lower()}{message[1:]}")
+            lines.append(f"{variable(name)}: {message[0].lower()}{message[1:]}")
         else:
             lines.append(message)
     return "; ".join(lines)

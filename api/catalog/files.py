@@ -65,11 +65,12 @@ class Definition(_Entry):
     size: Annotated[int, Field(gt=0)] | None = None
 
 
-class _Header(BaseModel):
-    """What serving needs of ``catalog.json``."""
+class Header(BaseModel):
+    """What is used of ``catalog.json``."""
 
     schema_version: int
     now_day: Annotated[float, Field(strict=True, ge=0, le=_LAST_DAY)] | None = None
+    source: str | None = None
     categories: dict[str, list[str]] = {}
 
 
@@ -91,19 +92,51 @@ def read(folder: Path) -> CatalogFiles:
     Raises:
         CatalogInvalid: a file is missing or doesn't fit its schema.
     """
-    header = _read_json(folder / "catalog.json", TypeAdapter(_Header).validate_json)
-    if header.schema_version != _SCHEMA_VERSION:
-        raise CatalogInvalid(
-            f"{folder / 'catalog.json'}: schema_version {header.schema_version} isn't {_SCHEMA_VERSION}: "
-            "prepare the catalog again with this version of racksort"
-        )
+    header = read_header(folder)
     containers = folder / "containers.json"
-    definitions = _read_json(containers, TypeAdapter(tuple[Definition, ...]).validate_json)
+    definitions = read_definitions(containers)
     path, products = _read_products(folder)
     _check_definitions(containers, definitions, path, products)
     if header.categories and products.schema.get("category") != pl.String:
         raise CatalogInvalid(f"{path}: text column 'category' is missing, but catalog.json names categories: add it")
     return CatalogFiles(products, definitions, header.categories, header.now_day)
+
+
+def read_header(folder: Path) -> Header:
+    """Read ``catalog.json``.
+
+    Raises:
+        CatalogInvalid: it is missing, doesn't fit its schema or is of another format.
+    """
+    path = folder / "catalog.json"
+    header = _read_json(path, TypeAdapter(Header).validate_json)
+    if header.schema_version != _SCHEMA_VERSION:
+        raise CatalogInvalid(
+            f"{path}: schema_version {header.schema_version} isn't {_SCHEMA_VERSION}: "
+            "prepare the catalog again with this version of racksort"
+        )
+    return header
+
+
+def read_definitions(path: Path) -> tuple[Definition, ...]:
+    """Read a ``containers.json``. Whether its fields exist is another question.
+
+    Raises:
+        CatalogInvalid: it is missing or doesn't fit its schema.
+    """
+    return _read_json(path, TypeAdapter(tuple[Definition, ...]).validate_json)
+
+
+def products_file(folder: Path) -> Path:
+    """The folder's products.
+
+    Raises:
+        CatalogInvalid: there are none.
+    """
+    for suffix in ("parquet", "csv"):
+        if (path := folder / f"products.{suffix}").is_file():
+            return path
+    raise CatalogInvalid(f"{folder}: holds neither products.parquet nor products.csv: run `racksort prepare`")
 
 
 def matches(definition: Definition) -> pl.Expr:
@@ -145,10 +178,7 @@ def _read_json(path: Path, parse: Callable[[bytes], Parsed]) -> Parsed:
 
 
 def _read_products(folder: Path) -> tuple[Path, pl.DataFrame]:
-    found = [path for suffix in ("parquet", "csv") if (path := folder / f"products.{suffix}").is_file()]
-    if not found:
-        raise CatalogInvalid(f"{folder}: holds neither products.parquet nor products.csv: run `racksort prepare`")
-    path = found[0]
+    path = products_file(folder)
     try:
         frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError) as error:

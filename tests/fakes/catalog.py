@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from operator import itemgetter
 from typing import Any
@@ -47,6 +48,10 @@ class FakeCatalog:
         """While set, no candidates can be had."""
         self.broken: Exception | None = None
         """Raised by everything while set: a mistake of ours."""
+        self.partial = False
+        """Whether pools from now on may lack products."""
+        self.stale_after = inf
+        """When pools from now on become stale."""
         self.closed = False
         self._products = {record["product_id"]: record for record in products}
         self._definitions = {entry["container_id"]: entry for entry in definitions}
@@ -61,7 +66,7 @@ class FakeCatalog:
             for name, entry in self._definitions.items()
         )
 
-    async def pool(self, container_id: str, category: str | None = None, *, deadline: float = inf) -> Pool:
+    async def pool(self, container_id: str, category: str | None = None, *, deadline: float = inf) -> Pool:  # noqa: ARG002 - never waits
         if self.broken:
             raise self.broken
         if self.unavailable:
@@ -73,9 +78,11 @@ class FakeCatalog:
         key = (container_id, category)
         if key not in self._pools:
             self._pools[key] = _pool(container_id, self._candidates(self._definitions[container_id], category))
+        if self.partial or self.stale_after < inf:
+            return replace(self._pools[key], partial=self.partial, stale_after=self.stale_after)
         return self._pools[key]
 
-    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:
+    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:  # noqa: ARG002 - never waits
         return _pool("", [self._products.get(each, {"product_id": each}) for each in product_ids.tolist()])
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.settings import PREFIX, Settings
+from api.settings import Settings, variable
 from racksort.cli import VERBS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,7 +23,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_setting_is_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
-    missing = [name for name in Settings.model_fields if f"`{PREFIX}{name.upper()}`" not in text]
+    missing = [name for name in Settings.model_fields if f"`{variable(name)}`" not in text]
     assert not missing
 
 

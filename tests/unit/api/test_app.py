@@ -415,3 +415,33 @@ async def test_every_reference_of_the_document_resolves(adapter: Adapter) -> Non
     assert found
     for reference in found:
         assert reference.rsplit("/", 1)[1] in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    ("partial", "stale_after", "reasons"),
+    [
+        (False, float("inf"), []),
+        (True, float("inf"), ["partial_pool"]),
+        (False, 0.0, ["stale_pool"]),
+        (True, 0.0, ["partial_pool", "stale_pool"]),
+    ],
+)
+async def test_an_answer_of_a_flawed_pool_is_ranked_and_says_so(
+    adapter: Adapter, partial: bool, stale_after: float, reasons: list[str]
+) -> None:
+    adapter.shelf.partial, adapter.shelf.stale_after = partial, stale_after
+    body = (await adapter.client.get(DEALS, params={"customer_id": 7, "limit": 5})).json()
+    assert body["source"] == "ensemble"
+    assert body["product_ids"] == await ids_in_order(adapter, "deals", 7, 5)
+    assert body["degraded"] is bool(reasons)
+    assert body["degraded_reasons"] == reasons
+    for reason in ("partial_pool", "stale_pool"):
+        assert adapter.metric("racksort_degraded_total", reason=reason) == float(reason in reasons)
+
+
+async def test_a_flawed_pool_and_a_failing_ensemble_are_both_named(adapter: Adapter) -> None:
+    adapter.shelf.stale_after = 0.0
+    adapter.ensemble.failure = EnsembleUnavailable("gone")
+    body = (await adapter.client.get(DEALS)).json()
+    assert body["source"] == "popularity"
+    assert body["degraded_reasons"] == ["stale_pool", "ensemble_unavailable"]

@@ -5,14 +5,15 @@ from pathlib import Path
 import pydantic
 import pytest
 
+from api.catalog.elastic.connection import Connection
 from api.errors import SettingsInvalid
-from api.settings import Settings
+from api.settings import Settings, variable
 
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
-        monkeypatch.delenv(f"RACKSORT_{name.upper()}", raising=False)
+        monkeypatch.delenv(variable(name), raising=False)
 
 
 def test_the_defaults_fit_together() -> None:
@@ -97,3 +98,53 @@ def test_variables_of_the_load_test_are_let_be(monkeypatch: pytest.MonkeyPatch) 
 def test_settings_dont_change() -> None:
     with pytest.raises(pydantic.ValidationError):
         Settings.load().port = 1
+
+
+def test_elasticsearch_is_named_by_the_variables_that_its_other_clients_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text("")
+    monkeypatch.setenv("ELASTICSEARCH_URL", "https://a.shop:9200, https://b.shop:9200")
+    monkeypatch.setenv("ELASTICSEARCH_API_KEY", "secret")
+    monkeypatch.setenv("ELASTICSEARCH_CA_CERT", str(authority))
+    settings = Settings.load()
+    assert settings.connection == Connection(("https://a.shop:9200", "https://b.shop:9200"), "secret", authority)
+    assert "secret" not in f"{settings!r} {settings.connection!r}"
+
+
+def test_elasticsearch_without_an_address_is_one_line() -> None:
+    with pytest.raises(SettingsInvalid, match="ELASTICSEARCH_URL isn't set"):
+        _ = Settings.load().connection
+
+
+@pytest.mark.parametrize(
+    ("variables", "names"),
+    [
+        ({"ELASTICSEARCH_URL": "search.shop"}, "ELASTICSEARCH_URL: isn't an address"),
+        ({"ELASTICSEARCH_URL": "http://search.shop"}, "ELASTICSEARCH_URL: isn't an address"),
+        ({"ELASTICSEARCH_URL": "https://me:secret@search.shop:9200"}, "ELASTICSEARCH_API_KEY replaces"),
+        ({"ELASTICSEARCH_URL": "https://a:9200,b"}, "ELASTICSEARCH_URL"),
+        ({"ELASTICSEARCH_CA_CERT": "/no/such/file"}, "ELASTICSEARCH_CA_CERT"),
+        ({"ELASTICSEARCH_FINGERPRINT": "ab:cd"}, "ELASTICSEARCH_FINGERPRINT"),
+        ({"ELASTICSEARCH_VERIFY": "perhaps"}, "ELASTICSEARCH_VERIFY"),
+        ({"RACKSORT_CATALOG": "solr"}, "RACKSORT_CATALOG"),
+        ({"RACKSORT_POOL_DEADLINE_MS": "300"}, "RACKSORT_POOL_DEADLINE_MS .* RACKSORT_DEADLINE_MS"),
+        ({"RACKSORT_POOL_REFRESH_MS": "120000"}, "RACKSORT_POOL_REFRESH_MS .* RACKSORT_POOL_STALE_MS"),
+        ({"RACKSORT_POOL_PRODUCTS": "100"}, "RACKSORT_POOL_PRODUCTS"),
+    ],
+)
+def test_what_doesnt_fit_together_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], names: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsInvalid, match=names) as caught:
+        Settings.load()
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_request_waits_for_its_pool_at_most_half_of_its_time() -> None:
+    assert Settings.load(deadline_ms=80, call_timeout_ms=100).pool_deadline_s == 0.04
+    assert Settings.load(pool_deadline_ms=20).pool_deadline_s == 0.02
