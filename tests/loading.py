@@ -1,6 +1,13 @@
-"""Loads a catalog folder into Elasticsearch as a user would."""
-import importlib.util, math
+"""Puts catalog folders into Elasticsearch as a user does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
 from api.catalog.elastic.connection import Connection
-def load_folder(connection: Connection, folder):
-    spec=importlib.util.spec_from_file_location("quickload","/tmp/quickload_mod.py"); m=importlib.util.module_from_spec(spec); spec.loader.exec_module(m)
-    m.load(connection, folder, "2026-01-01-1")
+from api.catalog.loading.load import load
+
+
+def load_folder(connection: Connection, folder: Path) -> None:
+    """Load ``folder`` as a new version and make it live."""
+    load(connection, [folder])
