@@ -93,9 +93,13 @@ async def _serve(settings: Settings, listener: socket.socket, on_ready: Callable
     async with app.router.lifespan_context(app):
         services = app.state.services
         if not any(each.size for each in await services.catalog.containers()):
+            where, remedy = (
+                (settings.catalog_dir, "run `racksort prepare`")
+                if settings.catalog == "embedded"
+                else ("Elasticsearch", "load the catalog again")
+            )
             raise CatalogInvalid(
-                f"{settings.catalog_dir}: no container of the catalog has a product to show: add one to "
-                "containers.json, or run `racksort prepare`"
+                f"{where}: no container of the catalog has a product to show: add one to containers.json, or {remedy}"
             )
         host, port = listener.getsockname()[:2]
         server = _Server(_config(app))

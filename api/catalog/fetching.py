@@ -43,6 +43,8 @@ class Limits:
     """At the same time."""
     max_waiting: int = 256
     """Pools that requests may wait for, beside those that are due."""
+    max_misses_per_s: float = 50.0
+    """Fetches a second that requests may cause, with as many saved up at most: a crawler asks for everything once."""
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@
   stay together. A failed refresh leaves the old pool in its place until it expires.
 - **Bounded.** By bytes: the least recently used pool goes first. Pools that nobody has read since their last refresh
   aren't refreshed but dropped, unless they are kept on purpose (:meth:`PoolCache.keep`). By fetches: few at a time,
-  those that requests wait for before those that are due.
+  those that requests wait for before those that are due, and of the former only so many a second.
 - **Outages.** While the source is down one fetch at a time tries it (:mod:`api.catalog.outage`), and requests for pools
   that aren't there fail at once.
 - A **partial** answer never replaces a whole one. It is asked for again soon, but by one fetch at a time.
@@ -90,6 +90,8 @@ class PoolCache(Generic[K, V]):
         """Pools that aren't there and that somebody waits for, in the order of asking; the first are being fetched."""
         self._due: Schedule[K] = Schedule()
         self._generation = 0
+        self._misses_left = limits.max_misses_per_s
+        self._misses_counted_at = clock()
         self._running: dict[K, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._progress = asyncio.Event()
@@ -191,6 +193,8 @@ class PoolCache(Generic[K, V]):
         try:
             timeout = max(0.0, deadline - self._clock()) if deadline < float("inf") else None
             return await asyncio.wait_for(asyncio.shield(waited_for), timeout)
+        except CatalogUnavailable as error:  # one instance each: a shared one would collect every reader's frames
+            raise type(error)(*error.args) from None
         except TimeoutError:
             raise CatalogUnavailable("the pool didn't come in time") from None
         except asyncio.CancelledError:
@@ -208,6 +212,12 @@ class PoolCache(Generic[K, V]):
             raise CatalogUnavailable(self._outage.why)
         if len(self._waited_for) >= self._limits.max_waiting:
             raise CatalogUnavailable(f"{len(self._waited_for)} pools are being waited for already")
+        now, rate = self._clock(), self._limits.max_misses_per_s
+        self._misses_left = min(rate, self._misses_left + (now - self._misses_counted_at) * rate)
+        self._misses_counted_at = now
+        if self._misses_left < 1.0:
+            raise CatalogUnavailable(f"more than {rate:g} pools a second are asked for that aren't there")
+        self._misses_left -= 1.0
 
     def _pump(self) -> None:
         """Start the fetches that may start now."""

@@ -1,7 +1,8 @@
-"""Single products by id: what many requests ask for at the same time is one search, and what was found is kept a while.
+"""Single products by id: what many requests ask for at the same time is one search, and what was found is kept for some
+time.
 
-One search is under way at a time, so that the searches a second are bounded by its duration and not by the requests.
-What gathers meanwhile goes into the next.
+One search is under way at a time, and the next begins ``PACE_S`` after it at the earliest, so that the searches a second
+are bounded whatever the requests. What gathers meanwhile goes into the next.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from ensemble import contract
 
 MAX_BATCH: Final = 4_096
 """Products of one search."""
+PACE_S: Final = 0.02
+"""From the beginning of a search to that of the next."""
 MAX_KNOWN: Final = 100_000
 """Products that are kept, about 250 bytes each; the oldest go first."""
 
@@ -129,6 +132,7 @@ class Lookup:
         try:
             while self._next is not None:
                 batch, self._next = self._next, None
+                next_at = self._clock() + PACE_S
                 try:
                     await self._search(sorted(batch.products))
                 except CatalogUnavailable as error:
@@ -140,6 +144,7 @@ class Lookup:
                     raise
                 else:
                     batch.done.set_result(None)
+                await asyncio.sleep(max(0.0, next_at - self._clock()))
         finally:
             self._asking = None
 

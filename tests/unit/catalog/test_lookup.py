@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api.catalog.elastic.lookup import MAX_BATCH, Lookup
+from api.catalog.elastic.lookup import MAX_BATCH, PACE_S, Lookup
 from api.catalog.outage import Outage
 from api.errors import CatalogUnavailable
 from api.types import Pool
@@ -32,6 +32,7 @@ class Source:
         self.failure: CatalogUnavailable | None = None
         self.at_once = self.most_at_once = 0
         self.price_ratio = 0.5
+        self.takes = 0.1
 
     async def products(self, search: dict[str, Any]) -> bytes:
         (condition,) = search["query"]["bool"]["filter"]
@@ -39,7 +40,7 @@ class Source:
         self.asked.append(ids)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(self.takes)
         self.at_once -= 1
         if self.failure is not None:
             raise self.failure
@@ -98,6 +99,16 @@ def test_many_requests_at_the_same_time_share_searches(loop: VirtualLoop, source
         expected = [[0.5, 0, 0, 0] if each % 2 == 0 else [1, 0, 0, 0] for each in (number, number + 1)]
         assert pool.offer.tolist() == expected
         assert pool.category_id.tolist() == [each % 7 if each % 2 == 0 else 0 for each in (number, number + 1)]
+
+
+def test_requests_one_after_another_cause_only_so_many_searches(
+    loop: VirtualLoop, source: Source, lookup: Lookup
+) -> None:
+    source.takes = 0.001
+    for number in range(1, 1_001):
+        find(loop, lookup, number)
+        loop.advance(0.002)
+    assert 1 <= len(source.asked) <= 2.0 / PACE_S + 1
 
 
 def test_what_was_found_or_not_found_counts_for_a_while(loop: VirtualLoop, source: Source, lookup: Lookup) -> None:

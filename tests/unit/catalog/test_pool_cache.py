@@ -188,6 +188,20 @@ def test_too_many_pools_to_wait_for_are_refused(loop: VirtualLoop, cache: PoolCa
     assert len(failed) == 5
 
 
+def test_a_crawler_causes_only_so_many_fetches_a_second(loop: VirtualLoop, source: Source) -> None:
+    cache = make(loop, source, Limits(REFRESH, 3_600.0, max_bytes=10**9, max_fetches=50, max_misses_per_s=20.0))
+    source.takes = 0.01
+    readers = []
+    for number in range(1_000):
+        readers.append(ask(loop, cache, f"c{number}"))
+        loop.advance(0.01)
+    loop.advance(0.1)
+    assert all(reader.done() for reader in readers)
+    assert 20 * 10 <= len(source.asked) <= 20 * 11 + 1
+    assert sum(reader.exception() is None for reader in readers) == len(source.asked)
+    loop.run_until_complete(cache.close())
+
+
 def test_in_an_outage_old_pools_stay_and_one_fetch_at_a_time_tries(
     loop: VirtualLoop, source: Source, cache: PoolCache[str, str]
 ) -> None:
