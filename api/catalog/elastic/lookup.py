@@ -1,8 +1,8 @@
 """Single products by id: what many requests ask for at the same time is one search, and what was found is kept for some
 time.
 
-One search is under way at a time, and the next begins ``PACE_S`` after it at the earliest, so that the searches a second
-are bounded whatever the requests. What gathers meanwhile goes into the next.
+One search is under way at a time, and the next begins ``PACE_S`` after it at the earliest, so that the searches a
+second are bounded whatever the requests. What gathers meanwhile goes into the next.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ensemble.errors import RacksortError
 from loadtest import closed_loop, wrk
 from loadtest.bench import Case, counted, ratio
+from loadtest.catalogs import ELASTICSEARCH, EMBEDDED, Comparison
 from loadtest.measurement import Measurement
 from loadtest.traffic import product_paths
 
@@ -89,6 +91,27 @@ def test_generators_cycle_through_the_paths_and_count_errors(generator, server: 
     assert fine.connections == 2
     failing = generator.run(url, ["/fails"], 1, 1)
     assert failing.errors == failing.requests > 0
+
+
+def test_a_given_rate_is_not_exceeded_and_every_moment_is_used(server: tuple[str, list[str]]) -> None:
+    url, seen = server
+    measured = closed_loop.run(url, ["/a"], 4, 1, rate=50.0)
+    assert measured.errors == 0
+    assert 2 <= measured.requests == len(seen) <= 50
+
+
+def turn(server: str, rate: int) -> Case:
+    return replace(case(server, rate), server=server)
+
+
+def test_catalogs_are_compared_by_the_median_of_their_turns() -> None:
+    cases = [turn(EMBEDDED, rate) for rate in (100, 50, 90)] + [turn(ELASTICSEARCH, rate) for rate in (45, 200, 81)]
+    assert Comparison(cases, []).ratio() == 0.9
+
+
+def test_a_run_from_elasticsearch_with_a_degraded_answer_doesnt_count() -> None:
+    with pytest.raises(RacksortError, match="doesn't count"):
+        counted(case(ELASTICSEARCH, 9, degraded=1))
 
 
 def test_a_server_that_is_not_there_is_one_clear_line() -> None:
