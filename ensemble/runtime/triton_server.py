@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,18 +17,19 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ensemble import contract
 from ensemble.errors import RacksortError
-from ensemble.runtime import diagnosis, homes
+from ensemble.runtime import diagnosis, homes, processes
 from ensemble.runtime.libraries import assemble_backends, library_path, server_root
 
-_LOOPBACK: Final = "127.0.0.1"
+_PREFIX: Final = "racksort-triton-"
+"""What the names of temporary homes start with."""
 _POLL_S: Final = 0.02
 _SHARED_MEMORY_BYTES: Final = 16 * 1024 * 1024
 """Per stub: holds the largest batch (64 x 1,024) without growing on a request's way."""
 _KEPT_BYTES: Final = str(64 * 1024 * 1024)
 """glibc keeps freed memory up to this size: a batch's arrays come and go with each call, and giving their pages back
 to the kernel each time costs page faults (64 x 1,024: 41 instead of 56 us a row in the ranking step)."""
-_PR_SET_PDEATHSIG: Final = 1
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+_KILL_S: Final = 1.0
+"""How long killed stubs are waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +89,12 @@ class EmbeddedTriton:
                 raise RacksortError(f"no release {release}: {ensemble} is missing; build one with 'racksort train'")
         if options.config_name is not None:
             _check_config_name(options.repository, options.config_name)
-        grpc_port = _claim_port(options.grpc_port, "Triton gRPC")
-        metrics_port = _claim_port(options.metrics_port, "Triton metrics")
-        self.address = f"{_LOOPBACK}:{grpc_port}"
-        self.metrics_url = f"http://{_LOOPBACK}:{metrics_port}/metrics"
-        homes.sweep()
-        self._home = homes.create()
+        grpc_port = processes.claim_port(options.grpc_port, "Triton gRPC")
+        metrics_port = processes.claim_port(options.metrics_port, "Triton metrics")
+        self.address = f"{processes.LOOPBACK}:{grpc_port}"
+        self.metrics_url = f"http://{processes.LOOPBACK}:{metrics_port}/metrics"
+        homes.sweep(_PREFIX)
+        self._home = homes.create(_PREFIX)
         try:
             assemble_backends(self._home / "backends")
             self._launch(grpc_port, metrics_port)
@@ -127,7 +123,7 @@ class EmbeddedTriton:
                     process.wait(self._options.stop_timeout_s)
         finally:  # also when an impatient second Ctrl-C cuts the waiting short
             if process is not None:
-                _kill_group(process)
+                processes.kill_group(process, _KILL_S)
             home, self._home = self._home, None
             if home is not None:
                 homes.remove(home)
@@ -158,11 +154,11 @@ class EmbeddedTriton:
             *([f"--model-config-name={options.config_name}"] if options.config_name else []),
             "--disable-auto-complete-config",
             "--allow-http=false",
-            f"--grpc-address={_LOOPBACK}",
+            f"--grpc-address={processes.LOOPBACK}",
             f"--grpc-port={grpc_port}",
             "--grpc-infer-allocation-pool-size=16",
             "--allow-metrics=true",
-            f"--metrics-address={_LOOPBACK}",
+            f"--metrics-address={processes.LOOPBACK}",
             f"--metrics-port={metrics_port}",
             "--allow-gpu-metrics=false" if options.config_name is None else "--allow-gpu-metrics=true",
             "--allow-cpu-metrics=false",
@@ -179,7 +175,7 @@ class EmbeddedTriton:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",  # the ranking step's numpy must not start a thread per core
         }
-        with (self._home / "triton.log").open("wb") as log, _signals_held():
+        with (self._home / "triton.log").open("wb") as log, processes.signals_held():
             self._process = subprocess.Popen(  # noqa: S603 - the wheel's own binary, no shell
                 command,
                 env=environment,
@@ -187,7 +183,7 @@ class EmbeddedTriton:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the server in order
-                preexec_fn=_end_with_parent(),  # noqa: PLW1509 - only async-signal-safe prctl
+                preexec_fn=processes.end_with_parent(),  # noqa: PLW1509 - only async-signal-safe prctl
             )
 
     def _wait_ready(self) -> None:
@@ -212,63 +208,6 @@ class EmbeddedTriton:
                 except grpc.RpcError as error:
                     refused = error.details() if isinstance(error, grpc.Call) else str(error)
                 time.sleep(_POLL_S)
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Hold back what ends this process until a new server is known to it, lest it be left behind.
-
-    Not by a signal mask, which is one thread's: Python runs handlers in the main thread whichever thread was signalled.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # no handler runs here
-        return
-    held: list[int] = []
-    before = {number: signal.signal(number, lambda caught, _frame: held.append(caught)) for number in _ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-        for caught in held:
-            signal.raise_signal(caught)
-
-
-def _kill_group(leader: subprocess.Popen[bytes]) -> None:
-    """Kill a server and the stubs that outlived it, and see them gone: killed processes take a moment to end."""
-    deadline = time.monotonic() + 1
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(leader.pid, signal.SIGKILL)
-        leader.wait()
-        while time.monotonic() < deadline:
-            os.killpg(leader.pid, signal.SIGKILL)  # raises once the group is empty
-            time.sleep(_POLL_S)
-    leader.wait()
-
-
-def _end_with_parent() -> Callable[[], None]:
-    """A hook for the child that asks the kernel to end it with its parent, however that ends."""
-    prctl = ctypes.CDLL(None).prctl  # looked up before the fork
-
-    def hook() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-    return hook
-
-
-def _claim_port(port: int, what: str) -> int:
-    """``port``, or a free one for 0.
-
-    Raises:
-        RacksortError: the port is in use.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_LOOPBACK, port))
-        except OSError as error:
-            raise RacksortError(f"{what}: port {port} can't be used ({error.strerror}); choose another") from error
-        return int(probe.getsockname()[1])
 
 
 def _check_config_name(repository: Path, name: str) -> None:

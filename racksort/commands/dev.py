@@ -55,13 +55,13 @@ def elasticsearch(
     from racksort.dev.elasticsearch_server import (  # noqa: PLC0415 - a verb's imports wait until it runs
         ElasticsearchOptions,
         EmbeddedElasticsearch,
+        require_free,
     )
-    from racksort.dev.processes import require_free  # noqa: PLC0415
     from racksort.dev.provision import provision  # noqa: PLC0415
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    require_free(port, "Elasticsearch")  # said before anything is fetched
+    require_free(port)  # said before anything is fetched
     distribution = provision(lambda stage, fraction: None if fraction else _say(stage))
     _say("starting Elasticsearch")
     options = ElasticsearchOptions(port=port, data=data, heap=heap, secured=secured)

@@ -15,7 +15,7 @@ _LINES: Final = (
     r"^(?:ERROR|Error): (.*)$",
 )
 """The first that any line matches says it best; a launcher's own line comes last, because it knows only that."""
-_NOISE: Final = re.compile(r"three-letter time zone|^at \S+\(|^\.\.\. \d+ more$")
+_NOISE: Final = re.compile(r"three-letter time zone|^NOTE: Picked up |^at \S+\(|^\.\.\. \d+ more$")
 
 
 def reason(log: str) -> str:

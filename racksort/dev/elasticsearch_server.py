@@ -18,12 +18,18 @@ from elasticsearch import Elasticsearch
 
 from api.catalog.elastic.connection import Connection, explained
 from ensemble.errors import RacksortError
-from racksort.dev import elasticsearch_log, folders, processes, security
+from ensemble.runtime import homes, processes
+from racksort.dev import elasticsearch_log, security
 from racksort.dev.provision import Distribution
 
 PREFIX: Final = "racksort-elasticsearch-"
 """What the names of temporary homes start with."""
 _POLL_S: Final = 0.05
+_PID: Final = "pid"
+_ATTACHING: Final = "/tmp/.java_pid{}"  # noqa: S108 - the JVM's own choice, which no option changes
+"""Socket by which the server gives itself rights; it stays, as the file of the process id does, where it is killed."""
+_KILL_S: Final = 5.0
+"""How long a killed server is waited for."""
 _LOG_LINES: Final = 2_000
 """Looked through for a reason: a stack trace is long."""
 
@@ -41,6 +47,15 @@ class ElasticsearchOptions:
     """With TLS and API keys."""
     start_timeout_s: float = 120.0
     stop_timeout_s: float = 10.0
+
+
+def require_free(port: int) -> None:
+    """Refuse a port in use before anything slow is done; 0, any free one, always passes.
+
+    Raises:
+        RacksortError: the port can't be used.
+    """
+    processes.claim_port(port, "Elasticsearch", "choose another, or 0 for any free one")
 
 
 class EmbeddedElasticsearch:
@@ -94,9 +109,9 @@ class EmbeddedElasticsearch:
         options = self._options
         if not re.fullmatch(r"[1-9]\d*[kmgKMG]", options.heap):
             raise RacksortError(f"heap {options.heap!r} isn't a size; write it as 512m or 2g")
-        processes.require_free(options.port, "Elasticsearch")
-        folders.sweep(PREFIX)
-        self._home = folders.create(PREFIX)
+        require_free(options.port)
+        homes.sweep(PREFIX)
+        self._home = homes.create(PREFIX)
         try:
             self._launch(self._home, self._configured(self._home))
             deadline = time.monotonic() + options.start_timeout_s
@@ -133,10 +148,12 @@ class EmbeddedElasticsearch:
                     process.wait(self._options.stop_timeout_s)
         finally:  # also when an impatient second Ctrl-C cuts the waiting short
             if process is not None:
-                processes.kill_group(process)
+                processes.kill_group(process, _KILL_S)
             home, self._home = self._home, None
             if home is not None:
-                folders.remove(home)
+                with contextlib.suppress(OSError, ValueError):
+                    Path(_ATTACHING.format(int((home / _PID).read_text()))).unlink()
+                homes.remove(home)
 
     def __enter__(self) -> Self:
         self.start()
@@ -200,10 +217,13 @@ class EmbeddedElasticsearch:
             "ES_PATH_CONF": str(config),
             "ES_TMPDIR": str(home / "tmp"),
             "ES_JAVA_OPTS": f"-Xms{self._options.heap} -Xmx{self._options.heap}",
+            "CLI_JAVA_OPTS": "-XX:TieredStopAtLevel=1",  # the launcher doesn't live long enough to profit from more
+            # for every JVM, the launcher's too: else each leaves files in the system's temporary folder
+            "JDK_JAVA_OPTIONS": f'-XX:-UsePerfData -Djava.io.tmpdir="{home / "tmp"}"',
         }
         with (home / "elasticsearch.log").open("wb") as log, processes.signals_held():
             self._process = subprocess.Popen(  # noqa: S603 - the distribution's own launcher, no shell
-                [str(self._distribution.home / "bin" / "elasticsearch")],
+                [str(self._distribution.home / "bin" / "elasticsearch"), "-p", str(home / _PID)],
                 env=environment,
                 cwd=home,
                 stdin=subprocess.DEVNULL,

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from ensemble.errors import RacksortError
-from racksort.dev import analysis_plugin, folders, maven
+from ensemble.runtime import homes
+from racksort.dev import analysis_plugin, maven
 from racksort.dev.errors import NotProvisioned
 from racksort.dev.maven import Artifact
 from racksort.dev.service_user import ServiceUser
@@ -109,7 +110,7 @@ def _put(target: Path, make: Callable[[Path, Path], None]) -> None:
     """Have ``target`` made in a folder beside it, then renamed, so that it is either whole or not there."""
     if target.is_dir():
         return
-    with folders.workspace(f".{target.name}-", target.parent) as work:
+    with homes.workspace(f".{target.name}-", target.parent) as work:
         made = work / target.name
         make(made, work)
         _open_up(made)

@@ -1,4 +1,7 @@
-"""``racksort dev elasticsearch`` and the server under it: starts, says why it can't, and leaves nothing behind."""
+"""``racksort dev elasticsearch`` and the server under it: starts, says why it can't, and leaves nothing behind.
+
+A start takes 7 s and more, so that tests share started servers; those that need one of their own are slow.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ from elastic_transport import TlsError
 from elasticsearch import AuthenticationException, AuthorizationException, Elasticsearch
 
 from ensemble.errors import RacksortError
-from racksort.dev import folders
+from ensemble.runtime import homes
+from racksort.cli import main
 from racksort.dev.elasticsearch_server import PREFIX, ElasticsearchOptions, EmbeddedElasticsearch
 from racksort.dev.provision import Distribution
 from tests.conftest import RealElasticsearch, _distribution
@@ -39,14 +43,24 @@ def distribution() -> Distribution:
     return _distribution()
 
 
-def homes(owner: int) -> set[str]:
+def homes_of(owner: int) -> set[Path]:
     """Temporary folders of the servers that a process started; others may run theirs."""
     found = set()
     for file in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner"):
         with suppress(FileNotFoundError):
             if file.read_text() == str(owner):
-                found.add(file.parent.name)
+                found.add(file.parent)
     return found
+
+
+def files_of_jvms(processes: list[int]) -> list[Path]:
+    """What JVMs, by their numbers, have put into /tmp, where others' are too."""
+    return [
+        path
+        for process in processes
+        for path in (Path(f"/tmp/.java_pid{process}"), *Path("/tmp").glob(f"hsperfdata_*/{process}"))
+        if path.exists()
+    ]
 
 
 def group_members(leader: int) -> list[int]:
@@ -69,11 +83,10 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> bool:
 
 
 @contextmanager
-def command(*arguments: str, stderr: int = subprocess.DEVNULL, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def command(*arguments: str, stderr: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
     """The command at work; a test that fails doesn't leave it behind."""
     with subprocess.Popen(
         [sys.executable, "-m", "racksort", "dev", "elasticsearch", "--port", "0", *arguments],
-        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
@@ -89,78 +102,144 @@ def first_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def refused(*arguments: str, **environment: str) -> str:
-    with command(*arguments, stderr=subprocess.PIPE, **environment) as process:
-        said, complaint = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert said == ""
-    assert len(complaint.splitlines()) == 1, complaint
-    return complaint
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+    """Runs the command in this process, which spares a start of Python; returns its complaint."""
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["racksort", "dev", "elasticsearch", "--port", "0", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        said, complaint = capsys.readouterr()
+        assert said == ""
+        assert len(complaint.splitlines()) == 1, complaint
+        return complaint
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
-def test_it_answers_and_leaves_no_process_and_no_folder(distribution: Distribution) -> None:
-    before = homes(os.getpid())
-    with EmbeddedElasticsearch(distribution) as server:
-        leader = server.pid
-        assert len(group_members(leader)) == 2  # the launcher and the server
-        assert len(homes(os.getpid()) - before) == 1
-        assert server.url.startswith("http://127.0.0.1:")
-        assert server.reader_key is server.loader_key is server.ca_cert is None
-        assert "started" in server.log_tail(200)
-        with server.connection.synchronous() as client:
-            client.index(index="racksort-dev-test", document={"price": 1.5}, refresh=True)
-            assert client.search(index="racksort-dev-test")["hits"]["total"]["value"] == 1
-    assert group_members(leader) == []
-    assert homes(os.getpid()) == before
-    assert server.wait() == server.log_tail() == ""
+def require_own_folder(home: Path, family: list[int]) -> None:
+    """What the launcher and the server write while they run goes where it ends with them, but for one socket."""
+    assert any((home / "tmp").glob("final-flags*"))  # which the launcher makes, and leaves
+    assert not [path for path in files_of_jvms(family) if path.name.isdigit()]
 
 
-def test_a_killed_command_leaves_no_process_and_its_folder_is_swept_up(distribution: Distribution) -> None:
+def require_refused(url: str) -> None:
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(url, timeout=1)
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A folder to keep indices in, which is below none that the server's user can't enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "data"
+
+
+def test_it_answers(elasticsearch: RealElasticsearch) -> None:
+    server = elasticsearch.server
+    if server is None:
+        pytest.skip("ELASTICSEARCH_URL names another's")
+    family = group_members(server.pid)
+    assert len(family) == 2  # the launcher and the server
+    assert server._home is not None
+    require_own_folder(server._home, family)
+    assert server.url.startswith("http://127.0.0.1:")
+    assert server.reader_key is server.loader_key is server.ca_cert is None
+    assert "started" in server.log_tail(400)
+    with server.connection.synchronous() as client:
+        client.index(index="racksort-dev-test", document={"price": 1.5}, refresh=True)
+        assert client.search(index="racksort-dev-test")["hits"]["total"]["value"] == 1
+        client.indices.delete(index="racksort-dev-test")
+
+
+@pytest.mark.slow
+def test_the_command_says_what_to_export_and_leaves_only_the_data(distribution: Distribution, data: Path) -> None:
     assert distribution.home.is_dir()
-    with command("--json") as process:
+    with command("--data", str(data)) as process:
+        name, _, url = first_line(process).partition("=")
+        assert name == "export ELASTICSEARCH_URL"
+        with Elasticsearch(url) as client:
+            assert len(client.indices.get(index="racksort-*", features="aliases")) == 0
+            client.indices.create(index="racksort-dev-test")
+        (home,) = homes_of(process.pid)
+        leader = os.getpgid(int((home / "pid").read_text()))
+        family = group_members(leader)
+        assert len(family) == 2
+        require_own_folder(home, family)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    require_refused(url)
+    assert group_members(leader) == []
+    assert homes_of(process.pid) == set()
+    assert files_of_jvms(family) == []
+    assert (data / "node.lock").is_file()
+
+
+@pytest.mark.slow
+def test_a_killed_command_leaves_no_process_a_folder_that_is_swept_up_and_its_data(
+    distribution: Distribution, data: Path
+) -> None:
+    assert distribution.home.is_dir()
+    with command("--data", str(data), "--json") as process:
         facts = json.loads(first_line(process))
         assert facts.keys() == {"url", "pid"}
-        assert len(group_members(facts["pid"])) == 2
-        assert len(homes(process.pid)) == 1
+        family = group_members(facts["pid"])
+        assert len(family) == 2
+        assert len(homes_of(process.pid)) == 1
+        with Elasticsearch(facts["url"]) as client:
+            client.indices.create(index="racksort-dev-test")
         process.kill()
         process.wait()
     assert until(lambda: not group_members(facts["pid"]))
-    folders.sweep(PREFIX)
-    assert homes(process.pid) == set()
+    assert files_of_jvms(family) == []
+    homes.sweep(PREFIX)
+    assert homes_of(process.pid) == set()
+    with command("--data", str(data)) as process:
+        url = first_line(process).partition("=")[2]
+        with Elasticsearch(url) as client:
+            assert list(client.indices.get(index="racksort-*", features="aliases")) == ["racksort-dev-test"]
+        process.terminate()
+        assert process.wait(30) == 143
+    require_refused(url)
+    assert (data / "node.lock").is_file()
 
 
-def test_the_command_keeps_data_says_what_to_export_and_ends_with_ctrl_c(distribution: Distribution) -> None:
-    assert distribution.home.is_dir()
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        data = Path(folder) / "data"
-        for expected, ending, status in ((0, signal.SIGINT, 130), (1, signal.SIGTERM, 143)):
-            with command("--data", str(data)) as process:
-                name, _, url = first_line(process).partition("=")
-                assert name == "export ELASTICSEARCH_URL"
-                with Elasticsearch(url) as client:
-                    found = client.indices.get(index="racksort-*", features="aliases")
-                    assert len(found) == expected
-                    client.indices.create(index=f"racksort-dev-test-{expected}")
-                process.send_signal(ending)
-                assert process.wait(30) == status
-            with pytest.raises(urllib.error.URLError):
-                urllib.request.urlopen(url, timeout=1)
-        assert (data / "node.lock").is_file()
+@pytest.mark.slow
+def test_a_stopped_server_leaves_no_process_and_no_folder(distribution: Distribution) -> None:
+    before = homes_of(os.getpid())
+    with EmbeddedElasticsearch(distribution) as server:
+        family = group_members(server.pid)
+        leader = server.pid
+        assert len(family) == 2
+        assert len(homes_of(os.getpid()) - before) == 1
+    assert group_members(leader) == []
+    assert homes_of(os.getpid()) == before
+    assert files_of_jvms(family) == []
+    assert server.wait() == server.log_tail() == ""
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_by_itself_is_one_line(distribution: Distribution) -> None:
     assert distribution.home.is_dir()
     with command("--json", stderr=subprocess.PIPE) as process:
         facts = json.loads(first_line(process))
+        family = group_members(facts["pid"])
         os.killpg(facts["pid"], signal.SIGKILL)
         _, complaint = process.communicate(timeout=30)
     assert process.returncode == 2
     assert complaint.splitlines()[-1].startswith("racksort: Elasticsearch ended with status -9: ")
     assert "Traceback" not in complaint
+    assert files_of_jvms(family) == []
+    assert homes_of(process.pid) == set()
 
 
-def test_a_port_in_use_is_one_line() -> None:
+def test_a_port_in_use_is_one_line(refused: Callable[..., str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -168,8 +247,12 @@ def test_a_port_in_use_is_one_line() -> None:
         assert f"port {port} can't be used (Address already in use)" in refused("--port", str(port))
 
 
-def test_no_maven_and_an_empty_cache_is_one_line(tmp_path: Path) -> None:
-    complaint = refused(PATH=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+def test_no_maven_and_an_empty_cache_is_one_line(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    complaint = refused()
     assert "apt-get install maven" in complaint
     assert "ELASTICSEARCH_URL" in complaint
 
@@ -186,11 +269,14 @@ def test_no_maven_and_an_empty_cache_is_one_line(tmp_path: Path) -> None:
 def test_what_it_cannot_start_with_is_said(
     distribution: Distribution, options: ElasticsearchOptions, said: str
 ) -> None:
-    before = homes(os.getpid())
+    before = homes_of(os.getpid())
+    server = EmbeddedElasticsearch(distribution, options)
     with pytest.raises(RacksortError, match=said) as caught:
-        EmbeddedElasticsearch(distribution, options).start()
+        server.start()
     assert len(str(caught.value).splitlines()) == 1
-    assert homes(os.getpid()) == before
+    assert homes_of(os.getpid()) == before
+    assert not server.alive()
+    assert server.wait() == server.log_tail() == ""
 
 
 def test_without_a_key_nothing_is_answered(secured_elasticsearch: EmbeddedElasticsearch) -> None:
@@ -247,6 +333,23 @@ def test_cleaning_takes_what_is_ours_alone(elasticsearch: RealElasticsearch, req
         client.indices.delete(index="other-dev-test")
 
 
+@pytest.mark.parametrize(
+    ("required", "raised", "said"),
+    [
+        ("0", pytest.skip.Exception, "which isn't installed: apt-get install maven, or set ELASTICSEARCH_URL"),
+        ("1", pytest.fail.Exception, "REQUIRE_ES=1: Elasticsearch for development comes by Maven"),
+    ],
+)
+def test_a_test_without_a_server_is_skipped_unless_one_is_required(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, required: str, raised: type[BaseException], said: str
+) -> None:
+    for name, value in (("PATH", str(tmp_path)), ("XDG_CACHE_HOME", str(tmp_path)), ("REQUIRE_ES", required)):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(raised, match=said):
+        _distribution()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "outcome", "said"),
     [

@@ -31,6 +31,7 @@ EXHAUSTED = "Terminating due to java.lang.OutOfMemoryError: Java heap space"
         ("ERROR: the keystore is broken\n", "the keystore is broken"),
         (f"something\n{TRACE}{ZONE}", "something"),
         (ZONE, "it wrote no reason"),
+        ("NOTE: Picked up JDK_JAVA_OPTIONS: -XX:-UsePerfData\n", "it wrote no reason"),
         ("", "it wrote no reason"),
     ],
 )

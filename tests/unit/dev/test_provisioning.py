@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ensemble.errors import RacksortError
-from racksort.dev import folders, maven, provision
+from racksort.dev import maven, provision
 from racksort.dev.errors import NotProvisioned
 from racksort.dev.service_user import ServiceUser
 
@@ -99,20 +98,6 @@ def test_programs_can_be_run_and_the_rest_only_read(tmp_path: Path) -> None:
     provision._open_up(tmp_path)
     modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("bin/java", "lib/jspawnhelper", "lib/modules")}
     assert modes == {"bin/java": 0o755, "lib/jspawnhelper": 0o755, "lib/modules": 0o644}
-
-
-def test_folders_of_the_living_stay_and_those_of_the_dead_go(tmp_path: Path) -> None:
-    living = folders.create("racksort-test-", tmp_path)
-    dead = folders.create("racksort-test-", tmp_path)
-    unfinished = tmp_path / "racksort-test-unfinished"
-    unfinished.mkdir()
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        pass
-    (dead / "owner").write_text(str(ended.pid))
-    folders.sweep("racksort-test-", tmp_path)
-    assert living.is_dir()
-    assert unfinished.is_dir()
-    assert not dead.exists()
 
 
 def test_a_folder_that_the_other_user_cannot_enter_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A server process that never outlives this one: the same care that ``ensemble.runtime.triton_server`` takes."""
+"""A server process that never outlives this one: born under care, ended with its parent, killed with its children."""
 
 from __future__ import annotations
 
@@ -54,9 +54,14 @@ def end_with_parent() -> Callable[[], None]:
     return hook
 
 
-def kill_group(leader: subprocess.Popen[bytes]) -> None:
-    """Kill a server and the children that outlived it, and see them gone: killed processes take a moment to end."""
-    deadline = time.monotonic() + 5
+def kill_group(leader: subprocess.Popen[bytes], wait_s: float) -> None:
+    """Kill a server and the children that outlived it, and see them gone: killed processes take a moment to end.
+
+    Args:
+        leader: the server, which leads its process group.
+        wait_s: how long its children are waited for.
+    """
+    deadline = time.monotonic() + wait_s
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader.pid, signal.SIGKILL)
         leader.wait()
@@ -66,17 +71,16 @@ def kill_group(leader: subprocess.Popen[bytes]) -> None:
     leader.wait()
 
 
-def require_free(port: int, what: str) -> None:
-    """Refuse a port in use before anything slow is done; 0, any free one, always passes.
+def claim_port(port: int, what: str, remedy: str = "choose another") -> int:
+    """``port``, or a free one for 0.
 
     Raises:
-        RacksortError: the port can't be used.
+        RacksortError: the port can't be used; with the remedy.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:
-            raise RacksortError(
-                f"{what}: port {port} can't be used ({error.strerror}); choose another, or 0 for any free one"
-            ) from error
+            raise RacksortError(f"{what}: port {port} can't be used ({error.strerror}); {remedy}") from error
+        return int(probe.getsockname()[1])
