@@ -83,6 +83,6 @@ class BadRows:
             ) from error
         if self.count > self._allowed:
             raise LoadFailed(
-                f"{self.count} bad rows where --max-bad allows {self._allowed}: mend those that {self.path} lists, or "
-                "raise --max-bad"
+                f"bad rows: {self.count}, where --max-bad allows {self._allowed}: mend those that {self.path} lists, "
+                "or raise --max-bad"
             )

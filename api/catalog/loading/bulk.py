@@ -32,6 +32,9 @@ class BulkOptions:
     longest_pause_s: float = 15.0
 
 
+BULK: Final = BulkOptions()
+
+
 def send(
     client: Elasticsearch,
     index: str,
@@ -51,7 +54,7 @@ def send(
     waiting: dict[str, Document] = {}
     retried = {"retry_on_conflict": 3} if action == "update" else {}
 
-    def noted() -> Iterator[Document]:
+    def noted() -> Iterator[Any]:  # the client's types don't know that ``expanded`` takes what it likes
         for document in documents:
             waiting[document.name] = document
             yield document

@@ -106,8 +106,8 @@ def _column(rows: _Rows, values: pl.Series, kind: str, *, text: bool, required: 
         allowed = result.is_finite() if name != "boost" else result.is_finite() | (result == float("-inf"))
         rows.mark((~missing & ~allowed.fill_null(value=False)).to_numpy(), holds(remedy))
         return result
-    if values.dtype.is_float():
-        missing |= values.is_nan().fill_null(value=False)
+    if values.dtype.is_float() or (text and kind in RANGES):
+        missing |= values.cast(pl.Float64, strict=False).is_nan().fill_null(value=False)
     if result.dtype.is_float():
         missing |= result.is_nan().fill_null(value=False)
         result = result.fill_nan(None)

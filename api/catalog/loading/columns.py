@@ -15,13 +15,15 @@ from api.catalog.loading.typed import RANGES, typed
 from api.errors import CatalogInvalid
 
 REQUIRED: Final = ("product_id", "category_id", "available")
+KNOWN: Final = {name: kind for name, kind in FIELD_TYPES.items() if name != EXCLUDED}
+"""Field types of the columns of docs/catalog.md."""
 
 _GROUPS: Final = (
     ("a whole number", tuple(RANGES), lambda dtype: dtype.is_numeric()),
     ("a number", ("float", "double"), lambda dtype: dtype.is_numeric()),
     ("true or false", ("boolean",), lambda dtype: dtype == pl.Boolean),
-    ("text", ("keyword",), lambda dtype: dtype in (pl.String, pl.Categorical, pl.Enum)),
-    ("a date", ("date",), lambda dtype: dtype in (pl.Date, pl.Datetime, pl.String)),
+    ("text", ("keyword",), lambda dtype: isinstance(dtype, pl.String | pl.Categorical | pl.Enum)),
+    ("a date", ("date",), lambda dtype: isinstance(dtype, pl.Date | pl.Datetime | pl.String)),
 )
 
 
@@ -41,6 +43,10 @@ def of_files(paths: Iterable[Path]) -> dict[str, str]:
                     f"{path}: column {name!r} ({FIELD_TYPES[name]}) is missing: add it; see docs/catalog.md"
                 )
         for name, values in first.columns.items():
+            if name == EXCLUDED:
+                raise CatalogInvalid(
+                    f"{path}: column {name!r} is racksort's own: leave it out; boost -inf takes a product out"
+                )
             kind = FIELD_TYPES.get(name) or _further(first, name, values)
             _check(first, name, values, kind)
             if found.setdefault(name, kind) != kind:
@@ -61,7 +67,7 @@ def of_update(path: Path, fields: Mapping[str, str]) -> None:
     if "product_id" not in first.columns:
         raise CatalogInvalid(f"{path}: column 'product_id' (long) is missing: add it")
     for name, values in first.columns.items():
-        if name == EXCLUDED or name not in fields:
+        if name not in fields:
             raise CatalogInvalid(
                 f"{path}: the live version has no column {name!r}: leave it out, or load the catalog again with it"
             )
@@ -79,10 +85,6 @@ def _check(chunk: Chunk, name: str, values: pl.Series, kind: str) -> None:
 
 def _further(chunk: Chunk, name: str, values: pl.Series) -> str:
     """Field type of a column that docs/catalog.md doesn't know."""
-    if name == EXCLUDED:
-        raise CatalogInvalid(
-            f"{chunk.path}: column {name!r} is racksort's own: leave it out; boost -inf takes a product out"
-        )
     if not name.strip() or name != name.strip() or name.startswith("_") or "." in name:
         raise CatalogInvalid(
             f"{chunk.path}: column {name!r} can't be a field: name it without dots, outer blanks and a leading _"
@@ -95,8 +97,8 @@ def _further(chunk: Chunk, name: str, values: pl.Series) -> str:
         ("float", dtype == pl.Float32),
         ("double", dtype.is_float() or dtype.is_decimal()),
         ("boolean", dtype == pl.Boolean),
-        ("date", dtype in (pl.Date, pl.Datetime)),
-        ("keyword", dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)),
+        ("date", isinstance(dtype, pl.Date | pl.Datetime)),
+        ("keyword", isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Null)),
     ):
         if fits:
             return kind

@@ -16,7 +16,7 @@ from api.catalog.elastic.connection import Connection
 from api.catalog.elastic.schema import FIELD_TYPES, Meta, containers_index, products_index
 from api.catalog.loading import columns, definitions, documents, versions
 from api.catalog.loading.bad_rows import DEFAULT_PATH, BadRow, BadRows, Say
-from api.catalog.loading.bulk import BulkOptions, send
+from api.catalog.loading.bulk import BULK, BulkOptions, send
 from api.catalog.loading.checks import check
 from api.catalog.loading.documents import Document
 from api.catalog.loading.errors import LoadFailed, told
@@ -43,8 +43,11 @@ class LoadOptions:
     keep: int = 1
     """Older versions that stay, to go back to."""
     chunk_rows: int = CHUNK_ROWS
-    bulk: BulkOptions = BulkOptions()
+    bulk: BulkOptions = BULK
     pulse_s: float = INTERVAL_S
+
+
+DEFAULT: Final = LoadOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,18 @@ class Loaded:
     previous: str | None
     """The version that was live before."""
 
+    @property
+    def documents_per_s(self) -> float:
+        """Over the whole load."""
+        return self.documents / max(self.seconds, 1e-9)
+
 
 def load(
     connection: Connection,
     files: Sequence[Path],
     *,
     containers: Path | None = None,
-    options: LoadOptions = LoadOptions(),
+    options: LoadOptions = DEFAULT,
     report: Report = lambda _stage, _fraction: None,
     say: Say = lambda _line: None,
     now: Callable[[], float] = time.time,
@@ -101,8 +109,12 @@ def load(
             failed = versions.withdraw(client, version)
             say(f"version {version} is unfinished; " + ("the next load deletes it" if failed else "it is deleted"))
             raise
-        before = versions.live_of(versions.every(client))
-        versions.make_live(client, version)
+        try:
+            before = versions.live_of(versions.every(client))
+            versions.make_live(client, version)
+        except BaseException:
+            say(f"version {version} is complete, but perhaps not live: `racksort catalog status` tells")
+            raise
         was_live = before.name if before is not None else None
         for old in versions.previous(versions.every(client), was_live)[options.keep :]:
             versions.delete(client, old.name)
@@ -156,7 +168,7 @@ def _fill(
             for chunk in chunks(path, options.chunk_rows):
                 pulse.check()
                 rows += chunk.rows
-                checked = check(chunk, source.kinds, columns.REQUIRED, seen)
+                checked = check(chunk, columns.KNOWN | source.kinds, columns.REQUIRED, seen)
                 bad.add(checked.bad)
                 yield from documents.whole(checked, path)
                 report(_LOADING, (sum(sizes[:number]) + chunk.done * sizes[number]) / max(sum(sizes), 1))

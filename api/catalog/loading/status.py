@@ -7,7 +7,7 @@ from typing import Any
 
 from elasticsearch import Elasticsearch
 
-from api.catalog.elastic.schema import containers_index, products_index
+from api.catalog.elastic.schema import CONTAINERS, PRODUCTS, containers_index, products_index
 from api.catalog.loading.versions import Version, every, is_loading
 
 
@@ -32,8 +32,8 @@ def status(client: Elasticsearch, now: float) -> list[VersionStatus]:
     found = every(client)
     if not found:
         return []
-    indices = [name(version.name) for version in found for name in (products_index, containers_index)]
-    answer = client.indices.stats(index=indices, metric=["docs", "store"], ignore_unavailable=True)
+    # By pattern, because an index may be deleted meanwhile.
+    answer = client.indices.stats(index=[f"{PRODUCTS}-*", f"{CONTAINERS}-*"], metric=["docs", "store"])
     sizes: dict[str, Any] = {index: entry["primaries"] for index, entry in answer["indices"].items()}
     return [_status(version, sizes, now) for version in reversed(found)]
 

@@ -21,6 +21,7 @@ _TYPES: Final[dict[str, type[pl.DataType]]] = {
 }
 _JSON: Final[dict[str, tuple[type, ...]]] = {"boolean": (bool,), "keyword": (str,), "date": (str,)}
 _EXACT: Final = 2.0**53
+"""From here on a float64 doesn't say which whole number was meant."""
 _LARGEST: Final = 3.4028234663852886e38
 """Of a float32."""
 
@@ -41,9 +42,9 @@ def typed(values: pl.Series, kind: str, *, text: bool) -> pl.Series:
         return _number(values, kind, text=text)
     if kind == "boolean" and text and values.dtype == pl.String:
         return values.str.to_lowercase().replace_strict({"true": True, "false": False}, default=None).cast(pl.Boolean)
-    if kind == "date" and values.dtype in {pl.Date, pl.Datetime}:
+    if kind == "date" and isinstance(values.dtype, pl.Date | pl.Datetime):
         return _iso(values)
-    if kind == "keyword" and values.dtype in {pl.Categorical, pl.Enum}:
+    if kind == "keyword" and isinstance(values.dtype, pl.Categorical | pl.Enum):
         return values.cast(pl.String)
     return values if values.dtype == _TYPES[kind] else _nothing(values, kind)
 
@@ -57,8 +58,8 @@ def _chosen(values: pl.Series, kind: str) -> pl.Series:
     types = _JSON.get(kind, (int, float))
     chosen = [value if type(value) in types else None for value in values]
     if kind in RANGES:
-        whole = [int(value) if isinstance(value, float) and value.is_integer() else value for value in chosen]
-        inside = [value if isinstance(value, int) and -(2**63) <= value < 2**63 else None for value in whole]
+        whole = [int(each) if type(each) is float and each % 1 == 0 and abs(each) < _EXACT else each for each in chosen]
+        inside = [each if type(each) is int and -(2**63) <= each < 2**63 else None for each in whole]
         return pl.Series(values.name, inside, dtype=pl.Int64)
     if kind in {"float", "double"}:
         return pl.Series(values.name, [None if value is None else float(value) for value in chosen], dtype=pl.Float64)

@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 from elasticsearch import Elasticsearch
 
 from api.catalog.elastic.connection import Connection
-from api.catalog.elastic.schema import products_index
+from api.catalog.elastic.schema import EXCLUDED, products_index
 from api.catalog.loading import columns, documents, versions
 from api.catalog.loading.bad_rows import DEFAULT_PATH, BadRow, BadRows, Say
-from api.catalog.loading.bulk import BulkOptions, send
+from api.catalog.loading.bulk import BULK, BulkOptions, send
 from api.catalog.loading.checks import Checked, check
 from api.catalog.loading.documents import Document
 from api.catalog.loading.errors import LoadFailed, told
@@ -23,6 +22,7 @@ from api.catalog.loading.rows import CHUNK_ROWS, chunks
 from api.catalog.loading.seen import Seen
 
 _ABSENT = "the live version has no product {}: load the catalog again with it"
+_UNPRICED = "product {} gets a price, but has no regular price above 0: give regular_price or price_ratio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,15 @@ def update(
     *,
     max_bad: int = 0,
     bad_rows: Path = DEFAULT_PATH,
-    bulk: BulkOptions = BulkOptions(),
+    bulk: BulkOptions = BULK,
     report: Callable[[str, float], None] = lambda _stage, _fraction: None,
     say: Say = lambda _line: None,
     now: Callable[[], float] = time.time,
 ) -> Updated:
     """Write the columns of ``files`` into the products that the live version has; what is missing stays as it is.
 
-    A ``price`` without a ``price_ratio`` sets that too: min(1, price / regular price).
+    A ``price`` without a ``price_ratio`` sets that too: min(1, price / regular price). A product that occurs again is a
+    bad row, as when loading.
 
     Args:
         connection: how to reach Elasticsearch.
@@ -64,18 +65,19 @@ def update(
         CatalogInvalid: a file can't be read or has a column that the live version hasn't.
         LoadFailed: there is no live version, or too many rows are bad. What was written before stays written.
     """
-    started, done, changed = now(), 0, 0
+    started, changed = now(), 0
     with told(connection), connection.synchronous() as client, BadRows(bad_rows, max_bad, say) as bad:
         live = _live(client, say, now())
         index = products_index(live.name)
+        fields = {name: kind for name, kind in live.fields.items() if name != EXCLUDED}
         for path in files:
-            columns.of_update(path, live.fields)
+            columns.of_update(path, fields)
 
         def products() -> Iterator[Document]:
             seen = Seen()
             for number, path in enumerate(files):
                 for chunk in chunks(path, CHUNK_ROWS):
-                    checked = check(chunk, live.fields, ("product_id",), seen)
+                    checked = check(chunk, fields, ("product_id",), seen)
                     priced = _priced(client, index, checked, path)
                     bad.add(priced.bad)
                     yield from documents.changes(priced, path)
@@ -88,9 +90,8 @@ def update(
                 else:
                     bad.add([BadRow(document.path, document.line, _explained(document, refusal))])
         except LoadFailed as error:
-            raise LoadFailed(f"{error} ({changed} products were updated before)") from error
-        finally:
-            client.indices.refresh(index=index, ignore_unavailable=True)
+            raise LoadFailed(f"{error} (products updated before: {changed})") from error
+        client.indices.refresh(index=index)
         current = versions.live_of(versions.every(client))
         if current is None or current.name != live.name:
             say(f"version {live.name} isn't live any more: the live one doesn't have these updates; update again")
@@ -123,22 +124,16 @@ def _priced(client: Elasticsearch, index: str, checked: Checked, path: Path) -> 
         if name not in frame.columns:
             frame = frame.with_columns(pl.lit(None, dtype=pl.Float32).alias(name))
     wanted = frame["price"].is_not_null() & frame["price_ratio"].is_null()
-    unknown = frame.filter(wanted & frame["regular_price"].is_null())["product_id"].to_list()
-    known = _regular_prices(client, index, unknown)
-    fetched = [known.get(product) for product in frame["product_id"].to_list()]
-    regular = frame["regular_price"].fill_null(pl.Series(fetched, dtype=pl.Float32))
+    asked = frame.filter(wanted & frame["regular_price"].is_null())["product_id"].to_list()
+    known = _regular_prices(client, index, asked)
+    fetched = pl.Series([known.get(product) for product in frame["product_id"].to_list()], dtype=pl.Float32)
+    regular = frame["regular_price"].fill_null(fetched)
     impossible = wanted & ~(regular > 0).fill_null(value=False)
-    absent = pl.Series([product in known for product in frame["product_id"].to_list()]).not_()
+    absent = set(asked) - known.keys()
     reasons = [
-        BadRow(
-            path,
-            int(checked.lines[row]),
-            _ABSENT.format(product)
-            if product in unknown and absent[row]
-            else f"product {product} gets a price, but has no regular price above 0: give regular_price or price_ratio",
-        )
-        for row, product in zip(
-            np.flatnonzero(impossible.to_numpy()).tolist(),
+        BadRow(path, line, (_ABSENT if product in absent else _UNPRICED).format(product))
+        for line, product in zip(
+            checked.lines[impossible.to_numpy()].tolist(),
             frame.filter(impossible)["product_id"].to_list(),
             strict=True,
         )

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from elastic_transport import ApiError
 from elasticsearch import BadRequestError, Elasticsearch
 
 from api.catalog.elastic.schema import (
@@ -189,7 +188,7 @@ def rollback(client: Elasticsearch, to: str | None = None) -> tuple[str, str]:
     return to, current.name
 
 
-def withdraw(client: Elasticsearch, version: str) -> ApiError | Exception | None:
+def withdraw(client: Elasticsearch, version: str) -> Exception | None:
     """Delete an unfinished version as well as it can be done now; returns what went wrong."""
     try:
         delete(client.options(request_timeout=10, max_retries=1), version)
