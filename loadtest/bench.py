@@ -58,7 +58,9 @@ class Plan:
     peer_workers: tuple[int, ...] = (1, 2)
     cores: int = 2
     reached_seconds: int = 30
-    """Length of a run that counts what reaches Elasticsearch: pools are refreshed every 30 s."""
+    """Length of a run that counts what reaches Elasticsearch."""
+    reached_refresh_ms: int = 5_000
+    """Refresh time of the pools in such a run, so that it sees several refreshes of each."""
 
 
 def run(plan: Plan, report: Report) -> list[Case]:
@@ -116,14 +118,16 @@ def counted(case: Case) -> Case:
     return case
 
 
-def start_racksort(plan: Plan, elasticsearch_url: str | None = None) -> AbstractContextManager[Server]:
+def start_racksort(
+    plan: Plan, elasticsearch_url: str | None = None, **variables: str
+) -> AbstractContextManager[Server]:
     """Our server, on the catalog folder or on the Elasticsearch of ``elasticsearch_url``."""
     source = "embedded" if elasticsearch_url is None else "elasticsearch"
     options = ["--source", source, "--catalog", str(plan.catalog), "--repository", str(plan.repository)]
     return running(
         lambda port: [sys.executable, "-m", "racksort", "serve", "--port", str(port), *options],
         "/readyz",
-        environment={} if elasticsearch_url is None else {"ELASTICSEARCH_URL": elasticsearch_url},
+        environment=variables if elasticsearch_url is None else {"ELASTICSEARCH_URL": elasticsearch_url, **variables},
     )
 
 

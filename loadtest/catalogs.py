@@ -92,7 +92,8 @@ def run(
                 cases += bench.measure(
                     name, "lists", server, paths, plan.connections[-1:], plan.seconds, _labelled(report, label)
                 )
-    with bench.start_racksort(plan, url) as server, connection.synchronous() as client:
+    refresh = {"RACKSORT_POOL_REFRESH_MS": str(plan.reached_refresh_ms)}
+    with bench.start_racksort(plan, url, **refresh) as server, connection.synchronous() as client:
         lists, _ = bench.container_ids(server.url)
         paths = product_paths(lists, CUSTOMERS, _PATHS)
         reached = list(_reached(server.url, client, pid, paths, (*rates, None), plan, report))

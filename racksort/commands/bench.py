@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from loadtest.catalogs import Comparison
     from racksort.progress import Report
 
+_WIDTH = 120
+"""Of the tables, whatever the terminal's: a narrow one breaks lines, where rich would break words."""
+
 
 def command(
     seconds: Annotated[int, typer.Option(min=1, max=120, help="Length of each run.")] = 10,
@@ -138,7 +141,7 @@ def _print(cases: list[Case]) -> None:
 
     from loadtest.bench import OURS, ratio  # noqa: PLC0415
 
-    console = Console()
+    console = Console(width=_WIDTH)
     console.print(_rates("closed loop, load and servers on the same cores", cases))
     console.print(_budget([case for case in cases if case.server == OURS]))
     if any(case.server != OURS for case in cases):
@@ -150,10 +153,10 @@ def _print_comparison(comparison: Comparison) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console()
+    console = Console(width=_WIDTH)
     console.print(_rates("the same products from both catalogs, in turns", comparison.cases))
     console.print(f"with Elasticsearch: {comparison.ratio():.1%} of the embedded catalog's requests/s (medians)")
-    table = Table(title="what reaches Elasticsearch, by its own count")
+    table = Table(title="what reaches Elasticsearch, by its own count; every pool fetched again every 5 s")
     for column in ("requests/s asked", "requests/s answered", "p99 ms", "searches/s", "cores it takes"):
         table.add_column(column, justify="right")
     for each in comparison.reached:
