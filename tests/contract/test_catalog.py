@@ -83,7 +83,11 @@ def loaded_secured(
     return replace(secured_elasticsearch.connection, api_key=secured_elasticsearch.reader_key)
 
 
-@pytest.fixture(params=[*MAKERS, *(pytest.param(name, marks=pytest.mark.e2e) for name in SERVERS)])
+def _marks(server: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.e2e, pytest.mark.slow] if server == "elasticsearch-secured" else [pytest.mark.e2e]
+
+
+@pytest.fixture(params=[*MAKERS, *(pytest.param(name, marks=_marks(name)) for name in SERVERS)])
 async def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Catalog]:
     if request.param in MAKERS:
         made = await MAKERS[request.param](tmp_path)

@@ -106,6 +106,7 @@ def test_an_authority_that_isnt_known_is_one_clear_line(secured_elasticsearch: E
     assert "set ELASTICSEARCH_CA_CERT" in start_fails(replace(secured_elasticsearch.connection, ca_cert=None))
 
 
+@pytest.mark.slow
 def test_pages_come_from_a_secured_elasticsearch_by_a_key_that_only_reads(
     secured_elasticsearch: EmbeddedElasticsearch, catalog_dir: Path, triton_address: str
 ) -> None:

@@ -48,7 +48,7 @@ FAULTS: dict[str, tuple[Toxic, ...]] = {
     "slow body": (Bandwidth(20_000),),
     "late": (Latency(1.0, 0.2),),
 }
-FAST = {"hang", "reset", "half an answer"}
+FAST = {"hang", "half an answer"}
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +133,7 @@ async def test_answers_stay_valid_and_in_time_and_recover(adapter: Adapter, prox
     assert adapter.metric("racksort_searches_total", outcome="unavailable") >= 3
 
 
+@pytest.mark.slow
 async def test_small_pieces_are_put_together(adapter: Adapter, proxy: FaultProxy) -> None:
     seen = await survives(
         adapter, at_once(lambda: proxy.inject(Slicer(4_000, 2_000))), at_once(proxy.heal), lasts_s=1.0
@@ -175,6 +176,7 @@ async def test_a_live_version_that_cant_be_used_is_not_used(adapter: Adapter, lo
     assert seen.reasons == {"stale_pool"}
 
 
+@pytest.mark.slow
 async def test_a_lost_alias_is_survived(adapter: Adapter, loaded: Connection) -> None:
     with loaded.synchronous() as client:
         (right,) = client.indices.get_alias(name=PRODUCTS)
@@ -210,7 +212,7 @@ async def mutating(loaded: Connection) -> AsyncIterator[tuple[Adapter, MutatingP
             yield adapter, proxy
 
 
-@pytest.mark.parametrize("rate", [0.5, 1.0])
+@pytest.mark.parametrize("rate", [pytest.param(0.5, marks=pytest.mark.slow), 1.0])
 async def test_mutated_answers_never_reach_a_page(mutating: tuple[Adapter, MutatingProxy], rate: float) -> None:
     adapter, proxy = mutating
     await survives(
@@ -222,7 +224,7 @@ async def test_mutated_answers_never_reach_a_page(mutating: tuple[Adapter, Mutat
     assert proxy.mutated.total() >= 5
 
 
-@pytest.mark.parametrize("part", ["timed_out", "failed_shards"])
+@pytest.mark.parametrize("part", [pytest.param("timed_out", marks=pytest.mark.slow), "failed_shards"])
 async def test_an_answer_in_part_is_never_kept_as_whole(mutating: tuple[Adapter, MutatingProxy], part: str) -> None:
     adapter, proxy = mutating
     pools = {each: await adapter.services.catalog.pool(each) for each in adapter.containers}
