@@ -25,7 +25,7 @@ from tests.fakes.ensemble import FakeEnsemble
 DEADLINE_MS = 300
 REFRESH_MS = 500
 STALE_MS = 2_000
-TIMEOUT_MS = 500
+TIMEOUT_MS = 800
 PAUSE_S = 0.02
 """Between an answer and the client's next question: faults shall be felt, not a machine that has too much to do."""
 PRODUCTS = 3_000
@@ -106,7 +106,7 @@ class Adapter:
         query = "&".join(f"{name}={value}" for name, value in {"limit": 24, **parameters}.items())
         return await self._client.get(f"/v1/containers/{container_id}/products?{query}")
 
-    async def watch(self, until: Callable[[Seen], bool], *, clients: int = 8, at_most_s: float = 20.0) -> Seen:
+    async def watch(self, until: Callable[[Seen], bool], *, clients: int = 8, at_most_s: float = 60.0) -> Seen:
         """Ask for pages until ``until``, which looks at what was seen so far.
 
         Raises:
@@ -132,7 +132,7 @@ class Adapter:
             else:
                 seen.reasons |= set(answer.json()["degraded_reasons"])
 
-    async def fresh(self, since: float, *, at_most_s: float = 10.0) -> None:
+    async def fresh(self, since: float, *, at_most_s: float = 30.0) -> None:
         """Until every container's pool is whole and was fetched after ``since``, on the monotonic clock."""
         catalog = self.services.catalog
         async with asyncio.timeout(at_most_s):
