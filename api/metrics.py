@@ -40,7 +40,11 @@ class Pools(Protocol):
     """What a pool cache tells of itself when it is asked."""
 
     counts: Counts
-    nbytes: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that they take."""
+        ...
 
     def __len__(self) -> int:
         """Pools that are there."""
@@ -99,7 +103,8 @@ class Metrics:
         self._search_seconds = Histogram(
             "racksort_search_seconds", "Time of one question to Elasticsearch", buckets=_SECONDS, registry=registry
         )
-        self.catalog_up = Gauge("racksort_catalog_up", "1 while Elasticsearch answers", registry=registry)
+        self.catalog_up = Gauge("racksort_catalog_up", "1 while the source of candidates answers", registry=registry)
+        self.catalog_up.set(1)
 
     def observe_page(self, route: str, page: Page) -> None:
         """Count one answer and its stages."""

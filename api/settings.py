@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import ssl
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.catalog.elastic.connection import Connection
@@ -129,10 +130,18 @@ class Settings(BaseSettings):
             self.elasticsearch_verify,
         )
 
-    @field_validator("elasticsearch_url", "elasticsearch_api_key", "elasticsearch_ca_cert", mode="before")
+    @field_validator(
+        "elasticsearch_url",
+        "elasticsearch_api_key",
+        "elasticsearch_ca_cert",
+        "elasticsearch_fingerprint",
+        "elasticsearch_verify",
+        mode="before",
+    )
     @classmethod
-    def _blank_is_unset(cls, value: object) -> object:
-        return None if isinstance(value, str) and not value.strip() else value
+    def _blank_is_unset(cls, value: object, info: ValidationInfo) -> object:
+        blank = isinstance(value, str) and not value.strip()
+        return cls.model_fields[info.field_name or ""].default if blank else value
 
     @field_validator("elasticsearch_url")
     @classmethod
@@ -163,6 +172,10 @@ class Settings(BaseSettings):
     def _readable(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():
             raise ValueError(f"{str(value)!r} isn't a file; give the authority's certificate in PEM")
+        try:
+            ssl.create_default_context(cafile=value)
+        except (ssl.SSLError, OSError) as error:
+            raise ValueError(f"{str(value)!r} holds no certificate in PEM ({error.strerror or error})") from None
         return value
 
     @field_validator("triton")

@@ -222,9 +222,18 @@ def measure(
 def _degraded(url: str) -> int:
     """Degraded answers so far, by the server's own metrics; -1 where it has none."""
     try:
-        with DIRECT.open(f"{url}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
+        return total(url, "racksort_degraded_total")
     except OSError:
         return -1
-    values = re.findall(r"^racksort_degraded_total(?:\{[^}]*\})? (\S+)$", text, flags=re.MULTILINE)
+
+
+def total(url: str, counter: str) -> int:
+    """What a server's counter stands at, all its labels together.
+
+    Raises:
+        OSError: the server has no metrics.
+    """
+    with DIRECT.open(f"{url}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    values = re.findall(rf"^{counter}(?:\{{[^}}]*\}})? (\S+)$", text, flags=re.MULTILINE)
     return round(sum(map(float, values)))

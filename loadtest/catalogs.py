@@ -38,7 +38,9 @@ class Reached:
     rate: float
     """Requests a second that were answered."""
     searches: float
-    """Searches a second."""
+    """Searches of products a second, as Elasticsearch counts them."""
+    questions: float
+    """Everything that the adapter asked of it a second, as the adapter counts."""
     cores: float
     """CPU seconds a second that Elasticsearch took."""
     p99_ms: float
@@ -113,15 +115,18 @@ def _reached(
         label = "searches/s at full speed" if rate is None else f"searches/s at {rate:,.0f} requests/s"
         report(label, 0.0)
         before, used = _searches(client), sum(seconds_by_process(pid).values())
+        asked, degraded = bench.total(url, "racksort_searches_total"), bench.total(url, "racksort_degraded_total")
         if rate is not None:
             measured = closed_loop.run(url, paths, plan.connections[-1], plan.reached_seconds, rate=rate)
         else:
             generator = wrk.run if wrk.available() else closed_loop.run
             measured = generator(url, paths, plan.connections[-1], plan.reached_seconds)
         searches, cpu = _searches(client) - before, sum(seconds_by_process(pid).values()) - used
+        questions = bench.total(url, "racksort_searches_total") - asked
+        bench.counted(Case(ELASTICSEARCH, "lists", measured, bench.total(url, "racksort_degraded_total") - degraded))
         report(label, 1.0)
         seconds = measured.seconds
-        yield Reached(rate, measured.rate, searches / seconds, cpu / seconds, measured.p99_ms)
+        yield Reached(rate, measured.rate, searches / seconds, questions / seconds, cpu / seconds, measured.p99_ms)
 
 
 def _searches(client: Elasticsearch) -> int:

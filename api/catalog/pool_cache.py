@@ -9,7 +9,7 @@
   those that requests wait for before those that are due, and of the former only so many a second.
 - **Outages.** While the source is down one fetch at a time tries it (:mod:`api.catalog.outage`), and requests for pools
   that aren't there fail at once.
-- A **partial** answer never replaces a whole one. It is asked for again soon, but by one fetch at a time.
+- A **partial** answer never replaces a whole one. It is asked for again soon, at growing distances.
 
 Lives in one event loop and needs no locks. A read is a look-up in a dictionary.
 """
@@ -24,10 +24,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable
 from typing import Final, Generic, TypeVar
 
+from api.catalog.entries import Entries, Entry
 from api.catalog.fetching import Age, Counts, Fetch, Fetched, Limits
 from api.catalog.outage import LONGEST_S, Outage
 from api.catalog.schedule import Schedule
-from api.errors import CatalogRefused, CatalogUnavailable
+from api.errors import CatalogDenied, CatalogRefused, CatalogUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -35,25 +36,8 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 _JITTER: Final = 0.2
-_PARTIAL_S: Final = 2.0
-"""Distance between two attempts to have a whole pool instead of a part, at most."""
-_ENTRY_BYTES: Final = 512
-"""What an entry costs beside its value."""
-
-
-class _Entry(Generic[V]):
-    """What is known of one pool: its value, or why there is none."""
-
-    __slots__ = ("error", "failures", "nbytes", "partial", "since", "used", "value")
-
-    def __init__(self) -> None:
-        self.value: V | None = None
-        self.nbytes = _ENTRY_BYTES
-        self.partial = False
-        self.since = 0.0
-        self.failures = 0
-        self.error: CatalogUnavailable | None = None
-        self.used = True
+_PARTIAL_SHARE: Final = 0.25
+"""Of the refresh time: distance between two attempts to have a whole pool instead of a part, at most."""
 
 
 class PoolCache(Generic[K, V]):
@@ -84,7 +68,7 @@ class PoolCache(Generic[K, V]):
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - jitter is no secret
         self._loop = asyncio.get_running_loop()
-        self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
+        self._entries: Entries[K, V] = Entries(limits.max_bytes)
         self._kept: Collection[K] = frozenset()
         self._waited_for: OrderedDict[K, asyncio.Future[V]] = OrderedDict()
         """Pools that aren't there and that somebody waits for, in the order of asking; the first are being fetched."""
@@ -93,19 +77,24 @@ class PoolCache(Generic[K, V]):
         self._misses_left = limits.max_misses_per_s
         self._misses_counted_at = clock()
         self._running: dict[K, asyncio.Task[None]] = {}
+        self._again: set[K] = set()
+        """What is being fetched and must be fetched anew: it was asked for before something changed."""
         self._timer: asyncio.TimerHandle | None = None
         self._progress = asyncio.Event()
         self._closed = False
         self.counts = Counts()
-        self.nbytes = 0
-        """Bytes of all values and their entries."""
 
     def __len__(self) -> int:
-        return sum(entry.value is not None for entry in self._entries.values())
+        return sum(entry.value is not None for _, entry in self._entries.items())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values and their entries."""
+        return self._entries.nbytes
 
     def oldest_s(self) -> float:
         """Age of the oldest value, 0 where there is none."""
-        since = min((entry.since for entry in self._entries.values() if entry.value is not None), default=None)
+        since = min((entry.since for _, entry in self._entries.items() if entry.value is not None), default=None)
         return 0.0 if since is None else self._clock() - since
 
     def peek(self, key: K) -> V | None:
@@ -118,8 +107,7 @@ class PoolCache(Generic[K, V]):
         entry = self._entries.get(key)
         if entry is None or entry.value is None:
             return None
-        entry.used = True
-        self._entries.move_to_end(key)
+        self._entries.read(key, entry)
         self.counts.hits += 1
         return entry.value
 
@@ -137,11 +125,11 @@ class PoolCache(Generic[K, V]):
 
     def keep(self, keys: Collection[K], *, known: Callable[[K], bool]) -> None:
         """Fetch ``keys`` and keep them fresh whether they are read or not; forget every key that isn't ``known``."""
-        for key in [key for key in self._entries if not known(key)]:
+        for key in [key for key, _ in self._entries.items() if not known(key)]:
             self._forget(key)
         for key in keys:
             if key not in self._kept and key not in self._entries:  # what was evicted waits until it is asked for
-                self._entry(key)
+                self._entries.of(key)
                 self._due.put(key, self._clock())
         self._kept = frozenset(keys)
         self._evict()
@@ -150,7 +138,7 @@ class PoolCache(Generic[K, V]):
     @property
     def refused(self) -> bool:
         """Whether the source refuses to say what one of the kept pools is."""
-        return any(isinstance(entry.error, CatalogRefused) for entry in self._entries.values())
+        return any(isinstance(entry.error, CatalogRefused) for _, entry in self._entries.items())
 
     def refresh_now(self, wanted: Callable[[K], bool]) -> None:
         """Fetch again at once, beside the requests, what is ``wanted`` and what was refused."""
@@ -158,11 +146,13 @@ class PoolCache(Generic[K, V]):
             if isinstance(entry.error, CatalogRefused) or wanted(key):
                 entry.failures = 0
                 self._due.put(key, self._clock())
+        self._again |= {key for key in self._running if wanted(key)}
         self._pump()
 
     async def settled(self) -> None:
-        """Wait until each of the kept keys has been fetched, or has failed."""
-        while any(entry.value is None and entry.error is None for entry in self._entries.values()):
+        """Wait until each of the keys is there, or won't be until somebody mends something."""
+        in_vain = (CatalogRefused, CatalogDenied)
+        while any(entry.value is None and not isinstance(entry.error, in_vain) for _, entry in self._entries.items()):
             self._progress.clear()
             await self._progress.wait()
 
@@ -265,6 +255,10 @@ class PoolCache(Generic[K, V]):
 
     def _ended(self, key: K) -> None:
         self._running.pop(key, None)
+        if key in self._again:
+            self._again.discard(key)
+            if key in self._entries:
+                self._due.put(key, self._clock())
         self._progress.set()
         self._pump()
 
@@ -280,8 +274,8 @@ class PoolCache(Generic[K, V]):
         except CatalogUnavailable as error:
             self.counts.unavailable += 1
             self._outage.failed(str(error))
-            self._drop_expired()
             self._failed(key, error, LONGEST_S)
+            self._give_up_waiting(error)
         except Exception as error:  # noqa: BLE001 - a task's mistakes have no other reader; logged, and told to who waits
             _log.exception("fetching pool %r failed by a mistake of ours", key)
             self._failed(key, CatalogUnavailable(type(error).__name__), self._limits.refresh_s)
@@ -289,34 +283,31 @@ class PoolCache(Generic[K, V]):
             self._arrived(key, fetched, age)
 
     def _arrived(self, key: K, fetched: Fetched[V], age: Age) -> None:
-        entry = self._entry(key)
+        entry = self._entries.of(key)
         if fetched.partial:
             self.counts.partial += 1
-            if entry.value is not None:
-                self._outage.failed("the source answers only in part")
-                if not entry.partial:
-                    self._due.put(key, self._clock() + self._patience(entry, _PARTIAL_S))
-                    return
+            self._drop_expired()
+            if entry.value is not None and not entry.partial:
+                self._due.put(key, self._clock() + self._patience(entry, self._limits.refresh_s * _PARTIAL_SHARE))
+                return
         else:
             self.counts.ok += 1
             self._outage.answered()
-        self.nbytes += fetched.nbytes + _ENTRY_BYTES - entry.nbytes
-        entry.value, entry.nbytes, entry.partial = fetched.value, fetched.nbytes + _ENTRY_BYTES, fetched.partial
-        entry.since, entry.error, entry.used = age.since, None, False
-        self._entries.move_to_end(key)
+        self._entries.fill(key, entry, fetched, age.since)
         if fetched.partial:
-            due_at = self._clock() + self._patience(entry, _PARTIAL_S)
+            due_at = self._clock() + self._patience(entry, self._limits.refresh_s * _PARTIAL_SHARE)
         else:
             entry.failures = 0
             due_at = age.since + self._limits.refresh_s * (1 - _JITTER * self._rng.random())
         self._due.put(key, due_at)
-        self._evict()
+        self._evict(but=key)
         waited_for = self._waited_for.pop(key, None)
         if waited_for is not None and not waited_for.done():
             waited_for.set_result(fetched.value)
 
     def _failed(self, key: K, error: CatalogUnavailable, longest_s: float) -> None:
-        entry = self._entry(key)
+        self._drop_expired()
+        entry = self._entries.of(key)
         entry.error = type(error)(*error.args)  # without the traceback, which would hold what the fetch held
         entry.used = entry.used and entry.value is not None
         self._due.put(key, self._clock() + self._patience(entry, longest_s))
@@ -325,31 +316,28 @@ class PoolCache(Generic[K, V]):
         if waited_for is not None and not waited_for.done():
             waited_for.set_exception(error)
 
-    def _patience(self, entry: _Entry[V], longest_s: float) -> float:
+    def _patience(self, entry: Entry[V], longest_s: float) -> float:
         """Seconds until a pool that failed is asked for again."""
         entry.failures += 1
-        return min(longest_s, LONGEST_S * 2.0 ** min(entry.failures - 1, 20)) * (0.5 + 0.5 * self._rng.random())
+        distance = min(max(longest_s, LONGEST_S), LONGEST_S * 2.0 ** min(entry.failures - 1, 20))
+        return distance * (0.5 + 0.5 * self._rng.random())
+
+    def _give_up_waiting(self, error: CatalogUnavailable) -> None:
+        """In an outage nobody waits but for the fetch that tries."""
+        for key in [key for key in self._waited_for if key not in self._running]:
+            waited_for = self._waited_for.pop(key)
+            if not waited_for.done():
+                waited_for.set_exception(type(error)(*error.args))
 
     def _drop_expired(self) -> None:
-        """In an outage: pools that have become too old to be of use."""
-        horizon = self._clock() - self._limits.expire_s
-        for entry in self._entries.values():
-            if entry.value is not None and entry.since <= horizon:
-                self.nbytes += _ENTRY_BYTES - entry.nbytes
-                entry.value, entry.nbytes = None, _ENTRY_BYTES
+        """Whenever a refresh fails: give up the pools that have become too old to be of use."""
+        self._entries.drop_older_than(self._clock() - self._limits.expire_s)
 
-    def _entry(self, key: K) -> _Entry[V]:
-        entry = self._entries.get(key)
-        if entry is None:
-            entry = self._entries[key] = _Entry()
-            self.nbytes += entry.nbytes
-        return entry
-
-    def _evict(self) -> None:
-        while self.nbytes > self._limits.max_bytes and len(self._entries) > 1:
-            self._forget(next(iter(self._entries)))
+    def _evict(self, but: K | None = None) -> None:
+        for key in self._entries.overflow(but):
+            self._forget(key)
             self.counts.evictions += 1
 
     def _forget(self, key: K) -> None:
-        self.nbytes -= self._entries.pop(key).nbytes
+        self._entries.remove(key)
         self._due.discard(key)

@@ -34,7 +34,7 @@ def command(
     ] = True,
     rates: Annotated[
         str, typer.Option(help="Requests/s at which the searches that reach Elasticsearch are counted.")
-    ] = "100,1000,4000",
+    ] = "100,1000,4000,8000",
     turns: Annotated[int, typer.Option(min=1, max=20, help="Turns of each catalog.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -157,9 +157,23 @@ def _print_comparison(comparison: Comparison) -> None:
     console.print(_rates("the same products from both catalogs, in turns", comparison.cases))
     console.print(f"with Elasticsearch: {comparison.ratio():.1%} of the embedded catalog's requests/s (medians)")
     table = Table(title="what reaches Elasticsearch, by its own count; every pool fetched again every 5 s")
-    for column in ("requests/s asked", "requests/s answered", "p99 ms", "searches/s", "cores it takes"):
+    for column in (
+        "requests/s asked",
+        "requests/s answered",
+        "p99 ms",
+        "searches/s",
+        "all questions/s",
+        "cores it takes",
+    ):
         table.add_column(column, justify="right")
     for each in comparison.reached:
         asked = "as many as go" if each.asked is None else f"{each.asked:,.0f}"
-        table.add_row(asked, f"{each.rate:,.0f}", f"{each.p99_ms:.1f}", f"{each.searches:.1f}", f"{each.cores:.3f}")
+        table.add_row(
+            asked,
+            f"{each.rate:,.0f}",
+            f"{each.p99_ms:.1f}",
+            f"{each.searches:.1f}",
+            f"{each.questions:.1f}",
+            f"{each.cores:.3f}",
+        )
     console.print(table)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from api.catalog.files import DEFAULTS
-from api.errors import CatalogUnavailable
+from api.errors import CatalogRefused, CatalogUnavailable
 from ensemble import contract
 
 _Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
@@ -182,13 +182,14 @@ def taken(columns: Columns, rows: npt.NDArray[np.int64]) -> Columns:
 
 
 def check_trust(rejected: int, found: int) -> None:
-    """Refuse answers of which more than a tenth had to be left out: then it isn't single documents that are wrong.
+    """Refuse answers of which more than a tenth (and more than one) had to be left out: then it isn't single documents
+    that are wrong.
 
     Raises:
-        CatalogUnavailable: it is so.
+        CatalogRefused: it is so.
     """
-    if rejected * 10 > found:
-        raise CatalogUnavailable(
+    if rejected > max(1, found // 10):
+        raise CatalogRefused(
             f"{rejected} of {found} products don't fit their fields' types; load the catalog again with `racksort "
             "catalog load`"
         )

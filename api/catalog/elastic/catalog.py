@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import Final, Self
@@ -63,17 +63,37 @@ class Options:
 class ElasticsearchCatalog:
     """Implements ``api.catalog.protocol.Catalog``. Make one with :meth:`open`."""
 
-    def __init__(self, searches: Searches, shop: Shop, options: Options, outage: Outage, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        searches: Searches,
+        shop: Shop,
+        options: Options,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Put it together, with nothing at hand yet.
+
+        Args:
+            searches: the way to Elasticsearch; closed with the catalog.
+            shop: the live version.
+            options: how pools are fetched and kept.
+            metrics: learn of pools.
+            clock: seconds; must advance with the event loop's timers.
+            rng: for jitter.
+        """
         self._searches = searches
         self._shop = shop
         self._options = options
-        self._outage = outage
+        self._clock = clock
+        self._outage = outage = Outage(clock, rng or random.Random())  # noqa: S311 - jitter is no secret
         self._flaw = ""
         """Why the live version can't be read, where it can't."""
         self._fetcher = Fetcher(searches, max_products=options.max_products, stale_s=options.stale_s, page=options.page)
         limits = Limits(options.refresh_s, options.expire_s, options.max_bytes)
-        self._pools: PoolCache[Key, Shelf] = PoolCache(self._fetch, limits, outage)
-        self._lookup = Lookup(searches, outage, keep_s=options.refresh_s)
+        self._pools: PoolCache[Key, Shelf] = PoolCache(self._fetch, limits, outage, clock=clock, rng=rng)
+        self._lookup = Lookup(searches, outage, keep_s=options.refresh_s, clock=clock)
         self._sizes: dict[str, int] = {}
         self._following: asyncio.Task[None] | None = None
         metrics.follow_catalog(self._pools, lambda: self._fetcher.rejected, lambda: not self._outage.down)
@@ -93,15 +113,14 @@ class ElasticsearchCatalog:
             CatalogInvalid: Elasticsearch can't be reached, or has no catalog that can be served.
         """
         searches = Searches(connection, timeout_s=options.timeout_s, observe=metrics.searched)
-        outage = Outage(time.monotonic, random.Random())  # noqa: S311 - jitter is no secret
         try:
             shop = await _read_patiently(searches, connection, min(patience_s, _PATIENCE_S))
-            catalog = cls(searches, shop, options, outage, metrics)
+            catalog = cls(searches, shop, options, metrics)
         except BaseException:
             await searches.close()
             raise
         try:
-            await catalog._warm(patience_s)
+            await catalog.warm(patience_s)
         except BaseException:
             await catalog.close()
             raise
@@ -114,10 +133,6 @@ class ElasticsearchCatalog:
 
     async def containers(self) -> tuple[Container, ...]:
         """All containers of the live version, in display order, each with the size of its latest pool."""
-        for name in self._shop.definitions:
-            shelf = self._pools.peek((name, None))
-            if shelf is not None:
-                self._sizes[name] = shelf.pool.product_id.size
         return tuple(
             Container(name, entry.title, entry.kind, self._sizes.get(name, 0))
             for name, entry in self._shop.definitions.items()
@@ -141,13 +156,13 @@ class ElasticsearchCatalog:
             raise UnknownCategory(category)
         shelf_of_all = self._pools.at_hand((container_id, None))
         if shelf_of_all is not None and shelf_of_all.whole:
-            return shelf_of_all.narrowed(category, names)
+            return shelf_of_all.narrowed(names)
         try:
             return (await self._pools.get((container_id, category), deadline)).pool
         except CatalogUnavailable:
             if shelf_of_all is None:
                 raise
-            return shelf_of_all.narrowed(category, names)
+            return shelf_of_all.narrowed(names)
 
     async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:
         """The given products as a pool, in the given order; partial where some can't be looked up by ``deadline``."""
@@ -157,8 +172,7 @@ class ElasticsearchCatalog:
         """End everything that is under way, and the connections."""
         if self._following is not None:
             self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
+            await asyncio.wait([self._following])
         await self._pools.close()
         await self._lookup.close()
         await self._searches.close()
@@ -174,10 +188,16 @@ class ElasticsearchCatalog:
         if before is not None and before.pool.product_id.size and not fetched.value.pool.product_id.size:
             # A container that has become empty is rare, and showing nothing by mistake is the worst of mistakes.
             fetched = await self._fetcher.fetch(definition, names, age)
+        if category is None and not fetched.partial:
+            self._sizes[container_id] = fetched.value.pool.product_id.size
         return fetched
 
-    async def _warm(self, patience_s: float) -> None:
-        """Fetch every container's pool before the first request asks for it."""
+    async def warm(self, patience_s: float) -> None:
+        """Fetch every container's pool before the first request asks for it, and follow the live version from then on.
+
+        Raises:
+            CatalogInvalid: no pool could be had within ``patience_s``.
+        """
         self._keep()
         try:
             await asyncio.wait_for(self._pools.settled(), None if patience_s == inf else patience_s)
@@ -200,36 +220,38 @@ class ElasticsearchCatalog:
         )
 
     async def _follow(self) -> None:
-        """Notice when another version becomes the live one, or its containers change."""
-        looked_at = time.monotonic()
+        """Notice when another version becomes the live one, or its containers change.
+
+        It looks more often while something is wrong. What it asks says nothing of the searches for products, so that it
+        has no part in their outages.
+        """
+        looked_at = self._clock()
         while True:
             await asyncio.sleep(min(_HURRY_S, self._options.refresh_s))
-            now = time.monotonic()
-            hurry = self._flaw or self._outage.down or self._pools.refused
-            if now < (self._outage.retry_at if hurry else looked_at + self._options.refresh_s):
+            hurry = self._flaw or self._pools.refused
+            if not hurry and self._clock() < looked_at + self._options.refresh_s:
                 continue
-            looked_at = now
+            looked_at = self._clock()
             try:
-                shop = await shops.read(self._searches)
-            except CatalogUnavailable as error:
-                self._outage.failed(str(error))
-                continue
-            except CatalogInvalid as error:
+                self._go_over_to(await shops.read(self._searches))
+            except (CatalogUnavailable, CatalogInvalid) as error:
                 if str(error) != self._flaw:
-                    _log.error("the live catalog can't be used, so the one before is: %s", error)
+                    _log.warning("the live catalog can't be looked at, so the one before is used: %s", error)
                 self._flaw = str(error)
-                continue
             except Exception as error:  # noqa: BLE001 - the task must outlive its own mistakes; they are logged
                 _log.exception("looking at the live catalog failed by a mistake of ours")
                 self._flaw = type(error).__name__
-                continue
-            self._outage.answered()
-            flaw, self._flaw = self._flaw, ""
-            before, self._shop = self._shop, shop
-            self._keep()
-            if flaw or not shop.same_as(before):
-                changed = {name for name, entry in shop.definitions.items() if entry != before.definitions.get(name)}
-                self._pools.refresh_now(lambda key: key[0] in changed)  # noqa: B023 - called at once
+
+    def _go_over_to(self, shop: Shop) -> None:
+        """Use another version, or the same whose containers have changed."""
+        flaw, self._flaw = self._flaw, ""
+        before, self._shop = self._shop, shop
+        self._keep()
+        if shop.index != before.index or shop.meta.categories != before.meta.categories:
+            self._pools.refresh_now(lambda _: True)
+        elif flaw or not shop.same_as(before):
+            changed = {name for name, entry in shop.definitions.items() if entry != before.definitions.get(name)}
+            self._pools.refresh_now(lambda key: key[0] in changed)
 
 
 async def _read_patiently(searches: Searches, connection: Connection, patience_s: float) -> Shop:

@@ -107,12 +107,18 @@ def remedy(error: ApiError | TransportError) -> str | None:
             "set ELASTICSEARCH_CA_CERT to the certificate of the authority that signed Elasticsearch's, or "
             "ELASTICSEARCH_FINGERPRINT"
         )
-    return _REMEDIES.get(error.meta.status) if isinstance(error, ApiError) else None
+    if not isinstance(error, ApiError) or (error.meta.status == HTTPStatus.NOT_FOUND and not _lacks_index(error)):
+        return None
+    return _REMEDIES.get(error.meta.status)
 
 
 def concerns_all(error: ApiError | TransportError) -> bool:
     """Whether other questions would fail as well, rather than this one being wrong."""
     return not isinstance(error, ApiError) or error.meta.status != HTTPStatus.BAD_REQUEST
+
+
+def _lacks_index(error: ApiError) -> bool:
+    return _reason(error).startswith("index_not_found_exception")
 
 
 def _reason(error: ApiError) -> str:

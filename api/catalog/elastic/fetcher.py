@@ -18,6 +18,9 @@ from api.types import Pool
 PAGE: Final = 1_000
 """Products of one answer: parsing it holds the event loop for about 2 ms."""
 
+_MOST_LARGE: Final = 10_000
+"""Containers of which it is remembered that they are large; then it is found out anew."""
+
 
 class Fetcher:
     """Turns definitions into shelves."""
@@ -42,8 +45,8 @@ class Fetcher:
         self._max = max_products
         self._stale = stale_s
         self._page = page
-        self._large: set[str] = set()
-        """Containers that took more than a page the last time."""
+        self._large: set[tuple[str, bool]] = set()
+        """Containers, and whether they were narrowed, that took more than a page the last time."""
         self.rejected = 0
         """Hits that didn't fit, so far."""
 
@@ -62,7 +65,7 @@ class Fetcher:
             timeout_ms=self._searches.timeout_ms,
             with_category=categories is None,
         )
-        pages = await self._pages(definition.container_id, search, wanted)
+        pages = await self._pages((definition.container_id, categories is not None), search, wanted)
         columns, repeated = answers.joined([page.columns for page in pages])
         rejected = repeated + sum(page.rejected for page in pages)
         self.rejected += rejected
@@ -81,15 +84,17 @@ class Fetcher:
         shelf = Shelf(pool, columns.category, whole=_total(pages[0]) <= wanted)
         return Fetched(shelf, shelf.nbytes, partial)
 
-    async def _pages(self, container_id: str, search: dict[str, Any], wanted: int) -> list[Answer]:
-        if wanted <= self._page or container_id not in self._large:
+    async def _pages(self, what: tuple[str, bool], search: dict[str, Any], wanted: int) -> list[Answer]:
+        if wanted <= self._page or what not in self._large:
             first = await self._page_of(search, search["size"], None)
             if _total(first) <= self._page or wanted <= self._page or first.partial:
                 return [first]
-            self._large.add(container_id)
+            if len(self._large) >= _MOST_LARGE:
+                self._large.clear()
+            self._large.add(what)
         pages = await self._in_one_point(search, wanted)
         if _total(pages[0]) <= self._page:
-            self._large.discard(container_id)
+            self._large.discard(what)
         return pages
 
     async def _in_one_point(self, search: dict[str, Any], wanted: int) -> list[Answer]:

@@ -8,6 +8,7 @@ second are bounded whatever the requests. What gathers meanwhile goes into the n
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -24,6 +25,8 @@ from api.catalog.outage import Outage
 from api.errors import CatalogRefused, CatalogUnavailable
 from api.types import Pool
 from ensemble import contract
+
+_log = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 4_096
 """Products of one search."""
@@ -78,6 +81,7 @@ class Lookup:
         self._clock = clock
         self._max_known = max_known
         self._known: dict[int, _Product] = {}
+        self._under_way: _Batch | None = None
         self._next: _Batch | None = None
         self._asking: asyncio.Task[None] | None = None
 
@@ -105,8 +109,9 @@ class Lookup:
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.wait([self._asking])
-        if self._next is not None:
-            self._next.done.cancel()
+        for batch in (self._under_way, self._next):
+            if batch is not None and not batch.done.done():
+                batch.done.set_exception(CatalogUnavailable("the adapter is shutting down"))
 
     async def _ask(self, missing: set[int], deadline: float) -> bool:
         """Whether all of them have been looked up in time."""
@@ -132,6 +137,7 @@ class Lookup:
         try:
             while self._next is not None:
                 batch, self._next = self._next, None
+                self._under_way = batch
                 next_at = self._clock() + PACE_S
                 try:
                     await self._search(sorted(batch.products))
@@ -139,9 +145,9 @@ class Lookup:
                     if not isinstance(error, CatalogRefused):
                         self._outage.failed(str(error))
                     batch.done.set_exception(error)
-                except BaseException:
-                    batch.done.cancel()
-                    raise
+                except Exception as error:  # noqa: BLE001 - a task's mistakes have no other reader
+                    _log.exception("looking products up failed by a mistake of ours")
+                    batch.done.set_exception(CatalogUnavailable(type(error).__name__))
                 else:
                     batch.done.set_result(None)
                 await asyncio.sleep(max(0.0, next_at - self._clock()))
@@ -153,7 +159,6 @@ class Lookup:
         search = lookup_search(product_ids, timeout_ms=self._searches.timeout_ms)
         answer = answers.parse(await self._searches.products(search))
         answers.check_count(answer, answer.found if answer.total is None else answer.total)
-        answers.check_trust(answer.rejected, answer.found)
         if answer.partial:
             raise CatalogRefused("Elasticsearch answers only in part")
         self._outage.answered()

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from api.types import Pool
+from ensemble import contract
 
+MOST_NARROWED: Final = 32
+"""Pools of categories that a shelf keeps; the one that was read least recently goes first."""
 _NAME_BYTES: Final = 200
 """A category's name and its place in the dictionary."""
+_NARROWED_BYTES: Final = 3_072
+"""What a small pool costs beside its products, with the tensors that are made of it."""
+_ROW_BYTES: Final = 8 + 4 + 4 * len(contract.OFFER) + 4
+"""One product in a pool's arrays, and once more in the tensors that are made of it."""
 
 
 class Shelf:
@@ -29,29 +38,45 @@ class Shelf:
         self._names: dict[str, int] = {}
         numbers = (self._names.setdefault(name, len(self._names)) for name in category)
         self._category = np.fromiter(numbers, np.int32, len(category))
-        self._narrowed: dict[str, Pool] = {}
+        self._empty: Pool | None = None
+        self._narrowed: OrderedDict[tuple[str, ...], Pool] = OrderedDict()
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes, with the pools of its categories, which together hold each product at most once."""
-        pool = self.pool
-        arrays = pool.product_id.nbytes + pool.category_id.nbytes + pool.offer.nbytes + pool.boost.nbytes
-        return 2 * arrays + self._category.nbytes + _NAME_BYTES * len(self._names) + 1_024
+        """Bytes it may take: arrays, tensors, and as many pools of categories as it keeps.
 
-    def narrowed(self, slug: str, names: Collection[str]) -> Pool:
-        """Only the products whose category is one of ``names``; the same object for the same ``slug``."""
-        narrowed = self._narrowed.get(slug)
-        if narrowed is None:
-            pool = self.pool
-            rows = np.isin(self._category, [self._names[name] for name in names if name in self._names])
-            narrowed = self._narrowed[slug] = Pool(
-                pool.container_id,
-                pool.generation,
-                pool.product_id[rows],
-                pool.category_id[rows],
-                pool.offer[rows],
-                pool.boost[rows],
-                partial=pool.partial or not self.whole,
-                stale_after=pool.stale_after,
-            )
-        return narrowed
+        Categories that have no product in common, as is usual, hold each product once.
+        """
+        count = self.pool.product_id.size
+        ranked = contract.bucket_for(min(max(count, 1), contract.MAX_CANDIDATES)) * _ROW_BYTES
+        names = len(self._names) * _NAME_BYTES + min(len(self._names), MOST_NARROWED) * _NARROWED_BYTES
+        return 2 * count * _ROW_BYTES + ranked + self._category.nbytes + names + _NARROWED_BYTES
+
+    def narrowed(self, names: Sequence[str]) -> Pool:
+        """Only the products whose category is one of ``names``; the same object while it is kept."""
+        numbers = [self._names[name] for name in names if name in self._names]
+        if not numbers:
+            if self._empty is None:
+                self._empty = self._of(np.zeros(self._category.size, np.bool_))
+            return self._empty
+        key = tuple(names)
+        pool = self._narrowed.get(key)
+        if pool is None:
+            if len(self._narrowed) >= MOST_NARROWED:
+                self._narrowed.popitem(last=False)
+            pool = self._narrowed[key] = self._of(np.isin(self._category, numbers))
+        self._narrowed.move_to_end(key)
+        return pool
+
+    def _of(self, rows: npt.NDArray[np.bool_]) -> Pool:
+        pool = self.pool
+        return Pool(
+            pool.container_id,
+            pool.generation,
+            pool.product_id[rows],
+            pool.category_id[rows],
+            pool.offer[rows],
+            pool.boost[rows],
+            partial=pool.partial or not self.whole,
+            stale_after=pool.stale_after,
+        )

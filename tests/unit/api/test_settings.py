@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pydantic
 import pytest
+import trustme
 
 from api.catalog.elastic.connection import Connection
 from api.errors import SettingsInvalid
@@ -104,7 +105,7 @@ def test_elasticsearch_is_named_by_the_variables_that_its_other_clients_use(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     authority = tmp_path / "ca.pem"
-    authority.write_text("")
+    trustme.CA().cert_pem.write_to_path(authority)
     monkeypatch.setenv("ELASTICSEARCH_URL", "https://a.shop:9200, https://b.shop:9200")
     monkeypatch.setenv("ELASTICSEARCH_API_KEY", "secret")
     monkeypatch.setenv("ELASTICSEARCH_CA_CERT", str(authority))
@@ -143,6 +144,23 @@ def test_what_doesnt_fit_together_is_one_line(
         Settings.load()
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_an_authority_that_isnt_a_certificate_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    monkeypatch.setenv("ELASTICSEARCH_CA_CERT", str(tmp_path / "ca.pem"))
+    with pytest.raises(SettingsInvalid, match=r"^ELASTICSEARCH_CA_CERT: .*holds no certificate") as caught:
+        Settings.load()
+    assert "\n" not in str(caught.value)
+
+
+def test_blank_variables_of_elasticsearch_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("URL", "API_KEY", "CA_CERT", "FINGERPRINT", "VERIFY"):
+        monkeypatch.setenv(f"ELASTICSEARCH_{name}", " ")
+    settings = Settings.load()
+    assert settings.elasticsearch_url is None
+    assert settings.elasticsearch_fingerprint is None
+    assert settings.elasticsearch_verify is True
 
 
 def test_a_request_waits_for_its_pool_at_most_half_of_its_time() -> None:

@@ -31,6 +31,7 @@ class Source:
         self.asked: list[list[int]] = []
         self.failure: CatalogUnavailable | None = None
         self.at_once = self.most_at_once = 0
+        self.mistake: Exception | None = None
         self.price_ratio = 0.5
         self.takes = 0.1
 
@@ -44,6 +45,8 @@ class Source:
         self.at_once -= 1
         if self.failure is not None:
             raise self.failure
+        if self.mistake is not None:
+            raise self.mistake
         hits = [
             {"fields": {"product_id": [each], "category_id": [each % 7], "price_ratio": [self.price_ratio]}}
             for each in ids
@@ -177,6 +180,27 @@ def test_more_than_a_search_can_ask_for_isnt_waited_for(loop: VirtualLoop, sourc
     assert not first.result().partial
     assert not waiting.result().partial
     assert max(map(len, source.asked)) <= MAX_BATCH
+
+
+def test_a_mistake_of_ours_is_no_cancellation_and_the_next_search_goes_on(
+    loop: VirtualLoop, source: Source, lookup: Lookup, caplog: pytest.LogCaptureFixture
+) -> None:
+    source.mistake = ZeroDivisionError()
+    first, second = find(loop, lookup, 2), find(loop, lookup, 4)
+    loop.advance(0.1)
+    assert first.result().partial
+    assert "ZeroDivisionError" in caplog.text
+    source.mistake = None
+    loop.advance(0.1)
+    assert not second.result().partial
+
+
+def test_closing_ends_every_wait(loop: VirtualLoop, source: Source) -> None:
+    lookup = make(loop, source)
+    waiting = [find(loop, lookup, 2), find(loop, lookup, 4)]
+    loop.run_until_complete(lookup.close())
+    loop.advance()
+    assert [task.result().partial for task in waiting] == [True, True]
 
 
 def test_nothing_asked_is_nothing_searched(loop: VirtualLoop, source: Source, lookup: Lookup) -> None:
