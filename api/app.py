@@ -14,6 +14,7 @@ from api.catalog.embedded import EmbeddedCatalog
 from api.catalog.protocol import Catalog
 from api.edge import ProductsEndpoint, ShortCut
 from api.ensemble_client import Ensemble, TritonEnsemble
+from api.fallback.rung import PrecomputedRung
 from api.metrics import Metrics
 from api.routes import router
 from api.services import running
@@ -39,18 +40,20 @@ def create_app(
         ensemble: instead of Triton's of the settings; closed with the app.
 
     Raises:
-        SettingsInvalid: a setting in the environment is wrong. When started: CatalogInvalid.
+        SettingsInvalid: a setting in the environment is wrong. When started: CatalogInvalid, PrecomputedMissing.
     """
     settings = settings or Settings.load()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics = Metrics()
-        used_catalog = catalog or await _open_catalog(settings, metrics)
+        folder = settings.precomputed_dir
+        precomputed = None if folder is None else PrecomputedRung.open(folder)
+        used_catalog = catalog or await open_catalog(settings, metrics)
         used_ensemble = ensemble or TritonEnsemble(
             settings.triton, settings.release, timeout_s=settings.call_timeout_ms / 1e3
         )
-        async with running(settings, used_catalog, used_ensemble, metrics) as services:
+        async with running(settings, used_catalog, used_ensemble, metrics, precomputed) as services:
             app.state.services = services
             shortcut.products = ProductsEndpoint(services.pipeline, services.metrics)
             yield
@@ -62,7 +65,12 @@ def create_app(
     return shortcut
 
 
-async def _open_catalog(settings: Settings, metrics: Metrics) -> Catalog:
+async def open_catalog(settings: Settings, metrics: Metrics) -> Catalog:
+    """Where the settings say that candidates come from.
+
+    Raises:
+        CatalogInvalid: it can't be used.
+    """
     if settings.catalog == "embedded":
         return EmbeddedCatalog.open(settings.catalog_dir)
     options = Options(

@@ -23,6 +23,7 @@
     └── StartupError               the process can't start: one line for a person, exit status 2
         ├── SettingsInvalid
         ├── CatalogInvalid
+        ├── PrecomputedMissing     the settings name precomputed lists that can't be used
         ├── AddressUnusable
         ├── NeverReady             no inference has worked in time
         └── ReleaseTooNew          the release's tables end after the moment to rank for
@@ -203,6 +204,10 @@ class SettingsInvalid(StartupError):
 
 class CatalogInvalid(StartupError):
     """The catalog's files are missing or don't fit their schema."""
+
+
+class PrecomputedMissing(StartupError):
+    """The settings name precomputed lists that are missing or can't be used."""
 
 
 class AddressUnusable(StartupError):

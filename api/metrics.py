@@ -131,6 +131,17 @@ class Metrics:
         self.registry.register(_PoolFigures(pools, rejected))
         self.catalog_up.set_function(lambda: float(up()))
 
+    def follow_precomputed(
+        self, age_s: Callable[[], float], customers: Callable[[], float], damaged: Callable[[], float]
+    ) -> None:
+        """Read the precomputed lists' figures when they are scraped."""
+        for name, text, value in (
+            ("racksort_precomputed_age_seconds", "Age of the precomputed lists", age_s),
+            ("racksort_precomputed_customers", "Customers with precomputed lists of their own", customers),
+            ("racksort_precomputed_damaged", "Look-ups of precomputed lists that met damage", damaged),
+        ):
+            Gauge(name, text, registry=self.registry).set_function(value)
+
     def follow_batcher(self, waiting: Callable[[], float], in_flight: Callable[[], float]) -> None:
         """Read the batcher's gauges when they are scraped, instead of setting them with every request."""
         self.waiting.set_function(waiting)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from api.batcher import Batcher
 from api.catalog.protocol import Catalog
 from api.errors import RowInvalid, Unavailable
+from api.fallback.rung import PrecomputedRung
 from api.tensors import Candidates, Row
 from api.types import PARTIAL_POOL, STALE_POOL, Page, Pool, Query, Ranking, Source, Timing
 from ensemble import contract
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Pipeline:
-    """Answers queries. A failing ensemble never fails a request: its pool's own order is the next rung."""
+    """Answers queries. A failing ensemble never fails a request: precomputed lists and the pool's own order follow."""
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class Pipeline:
         today: Callable[[], float],
         deadline_s: float,
         pool_deadline_s: float,
+        precomputed: PrecomputedRung | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Put the stages together.
@@ -41,6 +43,7 @@ class Pipeline:
             today: now for the models, as days since 1970-01-01 UTC.
             deadline_s: a request's whole time.
             pool_deadline_s: how much of it may pass until there is a pool.
+            precomputed: lists for when the ensemble fails.
             clock: seconds.
         """
         self._catalog = catalog
@@ -48,6 +51,7 @@ class Pipeline:
         self._today = today
         self._deadline = deadline_s
         self._pool_deadline = pool_deadline_s
+        self._precomputed = precomputed
         self._clock = clock
         self._candidates: WeakKeyDictionary[Pool, Candidates | str] = WeakKeyDictionary()
         """What was made of each pool, or why nothing can be: not the error, whose traceback would hold the pool."""
@@ -92,10 +96,18 @@ class Pipeline:
                 ranking = Ranking(_shown(answer.product_id, query.limit), Source.ENSEMBLE, answer.release)
                 queue_s, ensemble_s = answer.queue_s, answer.ensemble_s
             except Unavailable as error:
-                ranking = Ranking(_by_popularity(pool, query.limit), Source.POPULARITY)
+                ranking = self._without_ensemble(query, pool)
                 degraded = (*degraded, error.reason)
         timing = Timing(pooled - started, queue_s, ensemble_s, self._clock() - started)
         return Page(query, ranking, timing, degraded)
+
+    def _without_ensemble(self, query: Query, pool: Pool) -> Ranking:
+        """The next rungs of the ladder: what was computed for this customer, else the pool's own order."""
+        if self._precomputed is not None:
+            found = self._precomputed.find(query, pool)
+            if found is not None:
+                return Ranking(found, Source.PRECOMPUTED, self._precomputed.release)
+        return Ranking(_by_popularity(pool, query.limit), Source.POPULARITY)
 
     def _row(self, query: Query, pool: Pool) -> Row:
         candidates = self._candidates.get(pool)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from api.batcher import Batcher
 from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble
+from api.fallback.rung import PrecomputedRung
 from api.metrics import Metrics
 from api.pipeline import Pipeline
 from api.readiness import Prober, Readiness, Watched
@@ -33,9 +34,13 @@ class Services:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, catalog: Catalog, ensemble: Ensemble, metrics: Metrics
+    settings: Settings,
+    catalog: Catalog,
+    ensemble: Ensemble,
+    metrics: Metrics,
+    precomputed: PrecomputedRung | None = None,
 ) -> AsyncIterator[Services]:
-    """The adapter's parts, working. Takes over ``catalog`` and ``ensemble`` and closes them at the end."""
+    """The adapter's parts, working. Takes over ``catalog``, ``ensemble`` and ``precomputed`` and closes them."""
     readiness = Readiness(metrics)
     watched = Watched(ensemble, readiness, metrics)
     batcher = Batcher(
@@ -45,24 +50,31 @@ async def running(
         max_waiting=settings.max_waiting,
     )
     today = _today(settings.now_day, catalog)
+    if precomputed is not None:
+        metrics.follow_precomputed(precomputed.age_s, lambda: precomputed.customers, lambda: precomputed.damaged)
     pipeline = Pipeline(
         catalog,
         batcher,
         today=today,
         deadline_s=settings.deadline_ms / 1e3,
         pool_deadline_s=settings.pool_deadline_s,
+        precomputed=precomputed,
     )
     prober = Prober(pipeline, catalog, watched, readiness, today=today)
-    probing = asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")
+    background = [asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")]
+    if precomputed is not None:
+        background.append(asyncio.create_task(precomputed.follow(), name="follow the precomputed lists"))
     try:
         yield Services(catalog, pipeline, readiness, metrics, prober, settings.max_body_bytes)
     finally:
-        probing.cancel()
-        with suppress(asyncio.CancelledError):
-            await probing
+        for task in background:
+            task.cancel()
+        await asyncio.wait(background)
         await batcher.close()
         await ensemble.close()
         await catalog.close()
+        if precomputed is not None:
+            precomputed.close()
 
 
 def _today(setting: float | None, catalog: Catalog) -> Callable[[], float]:

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     """Products of one pool, at most."""
     pool_cache_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024, le=64 * 1024**3)
     """Bytes that all pools take, at most."""
+    precomputed_dir: Path | None = None
+    """Folder of the lists that ``racksort precompute`` made; without it the ladder lacks that rung."""
     triton: str = "127.0.0.1:8001"
     """``host:port`` of Triton's gRPC endpoint."""
     release: int = Field(default=1, ge=1)

@@ -27,6 +27,7 @@ class Source(StrEnum):
     """Which rung of the degradation ladder made the answer's order."""
 
     ENSEMBLE = "ensemble"
+    PRECOMPUTED = "precomputed"
     POPULARITY = "popularity"
 
 
