@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
+from api.catalog.loading.defaults import BAD_ROWS
+
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from api.catalog.elastic.connection import Connection
     from api.catalog.loading.status import VersionStatus
-
-DEFAULT_BAD_ROWS: Final = Path("var/bad-rows.jsonl")
 
 _TABLE_WIDTH: Final = 120
 """At least: a narrow terminal breaks the lines, where rich would break the words."""
@@ -31,7 +31,9 @@ _TABLE_WIDTH: Final = 120
 app = typer.Typer(no_args_is_help=True)
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Parquet, CSV or JSON lines (.jsonl, .ndjson).")]
-MaxBad = Annotated[int, typer.Option(min=0, metavar="N", help="Bad rows that may be left out; one more ends it.")]
+MaxBad = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Bad rows, counted by their lines, that may be left out.")
+]
 BadRowsPath = Annotated[Path, typer.Option("--bad-rows", help="File that lists bad rows, where there are any.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -68,7 +70,7 @@ def load(
         Path | None, typer.Option(help="Containers (containers.json), other than the folder's or the live version's.")
     ] = None,
     max_bad: MaxBad = 0,
-    bad_rows: BadRowsPath = DEFAULT_BAD_ROWS,
+    bad_rows: BadRowsPath = BAD_ROWS,
     keep: Annotated[int, typer.Option(min=0, metavar="N", help="Older versions that stay, for rollback.")] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -108,7 +110,7 @@ def load(
 def update(
     files: Files,
     max_bad: MaxBad = 0,
-    bad_rows: BadRowsPath = DEFAULT_BAD_ROWS,
+    bad_rows: BadRowsPath = BAD_ROWS,
     as_json: AsJson = False,
 ) -> None:
     """Change products of the live version in place: prices, stock, boosts.

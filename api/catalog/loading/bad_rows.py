@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 import orjson
 
 from api.catalog.loading.errors import LoadFailed
 
-DEFAULT_PATH: Final = Path("var/bad-rows.jsonl")
 _SHOWN: Final = 20
 
 Say = Callable[[str], None]
@@ -28,14 +27,24 @@ class BadRow:
     """Line of a text file where the row begins, or number of a parquet file's row; from 1."""
     reason: str
     """Names the column, what it holds and the remedy."""
+    lines: int = 1
+    """Lines of a text file that it takes up; many where a quote that isn't meant has made one row of them."""
 
     def __str__(self) -> str:
         """For a person."""
-        return f"{self.path}:{self.line}: {self.reason}"
+        last = f"-{self.line + self.lines - 1}" if self.lines > 1 else ""
+        return f"{self.path}:{self.line}{last}: {self.reason}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For the list."""
+        last = {"last_line": self.line + self.lines - 1} if self.lines > 1 else {}
+        return {"file": str(self.path), "line": self.line, **last, "reason": self.reason}
 
 
 class BadRows:
     """Counts and lists bad rows: the first 20 are said, all are written to ``path``, where there are any.
+
+    A row counts for each of its lines, so that a quote that swallows a thousand rows isn't one bad row.
 
     Args:
         path: JSON-lines file.
@@ -46,6 +55,7 @@ class BadRows:
     def __init__(self, path: Path, allowed: int, say: Say) -> None:
         self.path = path
         self.count = 0
+        self._said = 0
         self._allowed = allowed
         self._say = say
         self._file: BinaryIO | None = None
@@ -67,15 +77,17 @@ class BadRows:
         """
         if not rows:
             return
-        for row in rows[: max(_SHOWN - self.count, 0)]:
+        shown = rows[: _SHOWN - self._said]
+        for row in shown:
             self._say(str(row))
-        self.count += len(rows)
+        self._said += len(shown)
+        self.count += sum(row.lines for row in rows)
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self.path.open("wb")
             for row in rows:
-                self._file.write(orjson.dumps({"file": str(row.path), "line": row.line, "reason": row.reason}) + b"\n")
+                self._file.write(orjson.dumps(row.as_json()) + b"\n")
             self._file.flush()
         except OSError as error:
             raise LoadFailed(

@@ -30,5 +30,5 @@ class Chunk:
 
     @property
     def rows(self) -> int:
-        """How many rows of the file it stands for."""
-        return self.lines.size + len(self.bad)
+        """How many rows of the file it stands for, each unreadable one counted by its lines."""
+        return self.lines.size + sum(row.lines for row in self.bad)

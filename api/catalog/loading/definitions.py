@@ -17,14 +17,19 @@ from api.catalog.loading.errors import LoadFailed
 from api.errors import CatalogInvalid
 
 _NUMBERS = ("long", "integer", "short", "float", "double")
+_BOOST = "boost"
 _PAGE = 1_000
 
 
 def check(path: Path, definitions: Sequence[Definition], fields: Mapping[str, str]) -> None:
     """See that each definition can be asked of products with ``fields``.
 
+    ``boost`` can't be asked of Elasticsearch: of a product that is taken out it has 0 there, since JSON has no -inf
+    (:mod:`api.catalog.loading.documents`), so that the product would be placed otherwise than in the embedded catalog.
+
     Raises:
-        CatalogInvalid: an id occurs twice, a field isn't there, or a filter compares what can't be compared.
+        CatalogInvalid: an id occurs twice, a field isn't there or is ``boost``, or a filter compares what can't be
+            compared.
     """
     seen: set[str] = set()
     for definition in definitions:
@@ -36,6 +41,11 @@ def check(path: Path, definitions: Sequence[Definition], fields: Mapping[str, st
             if field not in fields:
                 raise CatalogInvalid(
                     f"{path}: container {name!r} uses {field!r}, but the products have no such column: add it"
+                )
+            if field == _BOOST:
+                raise CatalogInvalid(
+                    f"{path}: container {name!r} uses 'boost', which Elasticsearch can't filter or sort by, as it has "
+                    "no -inf: use another column; boost is added to the ranking score anyway"
                 )
         for field, condition in definition.filter.items():
             if not _fits(condition, fields[field]):
@@ -67,18 +77,29 @@ def of_version(client: Elasticsearch, version: str) -> tuple[Definition, ...]:
     """The containers that a version has.
 
     Raises:
-        LoadFailed: they can't be understood.
+        LoadFailed: they can't be understood, or Elasticsearch doesn't give them all.
     """
     found: list[Any] = []
     after: list[Any] | None = None
     while True:
-        page = client.search(
-            index=containers_index(version), size=_PAGE, sort=["position", "container_id"], search_after=after
-        )["hits"]["hits"]
+        answer = client.search(
+            index=containers_index(version),
+            size=_PAGE,
+            sort=["position", "container_id"],
+            search_after=after,
+            track_total_hits=True,
+        )
+        page, total = answer["hits"]["hits"], answer["hits"]["total"]["value"]
+        if answer["timed_out"] or answer["_shards"]["failed"]:
+            raise LoadFailed(f"the containers of {version} come only in part: load later, or give --containers")
         found += [hit["_source"]["definition"] for hit in page]
         if len(page) < _PAGE:
             break
         after = page[-1]["sort"]
+    if len(found) != total:
+        raise LoadFailed(
+            f"of the containers of {version} {len(found)} come, not {total}: load later, or give --containers"
+        )
     try:
         return TypeAdapter(tuple[Definition, ...]).validate_python(found)
     except ValidationError as error:

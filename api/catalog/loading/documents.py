@@ -1,4 +1,9 @@
-"""Documents of products, as they are sent."""
+"""Documents of products, as they are sent.
+
+JSON has no -inf: a product that its boost takes out has the boost 0 and is marked as excluded. So what is held as
+``boost`` says nothing of such a product's place, and :func:`api.catalog.loading.definitions.check` refuses containers
+that filter or sort by it.
+"""
 
 from __future__ import annotations
 

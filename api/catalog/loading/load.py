@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from elastic_transport import ApiError, TransportError
 from elasticsearch import Elasticsearch
 
-from api.catalog.elastic.connection import Connection
+from api.catalog.elastic.connection import Connection, explained
 from api.catalog.elastic.schema import FIELD_TYPES, Meta, containers_index, products_index
 from api.catalog.loading import columns, definitions, documents, versions
-from api.catalog.loading.bad_rows import DEFAULT_PATH, BadRow, BadRows, Say
+from api.catalog.loading.bad_rows import BadRow, BadRows, Say
 from api.catalog.loading.bulk import BULK, BulkOptions, send
 from api.catalog.loading.checks import check
+from api.catalog.loading.defaults import BAD_ROWS
 from api.catalog.loading.documents import Document
 from api.catalog.loading.errors import LoadFailed, told
 from api.catalog.loading.pulse import INTERVAL_S, Pulse
@@ -38,7 +40,7 @@ class LoadOptions:
 
     max_bad: int = 0
     """Rows that may be left out because they are bad."""
-    bad_rows: Path = DEFAULT_PATH
+    bad_rows: Path = BAD_ROWS
     """JSON-lines file that lists them, where there are any."""
     keep: int = 1
     """Older versions that stay, to go back to."""
@@ -116,8 +118,7 @@ def load(
             say(f"version {version} is complete, but perhaps not live: `racksort catalog status` tells")
             raise
         was_live = before.name if before is not None else None
-        for old in versions.previous(versions.every(client), was_live)[options.keep :]:
-            versions.delete(client, old.name)
+        _delete_older(client, version, was_live, options.keep, say)
     return Loaded(version, sample.offered, bad_rows, now() - started, was_live)
 
 
@@ -133,6 +134,18 @@ def clear(client: Elasticsearch, now: float, say: Say) -> None:
         if version.meta.state == "loading" and not version.live:
             versions.delete(client, version.name)
             say(f"version {version.name} was broken off: it is deleted")
+
+
+def _delete_older(client: Elasticsearch, version: str, was_live: str | None, keep: int, say: Say) -> None:
+    """Delete older versions but ``keep`` of them. The load has succeeded, whatever becomes of this."""
+    try:
+        for old in versions.previous(versions.every(client), was_live)[keep:]:
+            versions.delete(client, old.name)
+    except (ApiError, TransportError) as error:
+        say(f"version {version} is live, but older ones can't be deleted ({explained(error)}): the next load does it")
+    except BaseException:
+        say(f"version {version} is live; the next load deletes the older ones")
+        raise
 
 
 def _refuse_earlier(client: Elasticsearch, version: str, now: float) -> None:

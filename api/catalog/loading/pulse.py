@@ -16,10 +16,14 @@ from api.catalog.loading.errors import LoadFailed
 from api.catalog.loading.versions import put_meta
 
 INTERVAL_S: Final = 15.0
+_TIMEOUT_S: Final = 5.0
+"""Of one sign, which isn't tried again before the next: whoever ends the load waits for the one that is under way."""
 
 
 class Pulse:
     """Writes the time into a version's meta data every now and then, beside whatever takes long.
+
+    A sign that is under way at the end is awaited: it must not come after the meta data that say "complete".
 
     Args:
         client: its own calls may run beside others'.
@@ -37,7 +41,7 @@ class Pulse:
         now: Callable[[], float],
         interval_s: float = INTERVAL_S,
     ) -> None:
-        self._client = client
+        self._client = client.options(request_timeout=_TIMEOUT_S, max_retries=0)
         self._version = version
         self._meta = meta
         self._now = now

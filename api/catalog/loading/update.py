@@ -13,9 +13,10 @@ from elasticsearch import Elasticsearch
 from api.catalog.elastic.connection import Connection
 from api.catalog.elastic.schema import EXCLUDED, products_index
 from api.catalog.loading import columns, documents, versions
-from api.catalog.loading.bad_rows import DEFAULT_PATH, BadRow, BadRows, Say
+from api.catalog.loading.bad_rows import BadRow, BadRows, Say
 from api.catalog.loading.bulk import BULK, BulkOptions, send
 from api.catalog.loading.checks import Checked, check
+from api.catalog.loading.defaults import BAD_ROWS
 from api.catalog.loading.documents import Document
 from api.catalog.loading.errors import LoadFailed, told
 from api.catalog.loading.rows import CHUNK_ROWS, chunks
@@ -40,7 +41,7 @@ def update(
     files: Sequence[Path],
     *,
     max_bad: int = 0,
-    bad_rows: Path = DEFAULT_PATH,
+    bad_rows: Path = BAD_ROWS,
     bulk: BulkOptions = BULK,
     report: Callable[[str, float], None] = lambda _stage, _fraction: None,
     say: Say = lambda _line: None,

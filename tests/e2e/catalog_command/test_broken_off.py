@@ -128,6 +128,7 @@ def test_of_two_loads_that_begin_at_once_the_later_gives_way(
     assert states(client) == {other: "loading"}
 
 
+@pytest.mark.slow
 def test_a_load_whose_version_is_deleted_ends_and_leaves_nothing(
     connection: Connection, client: Elasticsearch, tmp_path: Path
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_load_whose_version_is_deleted_ends_and_leaves_nothing(
     assert not client.indices.exists(index=products_index(next_of(before)))
 
 
+@pytest.mark.slow
 def test_a_loading_version_shows_signs_of_life(connection: Connection, client: Elasticsearch, tmp_path: Path) -> None:
     path = write_many(tmp_path / "many.csv")
     containers = write_folder(tmp_path / "shop") / "containers.json"

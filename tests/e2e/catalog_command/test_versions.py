@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from elasticsearch import Elasticsearch
+from elasticsearch import ConnectionTimeout, Elasticsearch
 
 from api.catalog.elastic.connection import Connection
 from api.catalog.elastic.schema import CONTAINERS, version_of
 from api.catalog.loading import versions
 from api.catalog.loading.errors import LoadFailed
-from api.catalog.loading.load import LoadOptions, load
+from api.catalog.loading.load import Loaded, LoadOptions, load
 from tests.e2e.catalog_command.shops import (
     TODAY,
     aliased,
+    live,
     states,
     write_folder,
 )
@@ -54,6 +56,43 @@ def test_aliases_move_together_and_are_never_two_or_none(
         assert {version_of(index) for index in products} == {
             index.removeprefix(f"{CONTAINERS}-") for index in containers
         }
+
+
+def test_a_version_is_live_even_where_older_ones_can_t_be_deleted(
+    connection: Connection, client: Elasticsearch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "shop")
+    first = load(connection, [folder]).version
+    said: list[str] = []
+
+    def attempt() -> Loaded:
+        return load(connection, [folder], options=LoadOptions(keep=0), say=said.append)
+
+    def failing(error: BaseException) -> Callable[[Elasticsearch, str], None]:
+        def delete(_client: Elasticsearch, _version: str) -> None:
+            raise error
+
+        return delete
+
+    with monkeypatch.context() as patched:
+        patched.setattr(versions, "delete", failing(ConnectionTimeout("not now")))
+        second = attempt()
+        assert states(client) == {second.version: "live", first: "previous"}
+        assert said == [
+            (
+                f"version {second.version} is live, but older ones can't be deleted (no answer in time): the next load "
+                "does it"
+            )
+        ]
+        said.clear()
+        patched.setattr(versions, "delete", failing(SystemExit(130)))
+        with pytest.raises(SystemExit):
+            attempt()
+        third = live(client)
+        assert third not in {first, second.version}
+        assert said == [f"version {third} is live; the next load deletes the older ones"]
+    last = attempt().version
+    assert states(client) == {last: "live"}
 
 
 def test_older_versions_are_kept_as_asked_and_the_one_that_was_live_first(

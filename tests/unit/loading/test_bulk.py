@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from elasticsearch import Elasticsearch
+from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig
+from elasticsearch import ApiError, Elasticsearch
 
 from api.catalog.elastic.connection import Connection
 from api.catalog.elastic.schema import Meta
@@ -19,6 +22,7 @@ from api.catalog.loading.bad_rows import BadRow, BadRows
 from api.catalog.loading.bulk import BulkOptions, send
 from api.catalog.loading.documents import Document
 from api.catalog.loading.errors import LoadFailed, told
+from api.catalog.loading.load import LoadOptions
 from api.catalog.loading.pulse import Pulse
 
 Verdict = Callable[[str, int], tuple[int, dict[str, Any]]]
@@ -140,7 +144,12 @@ class Mappings:
         self.times: list[float] = []
         self.indices = self
         self._lasts = lasts
+        self.asked_for: dict[str, Any] = {}
         self.enough = threading.Event()
+
+    def options(self, **options: Any) -> Mappings:
+        self.asked_for = options
+        return self
 
     def put_mapping(self, *, meta: dict[str, Any], **_rest: object) -> None:
         from elasticsearch import ConnectionTimeout, NotFoundError
@@ -164,8 +173,56 @@ def test_a_pulse_goes_on_after_a_failed_call_and_notices_when_its_version_is_gon
     assert indices.times == [0.0, 1.0, 2.0, 3.0]
 
 
-def bad(line: int) -> BadRow:
-    return BadRow(Path("p.csv"), line, "why")
+def test_a_pulse_that_gets_no_answer_isn_t_long_in_the_way() -> None:
+    indices = Mappings(lasts=0)
+    with Pulse(indices, "2026-01-01-1", Meta(), lambda: 0.0, interval_s=0.001):  # type: ignore[arg-type]
+        assert indices.enough.wait(10)
+    assert indices.asked_for == {"request_timeout": 5.0, "max_retries": 0}
+
+
+def refused_by(status: int, kind: str) -> LoadFailed:
+    """What a person is told of an answer of Elasticsearch."""
+    meta = ApiResponseMeta(status, "1.1", HttpHeaders(), 0.0, NodeConfig("http", "127.0.0.1", 9))
+    body = {"error": {"type": kind, "reason": "api key 401 may not", "root_cause": []}, "status": status}
+    with pytest.raises(LoadFailed) as caught, told(Connection(("http://127.0.0.1:9",))):
+        raise ApiError(kind, meta, body)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "remedy"),
+    [
+        (401, "security_exception", ": set ELASTICSEARCH_API_KEY to a valid key"),
+        (403, "security_exception", ": give the API key the privileges all on racksort-*, and monitor"),
+        (403, "cluster_block_exception", ": api key 401 may not"),
+        (500, "security_exception", ": api key 401 may not"),
+    ],
+)
+def test_the_remedy_goes_by_the_status_and_not_by_the_reason_s_words(status: int, kind: str, remedy: str) -> None:
+    before, found, _ = str(refused_by(status, kind)).partition(remedy)
+    assert before.startswith(f"Elasticsearch at http://127.0.0.1:9: status {status}: {kind}")
+    assert found
+
+
+def test_the_command_line_knows_the_list_of_bad_rows_without_loading_a_client() -> None:
+    code = "import sys, racksort.commands.catalog as c; print(c.BAD_ROWS, 'elasticsearch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == [str(LoadOptions().bad_rows), "False"]
+
+
+def bad(line: int, lines: int = 1) -> BadRow:
+    return BadRow(Path("p.csv"), line, "why", lines)
+
+
+def test_a_bad_row_counts_by_its_lines(tmp_path: Path) -> None:
+    said: list[str] = []
+    with BadRows(tmp_path / "bad.jsonl", 1_000, said.append) as rows:
+        rows.add([bad(4, 998)])
+        rows.add([bad(1_002), bad(1_003)])
+        assert rows.count == 1_000
+        with pytest.raises(LoadFailed, match="bad rows: 1001, where --max-bad allows 1000"):
+            rows.add([bad(1_004)])
+    assert said == ["p.csv:4-1001: why", "p.csv:1002: why", "p.csv:1003: why", "p.csv:1004: why"]
 
 
 def test_bad_rows_are_said_up_to_twenty_and_listed_all(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import orjson
 import pytest
 
 from api.catalog.files import Definition
-from api.catalog.loading.definitions import check, documents
+from api.catalog.loading.definitions import check, documents, of_version
+from api.catalog.loading.errors import LoadFailed
 from api.errors import CatalogInvalid
 
 PATH = Path("containers.json")
@@ -61,9 +63,58 @@ def test_a_field_that_isn_t_there_is_named(change: dict[str, Any]) -> None:
         check(PATH, [definition(**change)], FIELDS)
 
 
+@pytest.mark.parametrize("change", [{"filter": {"boost": {"gt": 0}}}, {"sort": [{"field": "boost", "order": "desc"}]}])
+def test_boost_is_refused_as_elasticsearch_holds_another_one(change: dict[str, Any]) -> None:
+    with pytest.raises(
+        CatalogInvalid, match=r"json: container 'all' uses 'boost', which Elasticsearch can't .*no -inf: "
+    ):
+        check(PATH, [definition(**change)], FIELDS | {"boost": "float"})
+
+
 def test_an_id_that_occurs_twice_is_named() -> None:
     with pytest.raises(CatalogInvalid, match="container_id 'all' occurs twice"):
         check(PATH, [definition(), definition()], FIELDS)
+
+
+class Containers:
+    """Stands for a client: answers one search after the other."""
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        self._answers = iter(answers)
+
+    def search(self, **_search: Any) -> dict[str, Any]:
+        return next(self._answers)
+
+
+def page(names: Iterable[int], total: int, *, timed_out: bool = False, failed: int = 0) -> dict[str, Any]:
+    hits = [
+        {
+            "_source": {"definition": {"container_id": str(name), "title": "T", "kind": "grid"}},
+            "sort": [name, str(name)],
+        }
+        for name in names
+    ]
+    return {"timed_out": timed_out, "_shards": {"failed": failed}, "hits": {"hits": hits, "total": {"value": total}}}
+
+
+def test_the_containers_of_a_version_are_all_read() -> None:
+    client = Containers(page(range(1_000), 1_001), page([1_000], 1_001))
+    found = of_version(client, "2026-11-24-1")  # type: ignore[arg-type]
+    assert [entry.container_id for entry in found] == [str(name) for name in range(1_001)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (page([1], 1, timed_out=True), "the containers of 2026-11-24-1 come only in part: load later"),
+        (page([1], 1, failed=1), "the containers of 2026-11-24-1 come only in part: load later"),
+        (page([1], 2), "of the containers of 2026-11-24-1 1 come, not 2: load later"),
+        (page([], 2), "of the containers of 2026-11-24-1 0 come, not 2: load later"),
+    ],
+)
+def test_containers_that_come_in_part_aren_t_copied(answer: dict[str, Any], line: str) -> None:
+    with pytest.raises(LoadFailed, match=f"^{line}, or give --containers$"):
+        of_version(Containers(answer), "2026-11-24-1")  # type: ignore[arg-type]
 
 
 def test_a_document_has_the_definition_as_it_was_written() -> None:

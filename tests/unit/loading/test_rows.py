@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +19,12 @@ from api.catalog.loading.rows import chunks
 from api.errors import CatalogInvalid
 
 CELLS = st.text(st.sampled_from('ab,"\r\n é'), max_size=6)
+MOST_LINES = 4
+
+
+def normal(text: str) -> str:
+    """With one character for each line break."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def all_rows(found: list[Chunk]) -> list[tuple[int, dict[str, object]]]:
@@ -36,18 +43,24 @@ def test_every_row_of_a_csv_file_comes_with_the_line_it_begins_on(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator=ending, quoting=csv.QUOTE_ALL)
     writer.writerow(["one", "two"])
-    expected = []
+    expected, refused = [], []
     for row in rows:
-        begun = text.getvalue().replace("\r\n", "\n").replace("\r", "\n")
-        expected.append((begun.count("\n") + 1, dict(zip(("one", "two"), (cell or None for cell in row), strict=True))))
+        line = normal(text.getvalue()).count("\n") + 1
         writer.writerow(row)
+        lines = normal(text.getvalue()).count("\n") + 1 - line
+        if lines > MOST_LINES:
+            refused.append((line, lines))
+        else:
+            expected.append((line, dict(zip(("one", "two"), (cell or None for cell in row), strict=True))))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "products.csv"
         path.write_bytes(text.getvalue().encode())
         found = list(chunks(path, size))
     assert all_rows(found) == expected
+    assert [(row.line, row.lines) for chunk in found for row in chunk.bad] == refused
+    assert sum(chunk.rows for chunk in found) == len(expected) + sum(lines for _, lines in refused)
     assert list(found[0].columns) == ["one", "two"]
-    assert all(chunk.rows <= size for chunk in found)
+    assert all(chunk.lines.size + len(chunk.bad) <= size for chunk in found)
     assert found[-1].done == 1.0
 
 
@@ -86,7 +99,6 @@ def test_a_parquet_file_comes_in_slices(tmp_path: Path, size: int) -> None:
         (b"a,b\n1,2\n3\n5,6\n", 3, "the row has 1 fields, not 2: write one for each column"),
         (b'a,b\n"1\n1",2\n3,4,5\n5,6\n', 4, "the row has 3 fields, not 2: write one for each column"),
         (b'a,b\n1,2\n"3"x,4\n5,6\n', 3, "the row can't be read (',' expected after '\"'): put texts in quotes"),
-        (b'a,b\n1,2\n5,6\n7,"8\n', 4, "the row can't be read (unexpected end of data): put texts in quotes"),
         (b"a,b\n1,2\n\n5,\xe4\n7,8\n", 4, "the row isn't UTF-8: write the file as UTF-8"),
     ],
 )
@@ -101,12 +113,83 @@ def test_a_row_that_can_t_be_read_is_named_and_the_others_come(
     assert chunk.lines.size == 2
 
 
-def test_an_unclosed_quote_doesn_t_take_the_file_with_it(tmp_path: Path) -> None:
+HEADER = "product_id,category_id,available,category,note\n"
+
+
+def shop(rows: int, stray: Mapping[int, str]) -> str:
+    """A file of so many rows; on some lines, one other row."""
+    return HEADER + "".join(stray.get(line, f"{line},1,true,CHEESE,x\n") for line in range(2, rows + 2))
+
+
+@pytest.mark.parametrize("rows", [2_000, 100_000])
+@pytest.mark.parametrize(
+    ("row", "opened"),
+    [
+        ('4,1,true,"CHEESE,x\n', 4),
+        ('4,1,true,CHEESE,"x\n', 4),
+        ('4,1,true,"CHEESE\n","x\n', 5),
+        ('4,1,true,"CHEESE\n""",""\n,"x""\n', 6),
+    ],
+)
+def test_a_quote_that_is_never_closed_ends_it_and_says_where_it_was_opened(
+    tmp_path: Path, rows: int, row: str, opened: int
+) -> None:
     path = tmp_path / "products.csv"
-    path.write_text('a,b\n1,"2\n' + "3,4\n" * 100_000)
-    found = list(chunks(path))
-    assert [row.line for chunk in found for row in chunk.bad] == [2]
-    assert sum(chunk.lines.size for chunk in found) > 60_000
+    path.write_text(shop(rows, {4: row}))
+    with pytest.raises(CatalogInvalid) as caught:
+        list(chunks(path))
+    within = "before the file ends" if rows == 2_000 else "within 131,072 characters"
+    assert str(caught.value).startswith(f"{path}:{opened}: a quote is opened here that isn't closed {within}: close it")
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_between_two_stray_quotes_are_bad_by_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "products.csv"
+    path.write_text(shop(2_000, {4: '4,1,true,CHEESE,"x\n', 1_501: '1501,1,true,CHEESE,x"\n'}))
+    (chunk,) = chunks(path)
+    (bad,) = chunk.bad
+    assert str(bad).startswith(f"{path}:4-1501: the row spans 1,498 lines, and 4 are the most: see which quote")
+    assert bad.as_json() == {"file": str(path), "line": 4, "last_line": 1_501, "reason": bad.reason}
+    assert (chunk.lines.size, chunk.rows) == (502, 2_000)
+
+
+@pytest.mark.parametrize(
+    ("stray", "line", "reason"),
+    [
+        ({4: '4,1,true,"CHEESE,x\n', 6: '6,1,true,CHEESE",x\n'}, 4, "column 'category' holds a line break ('CHEESE,x"),
+        ({4: '4,1,true,"CHEESE,x\n', 6: '6,1,true,"CHEESE",x\n'}, 4, "the row can't be read (',' expected after"),
+        ({4: '4,1,true,CHEESE,"x\n', 6: '6,1,true,CHEESE,x",\n'}, 4, "the row has 6 fields, not 5"),
+    ],
+)
+def test_stray_quotes_that_are_close_don_t_drop_a_row_silently(
+    tmp_path: Path, stray: dict[int, str], line: int, reason: str
+) -> None:
+    path = tmp_path / "products.csv"
+    path.write_text(shop(8, stray))
+    (chunk,) = chunks(path)
+    (bad,) = chunk.bad
+    assert (bad.line, bad.lines) == (line, 3)
+    assert bad.reason.startswith(reason)
+    assert (chunk.lines.tolist(), chunk.rows) == ([2, 3, 7, 8, 9], 8)
+
+
+@pytest.mark.parametrize(("breaks", "taken"), [(3, True), (4, False)])
+def test_a_text_of_a_few_lines_is_taken(tmp_path: Path, breaks: int, taken: bool) -> None:
+    path = tmp_path / "products.csv"
+    note = "a" + "\r\nb" * breaks
+    path.write_bytes(shop(3, {3: f'3,1,true,CHEESE,"{note}"\n'}).encode())
+    (chunk,) = chunks(path)
+    assert [row.lines for row in chunk.bad] == ([] if taken else [breaks + 1])
+    assert (note in chunk.columns["note"].to_list()) == taken
+
+
+def test_a_cell_that_is_too_long_is_one_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "products.csv"
+    long = "x" * 200_000
+    path.write_text(shop(4, {3: f'3,1,true,CHEESE,"{long}"\n', 4: f"4,1,true,CHEESE,{long}\n"}))
+    (chunk,) = chunks(path)
+    assert [(row.line, row.lines) for row in chunk.bad] == [(3, 1), (4, 1)]
+    assert chunk.lines.tolist() == [2, 5]
 
 
 @pytest.mark.parametrize(
@@ -133,6 +216,7 @@ def test_a_line_that_isn_t_an_object_is_named(tmp_path: Path, content: bytes, re
         ("products.csv", b"", "is empty: its first line must name the columns"),
         ("products.csv", b"a,b,a\n", "column 'a' occurs twice"),
         ("products.csv", b'"a"b,c\n', "the names of the columns can't be read"),
+        ("products.csv", b'a,"b\n1,2"\n', "the names of the columns span 2 lines"),
         ("products.parquet", b"\x00garbage", "can't be read"),
         ("products.txt", b"", "isn't a product file: name one that ends in .parquet, .csv, .jsonl, .ndjson"),
         ("products.jsonl", b" " * 17_000_000, "line 1 has 16 MB or more"),
