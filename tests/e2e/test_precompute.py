@@ -26,7 +26,7 @@ from api.types import Kind, Query, Source
 from ensemble.errors import RacksortError
 from racksort.commands import precompute
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 CUSTOMERS = [*range(1, 2_400, 8), 77_777_777]
 """301 in all; the last is nobody the release knows."""

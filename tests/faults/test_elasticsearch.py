@@ -159,6 +159,7 @@ async def test_ten_seconds_of_it(adapter: Adapter, proxy: FaultProxy, fault: str
     assert seen.reasons == {"stale_pool"}
 
 
+@pytest.mark.slow
 async def test_a_live_version_that_cant_be_used_is_not_used(adapter: Adapter, loaded: Connection) -> None:
     wrong = "racksort-products-wrong"
     with loaded.synchronous() as client:

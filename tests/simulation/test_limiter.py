@@ -33,6 +33,8 @@ from tests.simulation.queueing import (
     stepping,
 )
 
+pytestmark = pytest.mark.slow
+
 _ONE = os.environ.get("SIMULATION_SEED")
 FAST_SEEDS = range(100) if _ONE is None else [int(_ONE)]
 MORE_SEEDS = range(100, 1_000) if _ONE is None else []

@@ -43,6 +43,8 @@ Key = tuple[str, str | None]
 
 _HURRY_S: Final = 1.0
 """How often the live version is looked at while something about it is wrong."""
+_DOUBTS: Final = 2
+"""How often a pool that has become empty is asked for again before it is believed."""
 _PATIENCE_S: Final = 15.0
 """How long the start waits for an Elasticsearch that doesn't answer."""
 
@@ -185,7 +187,9 @@ class ElasticsearchCatalog:
             raise CatalogRefused(f"the live version of the catalog has no {container_id!r}, {category!r} any more")
         fetched = await self._fetcher.fetch(definition, names, age)
         before = self._pools.peek(key)
-        if before is not None and before.pool.product_id.size and not fetched.value.pool.product_id.size:
+        for _ in range(_DOUBTS):
+            if before is None or not before.pool.product_id.size or fetched.value.pool.product_id.size:
+                break
             # A container that has become empty is rare, and showing nothing by mistake is the worst of mistakes.
             fetched = await self._fetcher.fetch(definition, names, age)
         if category is None and not fetched.partial:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
@@ -11,15 +13,15 @@ from racksort.cli import app
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--help"], "  dev       Servers for development and tests, on this machine alone."),
-        (["dev", "--help"], "      racksort dev elasticsearch\n"),
+        (["--help"], r"\n  dev +Servers for development and tests"),
+        (["dev", "--help"], r"      racksort dev elasticsearch\n"),
         (
             ["dev", "elasticsearch", "--help"],
-            "  Examples:\n      racksort dev elasticsearch\n\n      racksort dev elas",
+            r"  Examples:\n      racksort dev elasticsearch\n\n      racksort dev elas",
         ),
     ],
 )
 def test_help_has_summaries_and_examples(arguments: list[str], said: str) -> None:
     shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 0
-    assert said in shown.output
+    assert re.search(said, shown.output)

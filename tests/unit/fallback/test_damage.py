@@ -16,6 +16,8 @@ from api.fallback.store import PrecomputedLists
 from tests.unit.fallback import stores
 from tests.unit.fallback.stores import small
 
+pytestmark = pytest.mark.slow
+
 CONTENT = small()
 FILES = (CURRENT, HEADER, CUSTOMERS, LISTS)
 

@@ -17,6 +17,8 @@ from tests.unit.fallback import stores
 from tests.unit.fallback.crashing import CREATED_AT
 from tests.unit.fallback.stores import Content, small
 
+pytestmark = pytest.mark.slow
+
 OLD = replace(small(), lists={5: ([40], [1_000], []), 6: ([31], [1_001], [])})
 """What was there before: other customers, so that nothing of it can pass for the new."""
 
