@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -84,15 +83,6 @@ class FakeElasticsearch:
     def _answer(hits: list[Any], total: int) -> bytes:
         answer = {"timed_out": False, "_shards": {"failed": 0}, "hits": {"total": {"value": total}, "hits": hits}}
         return json.dumps(answer).encode()
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    asyncio.set_event_loop(loop)
-    yield loop
-    loop.close()
-    asyncio.set_event_loop(None)
 
 
 def opened(loop: VirtualLoop, source: FakeElasticsearch) -> ElasticsearchCatalog:

@@ -55,15 +55,6 @@ class Source:
 
 
 @pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    asyncio.set_event_loop(loop)
-    yield loop
-    loop.close()
-    asyncio.set_event_loop(None)
-
-
-@pytest.fixture
 def source(loop: VirtualLoop) -> Source:
     return Source(loop)
 
