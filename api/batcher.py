@@ -9,6 +9,9 @@ A server that hangs holds all slots. Once nobody waits for what is in them, new 
 ends, by itself or by its time limit. Rows that wait already may go on to their own deadlines: the slot that becomes
 free has something to do then.
 
+What can't be ranked in time isn't begun: a row has a moment until when it is worth sending, and whoever is past it
+when its turn comes is told at once. What calls and waiting took goes to the budgets that such moments come from.
+
 A row ends in exactly one of: its own answer, an error, or its future cancelled by the one who waited for it.
 A call that the server rejects as invalid is halved until the guilty row is alone: its mates get their answers, for at
 most ``2 log2(64)`` more calls in the same slot. Where both halves are rejected the rows aren't to blame (a signature
@@ -34,6 +37,7 @@ from api.tensors import Batch, Row
 from ensemble import contract
 
 _NEVER: Final = float("inf")
+_TOO_LATE: Final = "a call begun now would end after the request's deadline"
 
 
 class Answer(NamedTuple):
@@ -49,7 +53,7 @@ class Answer(NamedTuple):
 class _Waiting:
     """A row on its way. ``future`` is done as soon as nobody needs the answer any more."""
 
-    __slots__ = ("deadline", "future", "gone", "row", "since")
+    __slots__ = ("deadline", "future", "gone", "row", "send_until", "since")
 
     def __init__(
         self,
@@ -57,17 +61,22 @@ class _Waiting:
         future: asyncio.Future[Answer],
         since: float,
         deadline: float,
+        send_until: float,
         gone: Callable[[], bool] | None,
     ) -> None:
         self.row = row
         self.future = future
         self.since = since
         self.deadline = deadline
+        self.send_until = send_until
         self.gone = gone
 
-    def wanted(self) -> bool:
-        """Whether somebody still waits. Where the caller's connection is closed, nobody does."""
+    def wanted(self, now: float) -> bool:
+        """Whether somebody still waits, and not in vain. Where the caller's connection is closed, nobody does."""
         if self.future.done():
+            return False
+        if now >= self.send_until:
+            self.future.set_exception(EnsembleTimeout(_TOO_LATE))
             return False
         if self.gone is not None and self.gone():
             self.future.set_exception(CallerGone("the connection was closed"))
@@ -89,6 +98,7 @@ class Batcher:
         *,
         max_calls: int,
         max_waiting: int,
+        took: Callable[[float, float], None] = lambda _, __: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start without any call.
@@ -98,12 +108,14 @@ class Batcher:
             metrics: counts rows and calls.
             max_calls: calls in flight, at most.
             max_waiting: rows that may wait for a call slot; more are refused.
+            took: hears of each call that succeeded: how long its first row waited for it, and how long it took.
             clock: seconds; must advance with the event loop's timers.
         """
         self._ensemble = ensemble
         self._metrics = metrics
         self._max_calls: Final = max_calls
         self._max_waiting: Final = max_waiting
+        self._took = took
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._queues: dict[int, deque[_Waiting]] = {bucket: deque() for bucket in contract.BUCKETS}
@@ -118,7 +130,14 @@ class Batcher:
         self._closed = False
         metrics.follow_batcher(lambda: self._waiting, lambda: len(self._calls))
 
-    def submit(self, row: Row, deadline: float, gone: Callable[[], bool] | None = None) -> asyncio.Future[Answer]:
+    def submit(
+        self,
+        row: Row,
+        deadline: float,
+        gone: Callable[[], bool] | None = None,
+        *,
+        send_until: float = _NEVER,
+    ) -> asyncio.Future[Answer]:
         """Queue one row; cancelling the future abandons it.
 
         Args:
@@ -127,11 +146,12 @@ class Batcher:
                 it is under way, goes on for the sake of the row's mates.
             gone: tells, when the row is about to be sent, whether its caller has gone away; then the future fails with
                 ``CallerGone``.
+            send_until: from when on it isn't worth sending the row, on ``clock``; ``deadline`` at the latest.
 
         Raises:
             QueueFull: ``max_waiting`` rows wait already.
-            EnsembleTimeout: every call slot is taken by a call that nobody can wait for any more, so that the row
-                would most likely wait in vain.
+            EnsembleTimeout: it is too late to send the row; or every call slot is taken by a call that nobody can wait
+                for any more, so that the row would most likely wait in vain.
             EnsembleUnavailable: the batcher is closed.
         """
         if self._closed:
@@ -141,7 +161,10 @@ class Batcher:
         now = self._clock()
         if now >= self._hung_at:
             raise EnsembleTimeout("every call of the ensemble is past its requests' deadlines")
-        waiting = _Waiting(row, self._loop.create_future(), now, deadline, gone)
+        send_until = min(send_until, deadline)
+        if now >= send_until:
+            raise EnsembleTimeout(_TOO_LATE)
+        waiting = _Waiting(row, self._loop.create_future(), now, deadline, send_until, gone)
         self._queues[row.candidates.bucket].append(waiting)
         self._waiting += 1
         if self._sweep is None or deadline < self._sweep_at:
@@ -189,15 +212,16 @@ class Batcher:
 
     def _next_rows(self) -> list[_Waiting]:
         """Up to a batch of rows that are still wanted, from the bucket whose head has waited longest."""
+        now = self._clock()
         oldest: deque[_Waiting] | None = None
         for queue in self._queues.values():
-            while queue and not queue[0].wanted():
+            while queue and not queue[0].wanted(now):
                 self._skip(queue)
             if queue and (oldest is None or queue[0].since < oldest[0].since):
                 oldest = queue
         rows: list[_Waiting] = []
         while oldest and len(rows) < contract.MAX_BATCH_SIZE:
-            if oldest[0].wanted():
+            if oldest[0].wanted(now):
                 rows.append(oldest.popleft())
                 self._waiting -= 1
             else:
@@ -222,7 +246,9 @@ class Batcher:
         self._metrics.batch_rows[rows[0].row.candidates.bucket].observe(len(rows))
         sent = self._clock()
         ranked = await self._ensemble.rank(Batch(tuple([waiting.row for waiting in rows])))
-        _deliver(rows, ranked, sent, self._clock() - sent)
+        took = self._clock() - sent
+        self._took(sent - rows[0].since, took)
+        _deliver(rows, ranked, sent, took)
 
     async def _isolate(self, rows: Sequence[_Waiting], error: EnsembleRejected) -> None:
         """Find the row that made the server reject a call, and answer the others."""
@@ -230,7 +256,8 @@ class Batcher:
             middle = len(rows) // 2
             rejected: list[Sequence[_Waiting]] = []
             for half in (rows[:middle], rows[middle:]):
-                wanted = [waiting for waiting in half if waiting.wanted()]
+                now = self._clock()
+                wanted = [waiting for waiting in half if waiting.wanted(now)]
                 try:
                     if wanted:
                         await self._send(wanted)

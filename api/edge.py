@@ -49,13 +49,14 @@ def encoded(page: Page) -> bytes:
 
 
 def server_timing(page: Page) -> bytes:
-    """``Server-Timing``: what each stage took, in milliseconds."""
+    """``Server-Timing``: what each stage took of the budget, in milliseconds."""
     timing = page.timing
-    return b"pool;dur=%.2f, queue;dur=%.2f, ensemble;dur=%.2f, total;dur=%.2f" % (
+    return b"pool;dur=%.2f, queue;dur=%.2f, ensemble;dur=%.2f, total;dur=%.2f, budget;dur=%.2f" % (
         timing.pool * 1e3,
         timing.queue * 1e3,
         timing.ensemble * 1e3,
         timing.total * 1e3,
+        timing.budget * 1e3,
     )
 
 
@@ -72,7 +73,7 @@ class ProductsEndpoint:
             await self._refuse(send, method_not_allowed(scope["method"], "GET, HEAD"), (b"allow", b"GET, HEAD"))
             return
         try:
-            query = parse_query(container_id, scope["query_string"])
+            query = parse_query(container_id, scope["query_string"], scope["headers"])
             page = await self._recommend(query, gone_check(receive))
             body = encoded(page)
         except CallerGone:
@@ -91,6 +92,8 @@ class ProductsEndpoint:
 
     async def _refuse(self, send: Send, problem: Problem, *headers: tuple[bytes, bytes]) -> None:
         self._metrics.observe_problem(PRODUCTS, problem.status)
+        if problem.retry_after_s is not None:
+            headers = (*headers, (b"retry-after", b"%d" % problem.retry_after_s))
         body = problem.encoded()
         every = (_PROBLEM, (b"content-length", b"%d" % len(body)), *headers)
         await send({"type": "http.response.start", "status": problem.status, "headers": every})

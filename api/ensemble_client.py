@@ -117,6 +117,8 @@ class TritonEnsemble:
             response = await self._infer(request, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
             raise self._translated(error) from error
+        if response.model_name != self._model:  # the page would name a release that didn't make it
+            raise EnsembleUnavailable(f"{response.model_name!r} answered for {self._model}")
         return Ranked(decode(response, len(batch.rows), batch.bucket), self._model)
 
     async def history_until_day(self) -> float | None:

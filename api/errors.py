@@ -15,10 +15,12 @@
     │   │   └── CatalogRefused     this one question can't be answered; the source is otherwise fine
     │   ├── RowInvalid             this request's tensors break the contract; its batch mates are fine
     │   ├── QueueFull              refused before any work was done
+    │   ├── Overloaded             the same: more is being ranked than can be in time
     │   └── EnsembleError
     │       ├── EnsembleUnavailable
     │       ├── EnsembleRejected   the server calls the batch malformed: one row of it may be the cause
     │       └── EnsembleTimeout
+    ├── TooManyRequests            429: there is no time even for a degraded answer
     ├── CallerGone                 the connection was closed before the answer: nothing is sent
     └── StartupError               the process can't start: one line for a person, exit status 2
         ├── SettingsInvalid
@@ -168,6 +170,12 @@ class QueueFull(Unavailable):
     reason = "queue_full"
 
 
+class Overloaded(Unavailable):
+    """More requests are being ranked than can be in time; refused before any work."""
+
+    reason = "overloaded"
+
+
 class EnsembleError(Unavailable):
     """A call of the ensemble failed."""
 
@@ -188,6 +196,10 @@ class EnsembleTimeout(EnsembleError):
     """No answer before the deadline."""
 
     reason = "ensemble_timeout"
+
+
+class TooManyRequests(AdapterError):
+    """The adapter has no time even for a degraded answer."""
 
 
 class CallerGone(AdapterError):

@@ -10,10 +10,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from api.catalog.fetching import Counts
+from api.fallback.shadow import Shadow
+from api.resilience.breaker import Breaker, State
+from api.resilience.budget import Budgets
+from api.resilience.limiter import Limiter, Priority
 from api.types import PARTIAL_POOL, STALE_POOL, Page, Source
 from ensemble import contract
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5)
+_SHARES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _ROWS: Final = (1, 2, 4, 8, 16, 32, 48, 64)
 
 PRODUCTS: Final = "products"
@@ -28,6 +33,7 @@ REASONS: Final = (
     "catalog_unavailable",
     "row_invalid",
     "queue_full",
+    "overloaded",
     "ensemble_unavailable",
     "ensemble_rejected",
     "ensemble_timeout",
@@ -99,6 +105,14 @@ class Metrics:
         searches = Counter(
             "racksort_searches_total", "Questions asked of Elasticsearch", ["outcome"], registry=registry
         )
+        overlap = Histogram(
+            "racksort_shadow_overlap",
+            "Share of a served page that its precomputed list has as well",
+            ["list"],
+            buckets=_SHARES,
+            registry=registry,
+        )
+        self.shadow_overlap = {source: overlap.labels(source) for source in (Source.PRECOMPUTED, Source.POPULARITY)}
         self._searches = {outcome: searches.labels(outcome) for outcome in _SEARCHES}
         self._search_seconds = Histogram(
             "racksort_search_seconds", "Time of one question to Elasticsearch", buckets=_SECONDS, registry=registry
@@ -116,6 +130,27 @@ class Metrics:
             self._ensemble.observe(timing.ensemble)
         for reason in page.degraded:
             self._degraded[reason].inc()
+
+    def follow_limiter(self, limiter: Limiter) -> None:
+        """Read the limiter's figures when they are scraped."""
+        self.registry.register(_LimiterFigures(limiter))
+
+    def follow_breaker(self, breaker: Breaker) -> None:
+        """Read the ensemble's breaker when it is scraped."""
+        self.registry.register(_BreakerFigures(breaker))
+
+    def follow_budgets(self, budgets: Budgets) -> None:
+        """Read what stages are reckoned to take when it is scraped."""
+        seconds = Gauge(
+            "racksort_reckoned_seconds", "What a stage is reckoned to take", ["stage"], registry=self.registry
+        )
+        seconds.labels("ranking").set_function(lambda: budgets.ranking_s)
+        seconds.labels("call").set_function(lambda: budgets.call_s)
+        seconds.labels("answer").set_function(lambda: budgets.lag_s)
+
+    def follow_shadow(self, shadow: Shadow) -> None:
+        """Read the fallback's exercise when it is scraped."""
+        self.registry.register(_ShadowFigures(shadow))
 
     def observe_problem(self, route: str, status: int) -> None:
         """Count one error answer."""
@@ -146,6 +181,57 @@ class Metrics:
         """Read the batcher's gauges when they are scraped, instead of setting them with every request."""
         self.waiting.set_function(waiting)
         self.in_flight.set_function(in_flight)
+
+
+class _LimiterFigures(Collector):
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+
+    def collect(self) -> Iterator[Metric]:
+        limiter, counts = self._limiter, self._limiter.counts
+        yield GaugeMetricFamily("racksort_limit", "Requests that may be ranked at the same time", value=limiter.limit)
+        yield GaugeMetricFamily("racksort_limited", "Requests that are being ranked", value=limiter.in_flight)
+        admitted = CounterMetricFamily("racksort_admitted", "Requests let in by the limiter", labels=["priority"])
+        refused = CounterMetricFamily("racksort_refused", "Requests refused by the limiter", labels=["priority"])
+        for priority in Priority:
+            admitted.add_metric([priority.name.lower()], counts.admitted[priority])
+            refused.add_metric([priority.name.lower()], counts.refused[priority])
+        yield admitted
+        yield refused
+
+
+class _BreakerFigures(Collector):
+    def __init__(self, breaker: Breaker) -> None:
+        self._breaker = breaker
+
+    def collect(self) -> Iterator[Metric]:
+        state, counts = self._breaker.tick(), self._breaker.counts
+        states = GaugeMetricFamily("racksort_breaker_state", "1 for the state of the breaker", labels=["state"])
+        for each in State:
+            states.add_metric([each.value], float(each is state))
+        yield states
+        yield CounterMetricFamily("racksort_breaker_opened", "Times that the breaker has opened", value=counts.opened)
+        yield CounterMetricFamily("racksort_breaker_refused", "Calls that weren't made", value=counts.refused)
+
+
+class _ShadowFigures(Collector):
+    def __init__(self, shadow: Shadow) -> None:
+        self._shadow = shadow
+
+    def collect(self) -> Iterator[Metric]:
+        shadow = self._shadow
+        looked_up = CounterMetricFamily(
+            "racksort_shadow_lookups", "Precomputed lists looked up for healthy requests", labels=["outcome"]
+        )
+        for outcome, count in shadow.outcomes.items():
+            looked_up.add_metric([outcome.value], count)
+        yield looked_up
+        yield CounterMetricFamily("racksort_shadow_dropped", "Look-ups there was no time for", value=shadow.dropped)
+        yield GaugeMetricFamily(
+            "racksort_shadow_readiness",
+            "Share of the latest look-ups that found a list which could have been shown",
+            value=shadow.readiness,
+        )
 
 
 class _PoolFigures(Collector):

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from api import schemas
-from api.parameters import PARAMETERS
+from api.parameters import PARAMETERS, TIMEOUT
 from api.problems import MEDIA_TYPE
 
 PATH: Final = "/v1/containers/{container_id}/products"
@@ -30,9 +30,10 @@ DEGRADED_EXAMPLE: Final = {
 }
 _TIMING_HEADER: Final = {
     "Server-Timing": {
-        "description": "Milliseconds of the stages: pool, queue (waiting for a call), ensemble (the call), total.",
+        "description": "Milliseconds of the stages: pool, queue (waiting for a call), ensemble (the call), total; "
+        "and budget, what there was to spend.",
         "schema": {"type": "string"},
-        "example": "pool;dur=0.05, queue;dur=1.20, ensemble;dur=5.31, total;dur=6.60",
+        "example": "pool;dur=0.05, queue;dur=1.20, ensemble;dur=5.31, total;dur=6.60, budget;dur=50.00",
     }
 }
 
@@ -41,6 +42,7 @@ PROBLEMS: Final[dict[int | str, str]] = {
     413: "The body is longer than `RACKSORT_MAX_BODY_BYTES`.",
     415: "The body isn't sent as JSON.",
     422: "A parameter is wrong; `errors` names each and the remedy.",
+    429: "More requests than can be answered in time; `Retry-After` says when to ask again.",
     500: "A mistake in the adapter.",
     503: "The candidates can't be had now.",
 }
@@ -102,10 +104,11 @@ def complete(document: dict[str, Any]) -> None:
                     "example": "deals",
                 },
                 *(parameter.openapi() for parameter in PARAMETERS),
+                TIMEOUT.openapi(),
             ],
             "responses": {
                 "200": page_response("The products."),
-                **{str(status): body for status, body in problem_responses(404, 422, 500, 503).items()},
+                **{str(status): body for status, body in problem_responses(404, 422, 429, 500, 503).items()},
             },
         }
     }

@@ -6,7 +6,7 @@ A parameter that is given twice or unknown is refused, so that a slip of the pen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import unquote, unquote_plus
@@ -34,12 +34,13 @@ class Parameter(Generic[T]):
     schema: dict[str, Any]
     description: str
     example: object
+    where: str = "query"
 
     def openapi(self) -> dict[str, Any]:
         """The parameter in the OpenAPI document."""
         return {
             "name": self.name,
-            "in": "query",
+            "in": self.where,
             "required": False,
             "description": self.description,
             "schema": self.schema,
@@ -80,16 +81,47 @@ CATEGORY: Final = Parameter(
 )
 PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY)
 
+MAX_TIMEOUT_MS: Final = 600_000
+TIMEOUT: Final = Parameter(
+    "X-Timeout-Ms",
+    _whole(1, MAX_TIMEOUT_MS),
+    {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS},
+    "Milliseconds from the request's arrival that the caller waits; the answer comes in time, degraded if need be. At "
+    "most `RACKSORT_MAX_DEADLINE_MS` are used.",
+    40,
+    "header",
+)
+_TIMEOUT_HEADER: Final = TIMEOUT.name.lower().encode()
+
 _BY_NAME: Final = {parameter.name: parameter for parameter in PARAMETERS}
 _KNOWN: Final = ", ".join(_BY_NAME)
 
 
-def parse_query(container_id: bytes, query_string: bytes) -> Query:
+def parse_timeout(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
+    """Seconds that the caller waits, where a header says so; its name must be in lower case, as ASGI has it.
+
+    Raises:
+        InvalidParameter: it isn't a whole number of milliseconds in range, or stands there twice.
+    """
+    seconds: float | None = None
+    for name, value in headers:
+        if name == _TIMEOUT_HEADER:
+            if seconds is not None:
+                raise InvalidParameter(Fault(TIMEOUT.name, "is given twice; give it once"))
+            try:
+                seconds = TIMEOUT.parse(value.decode("latin-1").strip()) / 1e3
+            except ValueError as error:
+                raise InvalidParameter(Fault(TIMEOUT.name, str(error))) from None
+    return seconds
+
+
+def parse_query(container_id: bytes, query_string: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> Query:
     """The query of a request.
 
     Args:
         container_id: as it stands in the path, percent-encoded.
         query_string: what follows the question mark, percent-encoded.
+        headers: the request's, names in lower case.
 
     Raises:
         InvalidParameter: names the wrong parameters, the first ``MAX_FAULTS`` where there are more.
@@ -97,7 +129,10 @@ def parse_query(container_id: bytes, query_string: bytes) -> Query:
     container = container_id.decode("latin-1")
     if "%" in container:
         container = unquote(container)
-    return Query(container, **_values(query_string)) if query_string else Query(container)
+    values = _values(query_string) if query_string else {}
+    if (timeout_s := parse_timeout(headers)) is not None:
+        values["timeout_s"] = timeout_s
+    return Query(container, **values)
 
 
 def _values(query_string: bytes) -> dict[str, Any]:

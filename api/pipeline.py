@@ -2,59 +2,58 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from api.batcher import Batcher
 from api.catalog.protocol import Catalog
-from api.errors import RowInvalid, Unavailable
-from api.fallback.rung import PrecomputedRung
-from api.tensors import Candidates, Row
+from api.errors import CatalogUnavailable, Overloaded, TooManyRequests, Unavailable
+from api.ladder import Ladder
+from api.ranker import Ranker
+from api.resilience.budget import Budget, Budgets, Patience
+from api.resilience.limiter import Priority
 from api.types import PARTIAL_POOL, STALE_POOL, Page, Pool, Query, Ranking, Source, Timing
 from ensemble import contract
 
-_log = logging.getLogger(__name__)
+_FIRST_PAGE, _RERANK = Priority.FIRST_PAGE, Priority.RERANK
 
 
 class Pipeline:
-    """Answers queries. A failing ensemble never fails a request: precomputed lists and the pool's own order follow."""
+    """Answers queries. A failing ensemble never fails a request: the ladder's next rung does the ranking."""
 
     def __init__(
         self,
         catalog: Catalog,
-        batcher: Batcher,
+        ranker: Ranker,
+        ladder: Ladder,
+        budgets: Budgets,
+        patience: Patience,
         *,
-        today: Callable[[], float],
-        deadline_s: float,
-        pool_deadline_s: float,
-        precomputed: PrecomputedRung | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        busy: Callable[[], bool] = lambda: False,
+        served: Callable[[Query, Pool, Ranking], None] | None = None,
+        clock: Callable[[], float],
     ) -> None:
         """Put the stages together.
 
         Args:
             catalog: where pools come from.
-            batcher: the way to the ensemble; on the same clock.
-            today: now for the models, as days since 1970-01-01 UTC.
-            deadline_s: a request's whole time.
-            pool_deadline_s: how much of it may pass until there is a pool.
-            precomputed: lists for when the ensemble fails.
+            ranker: the way to the ensemble; on the same clock.
+            ladder: what answers where the ensemble doesn't.
+            budgets: shares out each request's time.
+            patience: how much of it there is.
+            busy: whether even the ladder's answers cost more than there is.
+            served: hears of each full answer, after the fact.
             clock: seconds.
         """
         self._catalog = catalog
-        self._batcher = batcher
-        self._today = today
-        self._deadline = deadline_s
-        self._pool_deadline = pool_deadline_s
-        self._precomputed = precomputed
+        self._ranker = ranker
+        self._ladder = ladder
+        self._budgets = budgets
+        self._patience = patience
+        self._busy = busy
+        self._served = served
         self._clock = clock
-        self._candidates: WeakKeyDictionary[Pool, Candidates | str] = WeakKeyDictionary()
-        """What was made of each pool, or why nothing can be: not the error, whose traceback would hold the pool."""
 
     async def recommend(self, query: Query, gone: Callable[[], bool] | None = None) -> Page:
         """A container's products for a customer.
@@ -65,11 +64,18 @@ class Pipeline:
 
         Raises:
             UnknownContainer, UnknownCategory: there is nothing of that name.
-            CatalogUnavailable: there is no pool to choose from.
+            CatalogUnavailable: there is no pool to choose from, and nothing was computed for it before.
+            TooManyRequests: there is no time for an answer, not even a degraded one.
+            CallerGone: nobody waits any more.
         """
-        started = self._clock()
-        pool = await self._catalog.pool(query.container_id, query.category, deadline=started + self._pool_deadline)
-        return await self._rank(query, pool, started, gone)
+        budget = self._budget(query)
+        # A pool at hand is handed out at once. One that never was is worth a late page, unless the caller won't wait.
+        waits_until = budget.pool_until if query.timeout_s is not None else budget.arrived + self._patience.cold_pool_s
+        try:
+            pool = await self._catalog.pool(query.container_id, query.category, deadline=waits_until)
+        except CatalogUnavailable as error:
+            return self._without_pool(query, budget, error)
+        return await self._rank(query, pool, _FIRST_PAGE, budget, gone)
 
     async def rerank(
         self, query: Query, product_ids: npt.NDArray[np.int64], gone: Callable[[], bool] | None = None
@@ -79,11 +85,13 @@ class Pipeline:
         Raises:
             CatalogUnavailable: nothing is known of the products.
         """
-        started = self._clock()
-        pool = await self._catalog.lookup(product_ids, deadline=started + self._pool_deadline)
-        return await self._rank(query, pool, started, gone)
+        budget = self._budget(query)
+        pool = await self._catalog.lookup(product_ids, deadline=budget.pool_until)
+        return await self._rank(query, pool, _RERANK, budget, gone)
 
-    async def _rank(self, query: Query, pool: Pool, started: float, gone: Callable[[], bool] | None) -> Page:
+    async def _rank(
+        self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
+    ) -> Page:
         pooled = self._clock()
         queue_s = ensemble_s = 0.0
         degraded = _flaws(pool, pooled)
@@ -91,36 +99,31 @@ class Pipeline:
             ranking = Ranking(pool.product_id, Source.POPULARITY)
         else:
             try:
-                row = self._row(query, pool)
-                answer = await self._batcher.submit(row, started + self._deadline, gone)
+                answer = await self._ranker.rank(query, pool, priority, budget, gone)
                 ranking = Ranking(_shown(answer.product_id, query.limit), Source.ENSEMBLE, answer.release)
                 queue_s, ensemble_s = answer.queue_s, answer.ensemble_s
+                if self._served is not None:
+                    self._served(query, pool, ranking)
             except Unavailable as error:
-                ranking = self._without_ensemble(query, pool)
+                if isinstance(error, Overloaded) and self._busy():
+                    raise TooManyRequests(str(error)) from error
+                ranking = self._ladder.without_ensemble(query, pool)
                 degraded = (*degraded, error.reason)
-        timing = Timing(pooled - started, queue_s, ensemble_s, self._clock() - started)
+        timing = Timing(pooled - budget.arrived, queue_s, ensemble_s, self._clock() - budget.arrived, budget.total_s)
         return Page(query, ranking, timing, degraded)
 
-    def _without_ensemble(self, query: Query, pool: Pool) -> Ranking:
-        """The next rungs of the ladder: what was computed for this customer, else the pool's own order."""
-        if self._precomputed is not None:
-            found = self._precomputed.find(query, pool)
-            if found is not None:
-                return Ranking(found, Source.PRECOMPUTED, self._precomputed.release)
-        return Ranking(_by_popularity(pool, query.limit), Source.POPULARITY)
+    def _without_pool(self, query: Query, budget: Budget, error: CatalogUnavailable) -> Page:
+        ranking = self._ladder.without_pool(query)
+        if ranking is None:
+            raise error
+        spent = self._clock() - budget.arrived
+        return Page(query, ranking, Timing(spent, total=spent, budget=budget.total_s), (error.reason,))
 
-    def _row(self, query: Query, pool: Pool) -> Row:
-        candidates = self._candidates.get(pool)
-        if candidates is None:
-            try:
-                candidates = Candidates.of(pool)
-            except RowInvalid as error:
-                candidates = str(error)
-                _log.error("%s; it can't be ranked until the catalog is right", candidates)
-            self._candidates[pool] = candidates
-        if isinstance(candidates, str):
-            raise RowInvalid(candidates)
-        return Row.of(candidates, query.customer_id, query.recent, day=self._today(), page_size=query.limit)
+    def _budget(self, query: Query) -> Budget:
+        patience = self._patience
+        if query.timeout_s is None:
+            return self._budgets.of(patience.deadline_s)
+        return self._budgets.of(min(query.timeout_s, patience.max_deadline_s))
 
 
 def _flaws(pool: Pool, now: float) -> tuple[str, ...]:
@@ -134,9 +137,3 @@ def _shown(product_id: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int6
     """The leading ``limit`` products without padding."""
     leading = product_id[:limit]
     return leading if leading[-1] != contract.PADDING else leading[leading != contract.PADDING]
-
-
-def _by_popularity(pool: Pool, limit: int) -> npt.NDArray[np.int64]:
-    """The pool's own order without excluded products."""
-    allowed: npt.NDArray[np.int64] = pool.product_id[pool.boost != contract.EXCLUDED]
-    return allowed[:limit]

@@ -10,7 +10,16 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from api.errors import AdapterError, CallerError, CallerGone, Fault, InvalidParameter, Unavailable, shortened
+from api.errors import (
+    AdapterError,
+    CallerError,
+    CallerGone,
+    Fault,
+    InvalidParameter,
+    TooManyRequests,
+    Unavailable,
+    shortened,
+)
 from api.metrics import OTHER, ROUTE_OF
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -29,6 +38,8 @@ class Problem:
     slug: str | None = None
     """Names the kind of problem where the status alone doesn't."""
     faults: tuple[Fault, ...] = ()
+    retry_after_s: int | None = None
+    """When asking again makes sense, for the header ``Retry-After``."""
 
     def encoded(self) -> bytes:
         """The body."""
@@ -43,7 +54,19 @@ class Problem:
         return orjson.dumps(body)
 
 
+_SOON_S: Final = 1
+"""What recovers by itself recovers within about a second, and Retry-After knows only whole ones."""
+
 INTERNAL: Final = Problem(500, "Internal Server Error", "The adapter made a mistake; its log says which.")
+
+
+BUSY: Final = Problem(
+    429,
+    "Too Many Requests",
+    "The adapter has more requests than it can answer in time; ask again later, or less often.",
+    "too-many-requests",
+    retry_after_s=_SOON_S,
+)
 
 
 def problem_of(error: AdapterError) -> Problem:
@@ -53,7 +76,10 @@ def problem_of(error: AdapterError) -> Problem:
         return Problem(error.status, error.title, str(error), error.slug, faults)
     if isinstance(error, Unavailable):
         slug = error.reason.replace("_", "-")
-        return Problem(503, "Service Unavailable", "No products can be shown now; try again soon.", slug)
+        detail = "No products can be shown now; try again soon."
+        return Problem(503, "Service Unavailable", detail, slug, retry_after_s=_SOON_S)
+    if isinstance(error, TooManyRequests):
+        return BUSY
     return INTERNAL
 
 
@@ -64,6 +90,8 @@ def method_not_allowed(method: str, allowed: str) -> Problem:
 
 def response_of(problem: Problem, headers: dict[str, str] | None = None) -> Response:
     """The answer as FastAPI's routes return it."""
+    if problem.retry_after_s is not None:
+        headers = {**(headers or {}), "retry-after": str(problem.retry_after_s)}
     return Response(problem.encoded(), problem.status, headers, MEDIA_TYPE)
 
 

@@ -16,9 +16,17 @@ from typing import Final
 
 from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble, Ranked
-from api.errors import AdapterError, EnsembleError, ReleaseTooNew, StartupError
+from api.errors import (
+    AdapterError,
+    EnsembleError,
+    EnsembleRejected,
+    EnsembleUnavailable,
+    ReleaseTooNew,
+    StartupError,
+)
 from api.metrics import Metrics
 from api.pipeline import Pipeline
+from api.resilience.breaker import Breaker
 from api.tensors import Batch
 from api.types import Query, Source
 
@@ -44,6 +52,8 @@ class Readiness:
         """What the last call or probe showed."""
         self.last_success = float("-inf")
         """When a call last succeeded, on the watch's clock."""
+        self.draining = False
+        """Set for good once the adapter is told to stop."""
 
     def succeeded(self, at: float) -> None:
         """A call of the ensemble worked."""
@@ -67,6 +77,12 @@ class Readiness:
             self.ready.set()
             self._metrics.ready.set(1)
 
+    def drain(self) -> bool:
+        """The adapter was told to stop: say so. Returns whether it was ready, so that clients may know it."""
+        self.draining = True
+        self._metrics.ready.set(0)
+        return self.ready.is_set()
+
     def refuse(self, error: StartupError) -> None:
         """Never become ready."""
         self.failed(str(error))
@@ -75,25 +91,45 @@ class Readiness:
 
 
 class Watched:
-    """An ensemble whose calls are timed, counted and told to the readiness."""
+    """An ensemble whose calls are timed, counted, told to the readiness, and made only as far as the breaker lets them.
+
+    Until the adapter is ready, failures are no news: the breaker doesn't count them, so that the first inference isn't
+    put off once the ensemble has started.
+    """
 
     def __init__(
-        self, ensemble: Ensemble, readiness: Readiness, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+        self,
+        ensemble: Ensemble,
+        readiness: Readiness,
+        metrics: Metrics,
+        breaker: Breaker,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ensemble = ensemble
         self._readiness = readiness
         self._metrics = metrics
+        self._breaker = breaker
         self._clock = clock
 
     async def rank(self, batch: Batch) -> Ranked:
         """See :class:`Ensemble`."""
+        permit = self._breaker.allow()
+        if permit is None:
+            raise EnsembleUnavailable(f"not asked: {self._breaker.why}")
         started = self._clock()
         try:
             ranked = await self._ensemble.rank(batch)
+            if flaw := batch.flaw(ranked.product_id):
+                raise EnsembleUnavailable(f"{ranked.release} answered what can't be right: {flaw}")
+            permit.succeeded()
         except EnsembleError as error:
             self._metrics.calls[error.reason].inc()
             self._readiness.failed(str(error))
+            if self._readiness.ready.is_set() and not isinstance(error, EnsembleRejected):  # else the batch is to blame
+                permit.failed()
             raise
+        finally:
+            permit.ignored()  # unless its end is told already
         ended = self._clock()
         self._metrics.call_seconds.observe(ended - started)
         self._metrics.calls["ok"].inc()

@@ -12,6 +12,7 @@ from api import body, schemas
 from api.edge import encoded, gone_check, server_timing
 from api.metrics import RANK
 from api.openapi import page_response, problem_responses, request_body
+from api.parameters import TIMEOUT, parse_timeout
 from api.problems import Problem, response_of
 from api.services import Services
 from api.types import Query, Recent
@@ -43,16 +44,18 @@ async def containers(services: WithServices) -> schemas.Containers:
     tags=["products"],
     summary="Your own products, best first for a customer",
     response_class=Response,
-    responses={200: page_response("The products."), **problem_responses(413, 415, 422, 500, 503)},
-    openapi_extra=request_body(schemas.RankRequest),
+    responses={200: page_response("The products."), **problem_responses(413, 415, 422, 429, 500, 503)},
+    openapi_extra=request_body(schemas.RankRequest) | {"parameters": [TIMEOUT.openapi()]},
 )
 async def rank(request: Request, services: WithServices) -> Response:
     """Sorts up to 1,000 products that another system has found. Products that the catalog doesn't know stay in."""
+    timeout_s = parse_timeout(request.scope["headers"])
     asked = await body.read(request, schemas.RankRequest, services.max_body_bytes)
     query = Query(
         customer_id=asked.customer_id,
         limit=len(asked.product_ids) if asked.limit is None else asked.limit,
         recent=_recent(asked.recent),
+        timeout_s=timeout_s,
     )
     products = np.array(asked.product_ids, dtype=np.int64)
     page = await services.pipeline.rerank(query, products, gone_check(request.receive))
@@ -67,13 +70,17 @@ async def livez() -> dict[str, str]:
     return {"status": "alive"}
 
 
-_NOT_READY: dict[str, Any] = {"description": "No inference through the whole path has worked yet."}
+_NOT_READY: dict[str, Any] = {
+    "description": "No inference through the whole path has worked yet, or the adapter is stopping."
+}
 
 
 @router.get("/readyz", tags=["operation"], response_model=schemas.Ready, responses={503: _NOT_READY})
 async def readyz(services: WithServices) -> Any:
     """Whether requests can be answered: 200 once a real inference through the whole path has worked."""
     readiness = services.readiness
+    if readiness.draining:
+        return response_of(Problem(503, "Service Unavailable", "Draining: ask another replica.", "draining"))
     if not readiness.ready.is_set():
         return response_of(Problem(503, "Service Unavailable", f"Not ready: {readiness.detail}", "not-ready"))
     return schemas.Ready(status="ready" if readiness.ensemble_up else "degraded", detail=readiness.detail)

@@ -6,31 +6,30 @@ import asyncio
 import contextlib
 import errno
 import gc
-import signal
+import logging
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from http import HTTPStatus
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import uvicorn
 import uvloop
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.app import create_app
 from api.errors import AddressUnusable, CatalogInvalid, NeverReady, StartupError
-from api.problems import MEDIA_TYPE, Problem
 from api.readiness import Readiness
 from api.settings import Settings
+from api.transport.descriptors import room_for
+from api.transport.drain import DrainingServer
+from api.transport.limits import Limits
+from api.transport.protocol import HttpProtocol
+from api.transport.refusals import Refusals
+from api.transport.watch import Watch
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_log = logging.getLogger(__name__)
+
 _BACKLOG = 2_048
-
-_GRACE_S = 4.0
-"""Time for requests in flight once the server is told to stop; then their connections are cut."""
-_PATIENCE_S = 5
-"""Time until what survives even that is cancelled, which uvicorn logs as a mistake."""
-
 
 _HOST_REMEDY = "set RACKSORT_HOST to an address of this machine, such as 127.0.0.1 or 0.0.0.0"
 _REMEDIES = {
@@ -102,7 +101,15 @@ async def _serve(settings: Settings, listener: socket.socket, on_ready: Callable
                 f"{where}: no container of the catalog has a product to show: add one to containers.json, or {remedy}"
             )
         host, port = listener.getsockname()[:2]
-        server = _Server(_config(app))
+        watch = Watch(_limits(settings))
+        watch.counts.expose(services.metrics.registry, lambda: len(watch.open))
+        server = DrainingServer(
+            configured(app, watch),
+            watch,
+            drain_s=settings.drain_ms / 1e3,
+            grace_s=settings.grace_ms / 1e3,
+            on_drain=services.readiness.drain,
+        )
         starting = asyncio.create_task(
             _start(services.readiness, settings.start_timeout_ms / 1e3, f"http://{_in_url(host)}:{port}", on_ready)
         )
@@ -117,6 +124,19 @@ async def _serve(settings: Settings, listener: socket.socket, on_ready: Callable
             starting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await starting
+
+
+def _limits(settings: Settings) -> Limits:
+    """The settings' limits, with no more connections than the process may have."""
+    limits = Limits.of(settings)
+    connections = room_for(limits.connections)
+    if connections < limits.connections:
+        _log.warning(
+            "room for %d connections instead of %d (RACKSORT_MAX_CONNECTIONS): the process may open no more files",
+            connections,
+            limits.connections,
+        )
+    return replace(limits, connections=connections)
 
 
 async def _start(readiness: Readiness, timeout_s: float, url: str, on_ready: Callable[[str], None] | None) -> None:
@@ -147,11 +167,12 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _config(app: object) -> uvicorn.Config:
+def configured(app: object, watch: Watch) -> uvicorn.Config:
+    """Uvicorn's settings for ``app``, whose connections ``watch`` looks after."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # any ASGI app
         loop="uvloop",
-        http=_Protocol,
+        http=partial(HttpProtocol, watch=watch, refusals=Refusals(watch.limits)),  # type: ignore[arg-type]  # or its maker
         ws="none",
         lifespan="off",
         access_log=False,
@@ -159,93 +180,4 @@ def _config(app: object) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        timeout_graceful_shutdown=_PATIENCE_S,
     )
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, with problem documents where uvicorn answers by itself, and connections that can be cut.
-
-    Of several requests that a client sends without waiting for answers, uvicorn tells only the latest that the
-    connection is lost, though it is an earlier one that is under way and would write to it.
-    """
-
-    _under_way: RequestResponseCycle | None = None
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._under_way = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def on_response_complete(self) -> None:
-        """Go on to the client's next request, and read no more while one of those that it sent ahead waits."""
-        super().on_response_complete()
-        if self.pipeline:
-            self.flow.pause_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the request under way."""
-        self._abandon()
-        super().connection_lost(exc)
-
-    def cut(self) -> None:
-        """Close the connection at once. What waits to read or write on it ends as if its client had gone."""
-        self._abandon()
-        self.flow.resume_writing()
-        self.transport.abort()
-
-    def _abandon(self) -> None:
-        if self._under_way is not None and not self._under_way.response_complete:
-            self._under_way.disconnected = True
-            self._under_way.message_event.set()
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse a request that isn't HTTP, and close the connection, since nothing is known of what follows."""
-        body = Problem(HTTPStatus.BAD_REQUEST, "Bad Request", msg).encoded()
-        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-        self.transport.write(f"{head}connection: close\r\n\r\n".encode("ascii") + body)
-        self.transport.close()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn that stops tidily, whatever its clients do.
-
-    uvicorn raises a caught signal again when it has stopped, which would kill the process before it is tidy, and
-    cancels the requests of clients that don't read their answers.
-    """
-
-    def __init__(self, config: uvicorn.Config, grace_s: float = _GRACE_S) -> None:
-        super().__init__(config)
-        self._grace = grace_s
-
-    def stop_unless_fine(self, starting: asyncio.Task[None]) -> None:
-        """Stop serving where the start has failed."""
-        if not starting.cancelled() and starting.exception() is not None:
-            self.should_exit = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let the requests in flight end, for as long as the grace lasts."""
-        cut = asyncio.get_running_loop().call_later(self._grace, self._cut_connections)
-        try:
-            await super().shutdown(sockets)
-        finally:
-            cut.cancel()
-
-    def _cut_connections(self) -> None:
-        for connection in list(self.server_state.connections):
-            if isinstance(connection, _Protocol):
-                connection.cut()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop serving at SIGINT and SIGTERM."""
-        loop = asyncio.get_running_loop()
-        handled = []
-        for number in _SIGNALS:
-            with contextlib.suppress(ValueError, RuntimeError):  # not the main thread: somebody else's signals
-                loop.add_signal_handler(number, self.handle_exit, number, None)
-                handled.append(number)
-        try:
-            yield
-        finally:
-            for number in handled:
-                loop.remove_signal_handler(number)

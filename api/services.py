@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,12 +14,26 @@ from api.batcher import Batcher
 from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble
 from api.fallback.rung import PrecomputedRung
+from api.fallback.shadow import Shadow
+from api.ladder import Ladder
 from api.metrics import Metrics
 from api.pipeline import Pipeline
+from api.ranker import Ranker
 from api.readiness import Prober, Readiness, Watched
+from api.resilience.breaker import Breaker, State
+from api.resilience.budget import BudgetPolicy, Budgets
+from api.resilience.limiter import Limiter
+from api.resilience.loop_lag import LoopLag
 from api.settings import Settings
+from api.types import Source
+
+_log = logging.getLogger(__name__)
 
 SECONDS_A_DAY = 86_400
+
+_BUSY = 0.1
+"""Share of the deadline. A loop that is so late on average has no CPU time to spare, and what the ladder's answers to
+the surplus take is missing to those who were let in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +55,52 @@ async def running(
     ensemble: Ensemble,
     metrics: Metrics,
     precomputed: PrecomputedRung | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    rng: random.Random | None = None,
 ) -> AsyncIterator[Services]:
-    """The adapter's parts, working. Takes over ``catalog``, ``ensemble`` and ``precomputed`` and closes them."""
+    """The adapter's parts, working. Takes over ``catalog``, ``ensemble`` and ``precomputed`` and closes them.
+
+    ``clock``, in seconds, must advance with the event loop's timers; ``rng`` is for jitter and sampling.
+    """
+    today = _today(settings.now_day, catalog)
     readiness = Readiness(metrics)
-    watched = Watched(ensemble, readiness, metrics)
+    budgets = Budgets(BudgetPolicy(), clock)
+    lag = LoopLag(heard=budgets.lagged, clock=clock)
+    breaker = Breaker(settings.breaker_policy, clock=lag.awake, rng=rng, on_change=_say_change)
+    watched = Watched(ensemble, readiness, metrics, breaker, clock)
     batcher = Batcher(
         watched,
         metrics,
         max_calls=settings.max_calls_in_flight,
         max_waiting=settings.max_waiting,
+        took=budgets.took,
+        clock=clock,
     )
-    today = _today(settings.now_day, catalog)
-    if precomputed is not None:
-        metrics.follow_precomputed(precomputed.age_s, lambda: precomputed.customers, lambda: precomputed.damaged)
+    limiter = Limiter(settings.limiter_policy, lag.awake)
+    shadow = None if precomputed is None else _shadow(precomputed, settings.shadow_share, rng, metrics)
     pipeline = Pipeline(
         catalog,
-        batcher,
-        today=today,
-        deadline_s=settings.deadline_ms / 1e3,
-        pool_deadline_s=settings.pool_deadline_s,
-        precomputed=precomputed,
+        Ranker(batcher, limiter, breaker, today=today),
+        Ladder(precomputed),
+        budgets,
+        settings.patience,
+        busy=lambda: lag.seconds() > settings.deadline_ms / 1e3 * _BUSY,
+        served=None if shadow is None else shadow.served,
+        clock=clock,
     )
-    prober = Prober(pipeline, catalog, watched, readiness, today=today)
+    prober = Prober(pipeline, catalog, watched, readiness, today=today, clock=clock)
+    metrics.follow_breaker(breaker)
+    metrics.follow_limiter(limiter)
+    metrics.follow_budgets(budgets)
     background = [asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")]
-    if precomputed is not None:
+    if precomputed is not None and shadow is not None:
+        metrics.follow_precomputed(precomputed.age_s, lambda: precomputed.customers, lambda: precomputed.damaged)
         background.append(asyncio.create_task(precomputed.follow(), name="follow the precomputed lists"))
+        background.append(asyncio.create_task(shadow.run(), name="exercise the precomputed lists"))
     try:
-        yield Services(catalog, pipeline, readiness, metrics, prober, settings.max_body_bytes)
+        with lag.watching():
+            yield Services(catalog, pipeline, readiness, metrics, prober, settings.max_body_bytes)
     finally:
         for task in background:
             task.cancel()
@@ -75,6 +110,24 @@ async def running(
         await catalog.close()
         if precomputed is not None:
             precomputed.close()
+
+
+def _shadow(precomputed: PrecomputedRung, share: float, rng: random.Random | None, metrics: Metrics) -> Shadow:
+    """The lists' exercise beside healthy requests, in the metrics."""
+
+    def compared(source: Source, overlap: float) -> None:
+        metrics.shadow_overlap[source].observe(overlap)
+
+    shadow = Shadow(precomputed, share=share, rng=rng, on_overlap=compared)
+    metrics.follow_shadow(shadow)
+    return shadow
+
+
+def _say_change(_: State, new: State, why: str) -> None:
+    if new is State.OPEN:
+        _log.warning("the ensemble isn't asked for a while: %s", why)
+    elif new is State.CLOSED:
+        _log.warning("the ensemble is asked again: %s", why)
 
 
 def _today(setting: float | None, catalog: Catalog) -> Callable[[], float]:

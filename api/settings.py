@@ -18,6 +18,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.catalog.elastic.connection import Connection
 from api.errors import SettingsInvalid
+from api.resilience.breaker_policy import BreakerPolicy
+from api.resilience.budget import Patience
+from api.resilience.limiter import LimiterPolicy
 from ensemble import contract
 
 PREFIX = "RACKSORT_"
@@ -52,9 +55,10 @@ class Settings(BaseSettings):
     elasticsearch_verify: bool = Field(default=True, validation_alias="ELASTICSEARCH_VERIFY")
     """Whether Elasticsearch's certificate is checked at all."""
     elasticsearch_timeout_ms: int = Field(default=1_000, ge=1, le=60_000)
-    """Time limit of one search. Requests don't wait that long: see ``pool_deadline_ms``."""
-    pool_deadline_ms: int | None = Field(default=None, ge=1, le=60_000)
-    """Time a request waits for a pool that isn't at hand, at most; half of ``deadline_ms`` where not set."""
+    """Time limit of one search. Requests don't wait that long: see ``cold_pool_ms``."""
+    cold_pool_ms: int = Field(default=500, ge=1, le=60_000)
+    """Time a request waits for a pool that never was at hand, at most, even past its deadline: a late page is better
+    than none. Callers that say how long they wait aren't kept longer."""
     pool_refresh_ms: int = Field(default=30_000, ge=10, le=86_400_000)
     """Age from which a pool is fetched again, beside the requests that use it."""
     pool_stale_ms: int = Field(default=120_000, ge=10, le=604_800_000)
@@ -73,16 +77,37 @@ class Settings(BaseSettings):
     """Number of the release that ranks: ``personalize_v<release>``."""
     now: datetime | None = None
     """The moment to rank for, ISO 8601 (UTC unless it says otherwise); the catalog's own where not set."""
-    deadline_ms: int = Field(default=300, ge=1, le=60_000)
-    """A request's whole time. Then the answer comes from the next rung of the ladder."""
+    deadline_ms: int = Field(default=50, ge=1, le=60_000)
+    """A request's whole time where the caller doesn't say. The answer comes from the next rung of the ladder before."""
+    max_deadline_ms: int = Field(default=1_000, ge=1, le=60_000)
+    """The most time that a caller can ask for with the header ``X-Timeout-Ms``."""
     call_timeout_ms: int = Field(default=2_000, ge=1, le=120_000)
     """Time limit of one call of Triton, which frees the call slot of a server that hangs."""
     max_calls_in_flight: int = Field(default=2, ge=1, le=64)
     """Calls of Triton at the same time, at most."""
     max_waiting: int = Field(default=1_024, ge=1, le=1_000_000)
     """Requests that may wait for a call slot, at most."""
+    max_ranking: int = Field(default=1_024, ge=16, le=100_000)
+    """What the limiter may let grow: requests that are being ranked or wait for it at the same time."""
+    slow_call_ms: int = Field(default=150, ge=1, le=60_000)
+    """A call of Triton that takes so long counts as slow, and two of them as a server that hangs: the breaker opens."""
+    shadow_share: float = Field(default=0.005, ge=0, le=1)
+    """Share of the healthy requests for which the precomputed list is looked up and compared as well."""
     max_body_bytes: int = Field(default=256 * 1024, ge=1_024, le=16 * 1024 * 1024)
     """Bytes of a request's body, at most."""
+    max_head_bytes: int = Field(default=16 * 1024, ge=8 * 1024, le=128 * 1024)
+    """Bytes of a request's first line and headers, at most."""
+    max_connections: int = Field(default=4_096, ge=1, le=1_000_000)
+    """Connections of clients at the same time, at most; more are told to come back."""
+    receive_timeout_ms: int = Field(default=5_000, ge=100, le=60_000)
+    """Time from a request's first byte until its connection is closed where it isn't complete, and for a client to
+    read its answer."""
+    keep_alive_ms: int = Field(default=75_000, ge=100, le=3_600_000)
+    """Time between an answer and the next request of its connection; longer than load balancers keep idle ones."""
+    drain_ms: int = Field(default=1_000, ge=0, le=300_000)
+    """Time after SIGTERM in which requests are served on, while ``/readyz`` says 503."""
+    grace_ms: int = Field(default=10_000, ge=100, le=600_000)
+    """Time from the signal to stop until the process ends, the drain included."""
     start_timeout_ms: int = Field(default=60_000, ge=0, le=86_400_000)
     """Time until the first inference must have worked, else the adapter ends; 0 waits for ever."""
     probe_interval_ms: int = Field(default=1_000, ge=10, le=60_000)
@@ -107,9 +132,26 @@ class Settings(BaseSettings):
         return None if self.now is None else (self.now - _EPOCH).total_seconds() / 86_400
 
     @property
-    def pool_deadline_s(self) -> float:
-        """Seconds that a request waits for a pool, at most."""
-        return (self.pool_deadline_ms or self.deadline_ms / 2) / 1e3
+    def patience(self) -> Patience:
+        """How long requests may take."""
+        return Patience(self.deadline_ms / 1e3, self.max_deadline_ms / 1e3, self.cold_pool_ms / 1e3)
+
+    @property
+    def limiter_policy(self) -> LimiterPolicy:
+        """How many requests may be ranked at the same time; a window is at least as long as the deadline."""
+        deadline_s = self.deadline_ms / 1e3
+        return LimiterPolicy(
+            deadline_s=deadline_s,
+            window_s=max(0.1, deadline_s),
+            min_limit=min(contract.MAX_BATCH_SIZE, self.max_ranking),
+            initial_limit=min(128, self.max_ranking),
+            max_limit=self.max_ranking,
+        )
+
+    @property
+    def breaker_policy(self) -> BreakerPolicy:
+        """When calls of Triton aren't worth trying; with few calls at a time, fewer of them tell that it hangs."""
+        return BreakerPolicy(slow_s=self.slow_call_ms / 1e3, hung_calls=min(2, self.max_calls_in_flight))
 
     @property
     def connection(self) -> Connection:
@@ -207,20 +249,30 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.call_timeout_ms < self.deadline_ms:
+        if self.max_deadline_ms < self.deadline_ms:
             raise ValueError(
-                f"{PREFIX}CALL_TIMEOUT_MS ({self.call_timeout_ms}) is shorter than {PREFIX}DEADLINE_MS "
-                f"({self.deadline_ms}); raise it to several times the deadline, or lower the deadline"
+                f"{PREFIX}MAX_DEADLINE_MS ({self.max_deadline_ms}) is shorter than {PREFIX}DEADLINE_MS "
+                f"({self.deadline_ms}), which callers get without asking; raise it to that at least"
             )
-        if self.pool_deadline_ms is not None and self.pool_deadline_ms >= self.deadline_ms:
+        if self.call_timeout_ms < self.max_deadline_ms:
             raise ValueError(
-                f"{PREFIX}POOL_DEADLINE_MS ({self.pool_deadline_ms}) leaves nothing of {PREFIX}DEADLINE_MS "
-                f"({self.deadline_ms}) to rank in; make it at most half of it"
+                f"{PREFIX}CALL_TIMEOUT_MS ({self.call_timeout_ms}) is shorter than {PREFIX}MAX_DEADLINE_MS "
+                f"({self.max_deadline_ms}); raise it to twice that, or lower the deadline"
+            )
+        if self.slow_call_ms > self.call_timeout_ms:
+            raise ValueError(
+                f"{PREFIX}SLOW_CALL_MS ({self.slow_call_ms}) is longer than {PREFIX}CALL_TIMEOUT_MS "
+                f"({self.call_timeout_ms}), so that no call would ever be slow; make it a few times the deadline"
             )
         if not self.pool_refresh_ms < self.pool_stale_ms <= self.pool_expire_ms:
             raise ValueError(
                 f"{PREFIX}POOL_REFRESH_MS ({self.pool_refresh_ms}), {PREFIX}POOL_STALE_MS ({self.pool_stale_ms}) and "
                 f"{PREFIX}POOL_EXPIRE_MS ({self.pool_expire_ms}) must grow in this order"
+            )
+        if self.drain_ms >= self.grace_ms:
+            raise ValueError(
+                f"{PREFIX}DRAIN_MS ({self.drain_ms}) leaves nothing of {PREFIX}GRACE_MS ({self.grace_ms}) to answer "
+                "what is in flight; raise the grace by some seconds"
             )
         if self.max_waiting < contract.MAX_BATCH_SIZE:
             raise ValueError(

@@ -32,6 +32,8 @@ class Candidates:
     category_id: bytes
     offer: bytes
     boost: bytes
+    sums: tuple[int, int]
+    """Sum and sum of squares of the products that aren't excluded, modulo 2^64: see :meth:`Batch.flaw`."""
 
     @classmethod
     def of(cls, pool: Pool) -> Candidates:
@@ -59,6 +61,7 @@ class Candidates:
             _padded(pool.category_id[:count], bucket),
             _padded(offer, bucket),
             _padded(boost, bucket),
+            _sums(pool.product_id[:count][boost != contract.EXCLUDED]),
         )
 
 
@@ -121,6 +124,29 @@ class Batch:
             contexts,
         )
 
+    def flaw(self, ranked: npt.NDArray[np.int64]) -> str:
+        """What is wrong with an answer to this batch; empty where nothing is.
+
+        Each row must hold its own candidates, each once, without the excluded ones, and padding behind them. Two sums
+        over each row tell an order of the same products from anything else but a wilful forgery, for a fiftieth of
+        what sorting would cost.
+
+        Args:
+            ranked: [B, N] as the ensemble answers.
+        """
+        if ranked.shape != (len(self.rows), self.bucket) or ranked.dtype != np.int64:
+            return f"it is {ranked.dtype}{list(ranked.shape)}, not int64[{len(self.rows)}, {self.bucket}]"
+        unsigned = ranked.view(np.uint64)
+        expected = np.array([row.candidates.sums for row in self.rows], np.uint64)
+        if (unsigned.sum(1) != expected[:, 0]).any() or (
+            np.einsum("bn,bn->b", unsigned, unsigned) != expected[:, 1]
+        ).any():
+            return "a row doesn't hold its own candidates, each once"
+        shown = ranked != contract.PADDING
+        if (shown[:, 1:] > shown[:, :-1]).any():
+            return "a row has padding before a product"
+        return ""
+
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the tensors, in the order of the contract."""
         return shapes(len(self.rows), self.bucket)
@@ -138,6 +164,11 @@ def shapes(rows: int, bucket: int) -> tuple[tuple[int, ...], ...]:
     return tuple(
         (rows, *(bucket if size == contract.N else size for size in spec.dims)) for spec in contract.ENSEMBLE_INPUTS
     )
+
+
+def _sums(product_id: npt.NDArray[np.int64]) -> tuple[int, int]:
+    unsigned = product_id.astype(np.uint64)
+    return int(unsigned.sum()), int((unsigned * unsigned).sum())
 
 
 def _expect(

@@ -53,6 +53,8 @@ class Query:
     category: str | None = None
     recent: Recent | None = None
     """What the customer did since the models were trained, where the caller knows."""
+    timeout_s: float | None = None
+    """Seconds that the caller waits for the answer, where it says so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -98,6 +100,8 @@ class Timing:
     ensemble: float = 0.0
     """The call itself, shared with the batch mates."""
     total: float = 0.0
+    budget: float = 0.0
+    """What there was to spend: the request's whole time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ from api.tensors import Batch, Candidates, Row
 from api.types import Kind, Pool
 from ensemble import contract
 
+POPULAR: Final = 128
+"""Products of a grid's list for everybody: as many as a list container's pool can have."""
+
 _PAUSES_S: Final = (0.5, 2.0, 5.0)
 """Before each further attempt of a call: a Triton that is started again is back within seconds."""
 
@@ -33,9 +36,14 @@ class Task:
 
     plan: Plan
     candidates: tuple[Candidates | None, ...]
-    """Of the plan's containers, in their order; None for one without products."""
+    """Of the plan's containers, in their order; None for a grid, and for a list without products."""
     products: int
     """Of a page: the rules of ranking depend on it."""
+
+    @property
+    def ranked(self) -> int:
+        """Containers of which every customer gets a list of their own."""
+        return sum(each is not None for each in self.candidates)
 
 
 class _Place(NamedTuple):
@@ -53,10 +61,10 @@ async def prepare(
     created_at: float,
     today: float | None = None,
 ) -> Task:
-    """Everything but the ranking: the pools of all list containers as they are now.
+    """Everything but the ranking: the pools of all containers as they are now.
 
     Args:
-        catalog: source of the lists' pools.
+        catalog: source of the pools.
         customers: as ``Plan.customers``.
         release: name of the ensemble.
         products: of a list, at most, 1 or more.
@@ -68,19 +76,22 @@ async def prepare(
         RowInvalid: a pool can't be ranked.
     """
     fixed = catalog.now_day if today is None else today
-    entries, candidates = [], []
+    entries: list[ContainerLists] = []
+    candidates: list[Candidates | None] = []
     inputs = hashlib.blake2b(f"{fixed} {products} ".encode())
     for container in await catalog.containers():
-        if container.kind is not Kind.LIST:
-            continue
         pool = await catalog.pool(container.container_id)
         if pool.partial:
             raise CatalogUnavailable(
                 f"container {container.container_id!r}: the catalog has answered only in part: "
                 "run `racksort precompute` again when it is whole"
             )
+        if container.kind is Kind.GRID:
+            entries.append(ContainerLists(pool.container_id, [], _popular(pool, POPULAR), 0))
+            candidates.append(None)
+            continue
         entries.append(_entry(pool, products))
-        candidates.append(Candidates.of(pool) if pool.product_id.size else None)
+        candidates.append(Candidates.of(pool) if entries[-1].places else None)
         if found := candidates[-1]:
             for part in (found.product_id, found.category_id, found.offer, found.boost):
                 inputs.update(part)
@@ -176,5 +187,10 @@ async def _patiently(ensemble: Ensemble, batch: Batch, sleep: Callable[[float], 
 def _entry(pool: Pool, products: int) -> ContainerLists:
     allowed = pool.boost != contract.EXCLUDED
     table = pool.product_id[: contract.MAX_CANDIDATES][allowed[: contract.MAX_CANDIDATES]].tolist()
-    popular = pool.product_id[allowed][:products].tolist()
-    return ContainerLists(pool.container_id, table, popular, min(products, len(table)))
+    return ContainerLists(pool.container_id, table, _popular(pool, products), min(products, len(table)))
+
+
+def _popular(pool: Pool, products: int) -> list[int]:
+    """The pool's own order without excluded products."""
+    found: list[int] = pool.product_id[pool.boost != contract.EXCLUDED][:products].tolist()
+    return found

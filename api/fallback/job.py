@@ -36,7 +36,11 @@ class Made:
     release: str
     customers: int
     containers: int
+    """Containers of which each customer has a list of their own."""
+    for_everybody: int
+    """Containers of which there is only a list for everybody: grids, and lists without products."""
     lists: int
+    """Of customers' own."""
     ranked: int
     """Lists that this run has ranked; the others an earlier one, which was broken off."""
     seconds: float
@@ -74,7 +78,7 @@ async def rank_all(
             catalog, customers, release=release, products=products, created_at=time.time(), today=settings.now_day
         )
         _refuse_future(release, await ensemble.history_until_day(), task.plan.day)
-        containers = len(task.plan.containers)
+        containers = task.ranked
         lists = customers.size * containers
         with GenerationWriter(out, task.plan) as writer:
             before = done = writer.done * containers
@@ -98,6 +102,7 @@ async def rank_all(
         release=release,
         customers=customers.size,
         containers=containers,
+        for_everybody=len(task.plan.containers) - containers,
         lists=lists,
         ranked=lists - before,
         seconds=seconds,

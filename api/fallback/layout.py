@@ -3,7 +3,8 @@
 ``header`` says what the other two mean. ``customers`` holds the sorted ids, int64. ``lists`` holds one record per
 customer in the same order, so that all lists of a page lie side by side: per container, ``places`` positions in its
 table of products, then their CRC-32. The CRC starts from a number made of the customer, the container and its table,
-so that it also tells a list that isn't theirs.
+so that it also tells a list that isn't theirs. A container without places (a grid, or one without products) takes
+nothing in a record: it has only the header's list for everybody.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import numpy.typing as npt
 from api.fallback.errors import FallbackInvalid
 from ensemble import contract
 
+FORMAT: Final = 2
+"""Grows whenever a reader of the former format would misread the files. 1 had sums for lists without places."""
 CURRENT: Final = "current"
 """Names the generation to serve. It is replaced by a rename, which is the switch."""
 HEADER: Final = "header"
@@ -35,7 +38,7 @@ RESIDUE: Final = 0x2144DF1C
 _SUM: Final = np.dtype("<u4")
 
 _MAGIC: Final = b"racksort-precomputed"
-_VERSION: Final = b"1"
+_VERSION: Final = b"%d" % FORMAT
 _NAME: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 _MAX_NAME_FILE: Final = 100
 
@@ -51,9 +54,9 @@ class ContainerLists(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     table: list[_Id]
     """The products that its lists are made of, each once; a list holds positions in it."""
     popular: list[_Id]
-    """The list of everybody who isn't a known customer."""
+    """The list of everybody who isn't a known customer; of everybody where there are no places."""
     places: Annotated[int, msgspec.Meta(ge=0, le=contract.MAX_CANDIDATES)]
-    """Products of a list, at most."""
+    """Products of a customer's own list, at most; 0 where customers have none of their own."""
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +113,8 @@ class Section:
             FallbackInvalid: a list isn't made of the table's products, each once at most and none after the end.
         """
         position = self._positions(lists)
+        if not self.places:
+            return np.empty((len(lists), 0), np.uint8)
         raw = position.tobytes()
         size = self.places * self.dtype.itemsize
         sums = np.empty(len(customers), _SUM)
@@ -154,7 +159,7 @@ def sections(containers: Iterable[ContainerLists]) -> tuple[Section, ...]:
                 "load the catalog again, then run `racksort precompute`"
             )
         dtype: np.dtype[_Position] = np.dtype("u1" if size <= 0xFF else "<u2")
-        stop = at + entry.places * dtype.itemsize + _SUM.itemsize
+        stop = at + (entry.places * dtype.itemsize + _SUM.itemsize if entry.places else 0)
         seed = zlib.crc32(table.astype("<i8").tobytes(), zlib.crc32(entry.container_id.encode()))
         made.append(Section(entry.container_id, table, popular, entry.places, dtype, at, stop, seed))
         at = stop

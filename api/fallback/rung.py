@@ -15,7 +15,7 @@ import numpy.typing as npt
 from api.errors import PrecomputedMissing
 from api.fallback.errors import FallbackInvalid
 from api.fallback.store import PrecomputedLists
-from api.types import Pool, Query
+from api.types import Pool, Query, Ranking, Source
 from ensemble import contract
 
 _log = logging.getLogger(__name__)
@@ -64,32 +64,77 @@ class PrecomputedRung:
         """Seconds since the lists were made."""
         return self._lists.age_s(self._now())
 
+    @property
+    def generation(self) -> str:
+        """Name of the lists' generation."""
+        return self._lists.generation
+
+    def knows_container(self, container_id: str) -> bool:
+        """Whether there is a list of the container, be it only the one for everybody."""
+        return container_id in self._lists
+
+    def expects(self, query: Query) -> bool:
+        """Whether :meth:`look_up` has a list for the query, provided that the customer is known."""
+        return bool(query.customer_id) and query.category is None and self._lists.has_own(query.container_id)
+
     def find(self, query: Query, pool: Pool) -> npt.NDArray[np.int64] | None:
         """The first ``query.limit`` products of the customer's list that are in ``pool`` and not excluded.
 
         Where those are fewer, the pool's own order goes on behind them. None where there is no list for the query: for
         visitors, customers without lists, grids, categories, and products that the caller brought.
         """
-        if not query.customer_id or query.category is not None or not query.container_id:
-            return None
-        if not self._lists.knows(query.customer_id):
-            return None
         try:
-            listed = self._lists.find(query.container_id, query.customer_id, _MOST)
+            found = self.look_up(query, pool)
         except FallbackInvalid as error:
-            self.damaged += 1
-            if str(error) != self._flaw:
-                self._flaw = str(error)
-                _log.error("%s", error)
+            self._damage(error)
             return None
+        if found is not None:
+            self.served += 1
+        return found
+
+    def look_up(self, query: Query, pool: Pool) -> npt.NDArray[np.int64] | None:
+        """What :meth:`find` would show, without counting it.
+
+        Raises:
+            FallbackInvalid: the list is damaged.
+        """
+        if query.category is not None:
+            return None
+        listed = self._lists.own(query.container_id, query.customer_id, _MOST)
         if listed is None:
             return None
         allowed: npt.NDArray[np.int64] = pool.product_id[pool.boost != contract.EXCLUDED]
         found = listed[np.isin(listed, allowed)][: query.limit]
         if found.size < query.limit:
             found = np.concatenate([found, allowed[~np.isin(allowed, found)]])[: query.limit]
-        self.served += 1
         return found
+
+    def without_pool(self, query: Query) -> npt.NDArray[np.int64] | None:
+        """The page for when there is no pool at all: the product ids of :meth:`ranking_without_pool`."""
+        ranking = self.ranking_without_pool(query)
+        return None if ranking is None else ranking.product_id
+
+    def ranking_without_pool(self, query: Query) -> Ranking | None:
+        """The page for when there is no pool at all: the customer's own list, else the container's for everybody.
+
+        Nothing says what is in stock now, so it shows what could be shown when the lists were made: products that have
+        sold out or were excluded since are among them. Whoever serves it marks it as degraded.
+
+        Returns:
+            The first ``query.limit`` products, perhaps fewer; None where the lists don't know the container, for
+            categories, and for products that the caller brought.
+        """
+        if query.category is not None:
+            return None
+        try:
+            own = self._lists.own(query.container_id, query.customer_id, query.limit)
+        except FallbackInvalid as error:
+            self._damage(error)
+            own = None
+        if own is not None:
+            return Ranking(own, Source.PRECOMPUTED, self.release)
+        popular = self._lists.popular(query.container_id, query.limit)
+        return None if popular is None else Ranking(popular, Source.POPULARITY)
 
     async def follow(self) -> None:
         """Go over to newer lists as soon as they are there."""
@@ -108,3 +153,9 @@ class PrecomputedRung:
     def close(self) -> None:
         """Let the files go."""
         self._lists.close()
+
+    def _damage(self, error: FallbackInvalid) -> None:
+        self.damaged += 1
+        if str(error) != self._flaw:
+            self._flaw = str(error)
+            _log.error("%s", error)

@@ -46,16 +46,19 @@ class Generation:
         self._row_of = np.frombuffer(self.customers, "<i8").searchsorted
         self._id_at = memoryview(self.customers).cast("q")  # a plain int each, ten times as fast as numpy's scalars
 
-    def find(self, container_id: str, customer_id: int | None, limit: int) -> npt.NDArray[np.int64] | None:
-        """See :meth:`PrecomputedLists.find`."""
+    def popular(self, container_id: str, limit: int) -> npt.NDArray[np.int64] | None:
+        """See :meth:`PrecomputedLists.popular`."""
         section = self.sections.get(container_id)
-        if section is None:
+        return None if section is None else section.popular[:limit]
+
+    def own(self, container_id: str, customer_id: int | None, limit: int) -> npt.NDArray[np.int64] | None:
+        """See :meth:`PrecomputedLists.own`."""
+        section = self.sections.get(container_id)
+        if section is None or not section.places or customer_id is None or not 0 < customer_id <= _MAX_ID:
             return None
-        if customer_id is None or not 0 < customer_id <= _MAX_ID:
-            return section.popular[:limit]
         row = int(self._row_of(customer_id))
         if row == self._count or self._id_at[row] != customer_id:
-            return section.popular[:limit]
+            return None
         at = row * self.record
         raw = self.lists[at + section.start : at + section.stop]
         if crc32(raw, section.seed_for(customer_id)) != RESIDUE:
@@ -69,11 +72,6 @@ class Generation:
             except IndexError:
                 raise self._damaged(section, customer_id) from None
         return products
-
-    def knows(self, customer_id: int) -> bool:
-        """See :meth:`PrecomputedLists.knows`."""
-        row = int(self._row_of(customer_id)) if 0 < customer_id <= _MAX_ID else self._count
-        return row < self._count and self._id_at[row] == customer_id
 
     def _damaged(self, section: Section, customer_id: int) -> FallbackInvalid:
         return FallbackInvalid(
@@ -102,7 +100,7 @@ class PrecomputedLists:
         return cls(folder, *_open_current(folder))
 
     def find(self, container_id: str, customer_id: int | None, limit: int) -> npt.NDArray[np.int64] | None:
-        """The customer's own list of a container.
+        """The customer's own list of a container, or everybody's where they have none.
 
         Args:
             container_id: as the catalog called it when the lists were made.
@@ -116,11 +114,23 @@ class PrecomputedLists:
             FallbackInvalid: the list is damaged. Others may be whole.
         """
         generation = self._generation or self._mapped
-        return generation.find(container_id, customer_id, limit)
+        found = generation.own(container_id, customer_id, limit)
+        return generation.popular(container_id, limit) if found is None else found
 
-    def knows(self, customer_id: int) -> bool:
-        """Whether the customer has lists of their own."""
-        return self._mapped.knows(customer_id)
+    def own(self, container_id: str, customer_id: int | None, limit: int) -> npt.NDArray[np.int64] | None:
+        """The customer's own list of a container as :meth:`find` gives it; None where there is none."""
+        generation = self._generation or self._mapped
+        return generation.own(container_id, customer_id, limit)
+
+    def popular(self, container_id: str, limit: int) -> npt.NDArray[np.int64] | None:
+        """The container's own order when the lists were made; None where it isn't there."""
+        generation = self._generation or self._mapped
+        return generation.popular(container_id, limit)
+
+    def has_own(self, container_id: str) -> bool:
+        """Whether customers have lists of their own of the container, rather than one for everybody."""
+        section = self._mapped.sections.get(container_id)
+        return section is not None and section.places > 0
 
     def reload_if_changed(self) -> bool:
         """Go over to a newer generation where there is one. Costs one stat where there isn't.
@@ -156,6 +166,10 @@ class PrecomputedLists:
     def containers(self) -> tuple[str, ...]:
         """Ids of the containers."""
         return tuple(self._mapped.sections)
+
+    def __contains__(self, container_id: str) -> bool:
+        """Whether the container is there."""
+        return container_id in self._mapped.sections
 
     @property
     def nbytes(self) -> int:

@@ -131,23 +131,33 @@ class GenerationWriter:
         """
         customers = self.pending
         parts = [section.encode(customers, rows) for section, rows in zip(self.sections, lists, strict=True)]
-        data = np.hstack(parts).tobytes() if parts else b""
+        self.append_records(np.hstack(parts).tobytes() if parts else b"")
+
+    def append_records(self, data: bytes) -> None:
+        """Finish the next shard with the :attr:`pending` customers' records as another generation's file has them.
+
+        Raises:
+            ValueError: they are too few or too many bytes.
+            OSError: as in :meth:`append`.
+        """
+        if len(data) != self.pending.size * self._record:
+            raise ValueError(f"{len(data)} bytes for {self.pending.size} records of {self._record}")
         self._lists.seek(self.done * self._record)
         durable.write(self._lists.fileno(), data)
         digest = layout.digest(data)
         durable.write(self._progress.fileno(), f"{digest}\n".encode())
         self._digests.append(digest)
 
-    def publish(self) -> Path:
-        """Make the generation the current one and remove all others; returns its folder.
+    @property
+    def header(self) -> Header:
+        """What the finished generation says of itself.
 
         Raises:
             ValueError: customers are missing.
-            OSError: it can't be written; the one before stays current.
         """
         if self.pending.size:
             raise ValueError(f"{self.done} of {self.plan.customers.size} customers are finished")
-        header = Header(
+        return Header(
             release=self.plan.release,
             created_at=self._started.created_at,
             day=self._started.day,
@@ -157,13 +167,25 @@ class GenerationWriter:
             lists_digest=layout.digest("".join(self._digests).encode()),
             containers=list(self.plan.containers),
         )
-        durable.replace(self.folder / layout.HEADER, layout.encode_header(header))
+
+    def publish(self) -> Path:
+        """Make the generation the current one and remove all others; returns its folder.
+
+        Raises:
+            ValueError: customers are missing.
+            OSError: it can't be written; the one before stays current.
+        """
+        durable.replace(self.folder / layout.HEADER, layout.encode_header(self.header))
         durable.replace(self._out / layout.CURRENT, f"{self.folder.name}\n".encode())
         (self.folder / PROGRESS).unlink()
         for other in self._generations():
             if other != self.folder:
                 shutil.rmtree(other, ignore_errors=True)
         return self.folder
+
+    def discard(self) -> None:
+        """Remove what is unfinished, so that nobody goes on with it. Close it then."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
         """Let others write."""

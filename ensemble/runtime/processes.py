@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from ensemble.errors import RacksortError
+from ensemble.runtime import stubs
 
 LOOPBACK: Final = "127.0.0.1"
 _POLL_S: Final = 0.02
 _PR_SET_PDEATHSIG: Final = 1
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+_BIRTH: Final = f"""
+import ctypes, os, sys
+ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {int(signal.SIGTERM)})
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent has ended")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 @contextlib.contextmanager
@@ -54,21 +65,52 @@ def end_with_parent() -> Callable[[], None]:
     return hook
 
 
-def kill_group(leader: subprocess.Popen[bytes], wait_s: float) -> None:
+def ending_with_parent(command: list[str]) -> list[str]:
+    """A command that runs ``command``, in the same process, once it has asked the kernel to end it with its parent.
+
+    Unlike the hook it needs no code between fork and exec: that takes a true fork, in which gRPC's own handlers start
+    threads, and those have crashed the child where this process had connections (seen with gRPC 1.85.1).
+    """
+    return [sys.executable, "-I", "-S", "-c", _BIRTH, str(os.getpid()), *command]
+
+
+def from_a_lasting_thread(launch: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """Start a process that ends with its parent from whatever thread.
+
+    The kernel means the thread that forked, not the process: a child of a thread that comes and goes would end with
+    that. Any thread but the main one therefore has it done by one that stays until the interpreter ends.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return launch()
+    return _launcher().submit(launch).result()
+
+
+@functools.cache
+def _launcher() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="launcher")
+
+
+def kill_group(leader: subprocess.Popen[bytes], wait_s: float, *, reaped: bool = True) -> bool:
     """Kill a server and the children that outlived it, and see them gone: killed processes take a moment to end.
 
     Args:
         leader: the server, which leads its process group.
         wait_s: how long its children are waited for.
+        reaped: wait until they have left the process table, too. Orphans stay there as zombies, which hold nothing,
+            until process 1 gets round to them; in some containers for ever.
+
+    Returns:
+        Whether none of them runs any more.
     """
     deadline = time.monotonic() + wait_s
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader.pid, signal.SIGKILL)
         leader.wait()
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and (reaped or stubs.members(leader.pid)):
             os.killpg(leader.pid, signal.SIGKILL)  # raises once the group is empty
             time.sleep(_POLL_S)
     leader.wait()
+    return not stubs.members(leader.pid)
 
 
 def claim_port(port: int, what: str, remedy: str = "choose another") -> int:

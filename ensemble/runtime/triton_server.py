@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
-import sys
+import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -17,45 +18,43 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ensemble import contract
 from ensemble.errors import RacksortError
-from ensemble.runtime import diagnosis, homes, processes
-from ensemble.runtime.libraries import assemble_backends, library_path, server_root
+from ensemble.runtime import command_line, diagnosis, homes, model_control, processes, stubs
+from ensemble.runtime.command_line import TritonOptions as TritonOptions  # noqa: PLC0414 - part of this module's interface
+from ensemble.runtime.libraries import assemble_backends
 
 _PREFIX: Final = "racksort-triton-"
 """What the names of temporary homes start with."""
 _POLL_S: Final = 0.02
-_SHARED_MEMORY_BYTES: Final = 16 * 1024 * 1024
-"""Per stub: holds the largest batch (64 x 1,024) without growing on a request's way."""
-_KEPT_BYTES: Final = str(64 * 1024 * 1024)
-"""glibc keeps freed memory up to this size: a batch's arrays come and go with each call, and giving their pages back
-to the kernel each time costs page faults (64 x 1,024: 41 instead of 56 us a row in the ranking step)."""
 _KILL_S: Final = 1.0
 """How long killed stubs are waited for."""
+_DISCARD_S: Final = 5.0
+"""How long an unloaded model's process may take to answer what it has and end, which takes it a second."""
 
 
-@dataclass(frozen=True, slots=True)
-class TritonOptions:
-    """How the embedded server runs."""
-
-    repository: Path
-    releases: tuple[int, ...] = (1,)
-    config_name: str | None = None
-    """``configs/<name>.pbtxt`` instead of ``config.pbtxt`` where a model has one, such as "gpu"."""
-    grpc_port: int = 0
-    """0 = any free port."""
-    metrics_port: int = 0
-    start_timeout_s: float = 60.0
-    stop_timeout_s: float = 5.0
-    extra: tuple[str, ...] = field(default=())
-    """Further command line arguments of tritonserver."""
+class ServerStoppedError(RacksortError):
+    """The server was stopped while it was being started."""
 
 
 class EmbeddedTriton:
-    """A Triton server process. Use as a context manager, or call ``start`` and ``stop``."""
+    """A Triton server process. Use as a context manager, or call ``start`` and ``stop``.
+
+    At most one process at a time: ``start``, ``stop`` and ``restart`` hold a lock, and a process group must be gone
+    before the next begins. ``stop`` may come from any thread at any time: whoever waits under the lock looks at
+    ``_abandoned``, which it sets first. What only looks (``alive``, ``dead_models``) takes no lock. ``reload`` and
+    ``dead_models`` are for one thread, the supervisor's.
+    """
 
     def __init__(self, options: TritonOptions) -> None:
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._home: Path | None = None
+        self._lock = threading.RLock()
+        self._abandoned = threading.Event()
+        self._ports = (options.grpc_port, options.metrics_port)
+        self._stubs: tuple[stubs.Stub, ...] = ()
+        self._discarded: tuple[stubs.Stub, ...] = ()
+        """Of unloaded models: their shared memory goes once they have ended."""
+        self._discard_until = 0.0
         self.address = ""
         """HOST:PORT of its gRPC endpoint, once started."""
         self.metrics_url = ""
@@ -82,6 +81,36 @@ class EmbeddedTriton:
             RacksortError: a missing repository or release, a port in use, a model that doesn't load, or no readiness
                 within ``start_timeout_s``; the process is gone then.
         """
+        with self._lock:
+            self._abandoned.clear()
+            self._start()
+
+    def restart(self, grace_s: float) -> None:
+        """End the server, whatever it is doing, and start it again on the same ports.
+
+        Args:
+            grace_s: how long it may take to end by itself; 0 kills it at once.
+
+        Raises:
+            ServerStoppedError: ``stop`` or ``abandon`` came before it was ready; no process is left.
+            RacksortError: as by ``start``, or the old processes don't end; then none was started.
+        """
+        with self._lock:
+            self._check_wanted()
+            if not self._end(grace_s, reaped=False):
+                raise RacksortError("Triton's processes don't end, although they were killed; none is started")
+            self._check_wanted()
+            self._start()
+
+    def abandon(self) -> None:
+        """Have a restart that is under way in another thread end without a server; none works after this."""
+        self._abandoned.set()
+
+    def _check_wanted(self) -> None:
+        if self._abandoned.is_set():
+            raise ServerStoppedError("Triton was stopped while it was being started")
+
+    def _start(self) -> None:
         options = self._options
         for release in options.releases:
             ensemble = options.repository / contract.ensemble_name(release) / "config.pbtxt"
@@ -89,8 +118,9 @@ class EmbeddedTriton:
                 raise RacksortError(f"no release {release}: {ensemble} is missing; build one with 'racksort train'")
         if options.config_name is not None:
             _check_config_name(options.repository, options.config_name)
-        grpc_port = processes.claim_port(options.grpc_port, "Triton gRPC")
-        metrics_port = processes.claim_port(options.metrics_port, "Triton metrics")
+        grpc_port = processes.claim_port(self._ports[0], "Triton gRPC")
+        metrics_port = processes.claim_port(self._ports[1], "Triton metrics")
+        self._ports = grpc_port, metrics_port
         self.address = f"{processes.LOOPBACK}:{grpc_port}"
         self.metrics_url = f"http://{processes.LOOPBACK}:{metrics_port}/metrics"
         homes.sweep(_PREFIX)
@@ -99,9 +129,58 @@ class EmbeddedTriton:
             assemble_backends(self._home / "backends")
             self._launch(grpc_port, metrics_port)
             self._wait_ready()
+            self._stubs, self._discarded = stubs.of_server(self.pid), ()
         except BaseException:
-            self.stop()
+            self._end(self._options.stop_timeout_s)
             raise
+
+    def dead_models(self) -> tuple[str, ...]:
+        """Models whose process has ended under the running server, which doesn't say so."""
+        process = self._process
+        if process is None:
+            return ()
+        self._clear_up(process.pid)
+        return tuple(stub.model for stub in self._stubs if not stub.alive(process.pid))
+
+    def _clear_up(self, leader: int) -> None:
+        """See that discarded stubs and their shared memory go.
+
+        Triton doesn't finish unloading a model when a request had failed at its dead process, or when that is stopped.
+        """
+        late = time.monotonic() > self._discard_until
+        left = []
+        for stub in self._discarded:
+            if not stub.alive(leader):
+                stub.remove_segment()
+                continue
+            left.append(stub)
+            if late:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(stub.pid, signal.SIGKILL)
+        self._discarded = tuple(left)
+
+    def reload(self, models: Sequence[str], timeout_s: float) -> None:
+        """Unload models, every one where none is named, and load them again with new processes.
+
+        Raises:
+            RacksortError: the server refuses, or it takes longer than ``timeout_s``.
+        """
+        names = tuple(models) or tuple(model.name for model in contract.MODELS)
+        before = {*self._stubs, *stubs.of_server(self.pid)}
+        ensembles = [contract.ensemble_name(release) for release in self._options.releases]
+        model_control.reload(self.address, names, ensembles, timeout_s)
+        replaced = {stub for stub in before if stub.model in names}
+        self._stubs = tuple(stub for stub in stubs.of_server(self.pid) if stub not in replaced)
+        self._discarded = (*self._discarded, *replaced)
+        self._discard_until = time.monotonic() + _DISCARD_S
+
+    def why_ended(self) -> str:
+        """One line about a server that has ended by itself."""
+        status = None if self._process is None else self._process.poll()
+        if status is None:
+            return "Triton isn't running"
+        by = f"killed by {signal.Signals(-status).name}" if status < 0 else ""
+        return f"Triton ended with status {status}: {diagnosis.reason(self.log_tail(400), by)}"
 
     def wait(self) -> str:
         """Wait until the server ends by itself; returns why, or an empty text if ``stop`` ended it."""
@@ -114,19 +193,30 @@ class EmbeddedTriton:
         return f"Triton ended with status {status}: {diagnosis.reason(self.log_tail(400))}"
 
     def stop(self) -> None:
-        """End the server and its stubs: a request first, a hard kill after ``stop_timeout_s``; nothing stays behind."""
+        """End the server and its stubs: a request first, a hard kill after ``stop_timeout_s``; nothing stays behind.
+
+        A restart that is under way in another thread ends within about a second, without a server.
+        """
+        self.abandon()
+        with self._lock:
+            self._end(self._options.stop_timeout_s)
+
+    def _end(self, grace_s: float, *, reaped: bool = True) -> bool:
+        """End the process; returns whether it and its stubs run no more."""
         process, self._process = self._process, None
+        gone = True
         try:
-            if process is not None and process.poll() is None:
+            if process is not None and process.poll() is None and grace_s > 0:
                 process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(self._options.stop_timeout_s)
+                    process.wait(grace_s)
         finally:  # also when an impatient second Ctrl-C cuts the waiting short
-            if process is not None:
-                processes.kill_group(process, _KILL_S)
+            if process is not None and not (gone := processes.kill_group(process, _KILL_S, reaped=reaped)):
+                self._process = process  # to be ended before another starts
             home, self._home = self._home, None
             if home is not None:
                 homes.remove(home)
+        return gone
 
     def __enter__(self) -> Self:
         self.start()
@@ -144,46 +234,18 @@ class EmbeddedTriton:
 
     def _launch(self, grpc_port: int, metrics_port: int) -> None:
         assert self._home is not None  # noqa: S101 - start() has just set it
-        options = self._options
-        command = [
-            str(server_root() / "bin" / "tritonserver"),
-            f"--model-repository={options.repository.resolve()}",
-            f"--backend-directory={self._home / 'backends'}",
-            "--model-control-mode=explicit",
-            *(f"--load-model={contract.ensemble_name(release)}" for release in options.releases),
-            *([f"--model-config-name={options.config_name}"] if options.config_name else []),
-            "--disable-auto-complete-config",
-            "--allow-http=false",
-            f"--grpc-address={processes.LOOPBACK}",
-            f"--grpc-port={grpc_port}",
-            "--grpc-infer-allocation-pool-size=16",
-            "--allow-metrics=true",
-            f"--metrics-address={processes.LOOPBACK}",
-            f"--metrics-port={metrics_port}",
-            "--allow-gpu-metrics=false" if options.config_name is None else "--allow-gpu-metrics=true",
-            "--allow-cpu-metrics=false",
-            f"--exit-timeout-secs={max(1, int(options.stop_timeout_s))}",
-            f"--backend-config=python,shm-default-byte-size={_SHARED_MEMORY_BYTES}",
-            f"--backend-config=python,shm-region-prefix-name={homes.shared_memory_prefix(self._home)}",
-            *options.extra,
-        ]
-        environment = os.environ | {
-            "LD_LIBRARY_PATH": library_path(),
-            "PATH": os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", "")]),
-            "MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES,
-            "MALLOC_MMAP_THRESHOLD_": _KEPT_BYTES,
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",  # the ranking step's numpy must not start a thread per core
-        }
-        with (self._home / "triton.log").open("wb") as log, processes.signals_held():
-            self._process = subprocess.Popen(  # noqa: S603 - the wheel's own binary, no shell
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the server in order
-                preexec_fn=processes.end_with_parent(),  # noqa: PLW1509 - only async-signal-safe prctl
+        home = self._home
+        command = command_line.arguments(self._options, home, grpc_port, metrics_port)
+        with (home / "triton.log").open("wb") as log, processes.signals_held():
+            self._process = processes.from_a_lasting_thread(
+                lambda: subprocess.Popen(  # noqa: S603 - the wheel's own binary, no shell
+                    processes.ending_with_parent(command),
+                    env=command_line.environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the server in order
+                )
             )
 
     def _wait_ready(self) -> None:
@@ -193,6 +255,7 @@ class EmbeddedTriton:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             waiting = [contract.ensemble_name(release) for release in self._options.releases]
             while waiting:
+                self._check_wanted()
                 if not self.alive():
                     raise RacksortError(f"Triton ended while starting: {diagnosis.reason(self.log_tail(400))}")
                 if diagnosis.stub_died(log := self.log_tail(400)):
@@ -207,7 +270,7 @@ class EmbeddedTriton:
                     refused = f"{waiting[0]} isn't loaded"
                 except grpc.RpcError as error:
                     refused = error.details() if isinstance(error, grpc.Call) else str(error)
-                time.sleep(_POLL_S)
+                self._abandoned.wait(_POLL_S)
 
 
 def _check_config_name(repository: Path, name: str) -> None:

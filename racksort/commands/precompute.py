@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -24,10 +25,27 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from api.fallback.job import Made
+    from api.fallback.publish import Published
+    from api.fallback.pull import Pulled
     from api.settings import Settings
 
 DEFAULT_OUT: Final = Path("var/precomputed")
 _MAX_ID: Final = 2**63 - 1
+
+
+class Source(Enum):
+    """Where the lists come from."""
+
+    ranking = "ranking"
+    files = "files"
+    elasticsearch = "elasticsearch"
+
+
+class Target(Enum):
+    """Where the lists go to."""
+
+    files = "files"
+    elasticsearch = "elasticsearch"
 
 
 def command(
@@ -49,6 +67,12 @@ def command(
     ] = None,
     products: Annotated[int, typer.Option(min=1, max=1_024, help="Products of a list, at most.")] = 60,
     out: Annotated[Path, typer.Option(help="Folder of the store.")] = DEFAULT_OUT,
+    source: Annotated[
+        Source, typer.Option("--from", help="Rank the lists; or take those at --out, or those in Elasticsearch.")
+    ] = Source.ranking,
+    to: Annotated[Target, typer.Option(help="Into files at --out; or from there into Elasticsearch as well.")] = (
+        Target.files
+    ),
     check: Annotated[bool, typer.Option("--check", help="Only verify every byte of the store at --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -57,10 +81,17 @@ def command(
     Until the new lists are complete, the ones before stay in use. A run that was broken off goes on where it was, as
     long as release, catalog and customers are the same. Adapters go over to the new lists by themselves.
 
+    One machine ranks and publishes, the others pull. ELASTICSEARCH_URL says where Elasticsearch is; publishing needs an
+    ELASTICSEARCH_API_KEY with all privileges on racksort-* and manage_index_templates, pulling one that may read.
+
     Examples:
         racksort precompute
 
         racksort precompute --customers customers.txt --triton triton.shop.svc:8001
+
+        racksort precompute --to elasticsearch
+
+        racksort precompute --from elasticsearch
 
         racksort precompute --check
     """
@@ -68,15 +99,36 @@ def command(
         with _told(out):
             _check(out, as_json)
         return
+    if source.value == to.value:
+        raise RacksortError(f"--from {source.value} --to {to.value}: the lists are there already: name another --to")
+    done: dict[str, Any] = {}
+    said = []
     with _interruptible(), ExitStack() as stack:
-        made = _precompute(stack, _settings(triton, release, catalog), repository, customers, products, out)
-    if as_json:
-        typer.echo(json.dumps(asdict(made), indent=2))
-        return
-    typer.echo(
-        f"{made.generation}: {made.lists:,} lists of {made.customers:,} customers, {made.ranked:,} of them ranked in "
-        f"{made.seconds:.1f} s ({made.lists_per_s:,.0f}/s); {made.bytes:,} bytes, {made.bytes_per_list:.1f} a list"
-    )
+        settings = _settings(triton, release, catalog)
+        if source is Source.ranking:
+            made = _precompute(stack, settings, repository, customers, products, out)
+            done |= asdict(made)
+            said.append(
+                f"{made.generation}: {made.lists:,} lists of {made.customers:,} customers, {made.ranked:,} of them "
+                f"ranked in {made.seconds:.1f} s ({made.lists_per_s:,.0f}/s), and one list for everybody of "
+                f"{made.for_everybody:,} containers; {made.bytes:,} bytes, {made.bytes_per_list:.1f} a list"
+            )
+        elif source is Source.elasticsearch:
+            pulled = _pull(settings, out)
+            done |= asdict(pulled)
+            said.append(
+                f"{pulled.generation}: lists of {pulled.customers:,} customers from {pulled.index}, {pulled.pulled:,} "
+                f"of them pulled in {pulled.seconds:.1f} s; made {(time.time() - pulled.created_at) / 3_600:.1f} h ago"
+            )
+        if to is Target.elasticsearch:
+            published = _publish(settings, out)
+            done["published"] = asdict(published)
+            before = f"the version before is {published.previous}" if published.previous else "there was none before"
+            said.append(
+                f"{published.index} is live: lists of {published.customers:,} customers in {published.seconds:.1f} s, "
+                f"{published.bytes_per_customer:,.0f} bytes each; {before}"
+            )
+    typer.echo(json.dumps(done, indent=2) if as_json else "\n".join(said))
 
 
 def _settings(triton: str | None, release: int | None, catalog: Path | None) -> Settings:
@@ -108,6 +160,27 @@ def _precompute(
         return asyncio.run(job)
 
 
+def _publish(settings: Settings, out: Path) -> Published:
+    from api.fallback.publish import publish  # noqa: PLC0415
+
+    with _told(out), _progress("{task.speed:,.0f} customers/s") as bar:
+        shown = bar.add_task("publishing", total=None)
+        return publish(
+            settings.connection,
+            out,
+            report=lambda done, total: bar.update(shown, completed=done, total=total),
+            say=_say,
+        )
+
+
+def _pull(settings: Settings, out: Path) -> Pulled:
+    from api.fallback.pull import pull  # noqa: PLC0415
+
+    with _told(out), _progress("{task.speed:,.0f} customers/s") as bar:
+        shown = bar.add_task("pulling", total=None)
+        return pull(settings.connection, out, report=lambda done, total: bar.update(shown, completed=done, total=total))
+
+
 def _check(out: Path, as_json: bool) -> None:
     from api.fallback.check import verify  # noqa: PLC0415
 
@@ -116,14 +189,16 @@ def _check(out: Path, as_json: bool) -> None:
         generation = verify(out, lambda done, total: bar.update(shown, completed=done, total=total))
     header = generation.header
     age = time.time() - header.created_at
+    own = sum(each.places > 0 for each in header.containers)
+    for_everybody = len(header.containers) - own
     if as_json:
-        counts = {"customers": header.customers, "containers": len(header.containers)}
+        counts = {"customers": header.customers, "containers": own, "for_everybody": for_everybody}
         found = {"generation": str(generation.folder), "release": header.release, "age_s": age, **counts}
         typer.echo(json.dumps(found, indent=2))
         return
     typer.echo(
-        f"{generation.folder}: whole; {len(header.containers)} lists of {header.customers:,} customers each, ranked by "
-        f"{header.release} {age / 3_600:.1f} h ago"
+        f"{generation.folder}: whole; {own} lists of {header.customers:,} customers each, ranked by {header.release} "
+        f"{age / 3_600:.1f} h ago, and one list for everybody of {for_everybody} containers"
     )
 
 

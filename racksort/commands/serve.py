@@ -20,7 +20,6 @@ import typer
 from ensemble.errors import RacksortError
 
 if TYPE_CHECKING:
-    from ensemble.runtime.triton_server import EmbeddedTriton
     from racksort.dev.elasticsearch_server import EmbeddedElasticsearch
 
 
@@ -56,8 +55,8 @@ def command(
     """Serve real answers: the catalog, the embedded Triton and the adapter.
 
     Prepares the catalog where it is missing, starts Triton on the release, waits until an inference through the whole
-    path has worked, and prints a curl line. Ctrl-C ends every process. Every setting of the adapter is also an
-    environment variable RACKSORT_NAME.
+    path has worked, and prints a curl line. An embedded Triton that stops ranking is noticed and healed. Ctrl-C ends
+    every process. Every setting of the adapter is also an environment variable RACKSORT_NAME.
 
     Examples:
         racksort serve
@@ -100,12 +99,15 @@ def _in_background(work: Callable[..., None], *arguments: object) -> None:
 
 
 def _start_triton(stack: ExitStack, repository: Path, release: int, config_name: str | None) -> str:
+    """Start Triton, supervised until the stack unwinds; returns its address, which stays when it is restarted."""
+    from ensemble.runtime.canary import Canary  # noqa: PLC0415
+    from ensemble.runtime.supervisor import Supervisor  # noqa: PLC0415
     from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions  # noqa: PLC0415
 
     _say(f"starting Triton on release {release}")
     server = EmbeddedTriton(TritonOptions(repository=repository, releases=(release,), config_name=config_name))
     stack.enter_context(server)
-    _in_background(_watch, server, "answers are degraded")
+    stack.enter_context(Supervisor(server, Canary(server.address, release), on_event=_say))
     return server.address
 
 
@@ -120,17 +122,17 @@ def _start_elasticsearch(stack: ExitStack, catalog: Path) -> str:
         distribution = provision(report)
     _say("starting Elasticsearch")
     server = stack.enter_context(EmbeddedElasticsearch(distribution))
-    _in_background(_watch, server, "pools aren't refreshed any more")
+    _in_background(_watch, server)
     _say(f"loading {catalog} into {server.url}")
     with progress_bars() as report:
         load(server.connection, [catalog], report=report)
     return server.url
 
 
-def _watch(server: EmbeddedTriton | EmbeddedElasticsearch, consequence: str) -> None:
-    """Say so when a server ends by itself."""
+def _watch(server: EmbeddedElasticsearch) -> None:
+    """Say so when Elasticsearch ends by itself. It is there for trials, so that nothing restarts it."""
     if reason := server.wait():
-        _say(f"{reason}; {consequence} until racksort is started again")
+        _say(f"{reason}; pools aren't refreshed any more until racksort is started again")
 
 
 def _announce(base_url: str) -> None:

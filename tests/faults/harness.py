@@ -19,6 +19,8 @@ import polars as pl
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.errors import EnsembleTimeout
+from api.resilience.loop_lag import LoopLag
 from api.settings import Settings
 from tests.fakes.ensemble import FakeEnsemble
 
@@ -90,8 +92,12 @@ class Seen:
     answers: int = 0
     reasons: set[str] = field(default_factory=set)
     slowest_ms: float = 0.0
+    stalled_ms: float = 0.0
+    """The longest that the event loop, which clients and adapter share, was held up: by another process, for one."""
     wrong: list[str] = field(default_factory=list)
     """Answers that weren't valid, in words."""
+    unranked: list[str] = field(default_factory=list)
+    """Valid answers that the ensemble hasn't ranked."""
 
 
 class Adapter:
@@ -114,8 +120,17 @@ class Adapter:
         """
         seen = Seen()
         questions = zip(itertools.cycle(self.containers), itertools.count(1))
-        async with asyncio.timeout(at_most_s):
-            await asyncio.gather(*[self._ask(questions, seen, until) for _ in range(clients)])
+
+        def held_up(seconds: float) -> None:
+            seen.stalled_ms = max(seen.stalled_ms, seconds * 1e3)
+
+        with LoopLag(heard=held_up).watching():
+            async with asyncio.timeout(at_most_s):
+                await asyncio.gather(*[self._ask(questions, seen, until) for _ in range(clients)])
+        if seen.stalled_ms < DEADLINE_MS / 3:  # else the ensemble's answers may well have come too late
+            seen.wrong += seen.unranked
+        else:
+            seen.reasons.discard(EnsembleTimeout.reason)
         return seen
 
     async def _ask(self, questions: Any, seen: Seen, until: Callable[[Seen], bool]) -> None:
@@ -129,8 +144,11 @@ class Adapter:
             fault = _fault(container_id, answer)
             if fault:
                 seen.wrong.append(fault)
-            else:
-                seen.reasons |= set(answer.json()["degraded_reasons"])
+                continue
+            body = answer.json()
+            seen.reasons |= set(body["degraded_reasons"])
+            if body["source"] != "ensemble":
+                seen.unranked.append(f"{container_id}: {body}")
 
     async def fresh(self, since: float, *, at_most_s: float = 30.0) -> None:
         """Until every container's pool is whole and was fetched after ``since``, on the monotonic clock."""
@@ -155,7 +173,7 @@ def _fault(container_id: str, answer: httpx.Response) -> str:
     allowed = shown_by(container_id)
     if len(ids) != 24 or len(set(ids)) != len(ids) or not all(map(allowed, ids)):
         return f"{container_id}: {body}"
-    if body["degraded"] != bool(body["degraded_reasons"]) or body["source"] != "ensemble":
+    if body["degraded"] != bool(body["degraded_reasons"]):
         return f"{container_id}: {body}"
     return ""
 
@@ -168,12 +186,15 @@ async def running_adapter(url: str, **overrides: Any) -> AsyncIterator[Adapter]:
         elasticsearch_url=url,
         **{
             "deadline_ms": DEADLINE_MS,
+            "cold_pool_ms": DEADLINE_MS,
             "elasticsearch_timeout_ms": TIMEOUT_MS,
             "pool_refresh_ms": REFRESH_MS,
             "pool_stale_ms": STALE_MS,
             **overrides,
         },
     )
+    gc.collect()
+    gc.freeze()  # what a thousand tests before have left behind takes a collection longer than a request may
     app = create_app(settings, ensemble=FakeEnsemble())
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from api.limiter import Limiter, LimiterPolicy, Outcome, Priority
+from api.resilience.limiter import Limiter, LimiterPolicy, Outcome, Priority
 
 POLICY: Final = LimiterPolicy()
 WINDOW_S: Final = POLICY.window_s

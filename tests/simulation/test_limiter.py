@@ -16,7 +16,7 @@ from typing import Self
 
 import pytest
 
-from api.limiter import Limiter, LimiterPolicy, Priority
+from api.resilience.limiter import Limiter, LimiterPolicy, Priority
 from tests.simulation.queueing import (
     POLICY,
     Clock,

@@ -91,7 +91,12 @@ class Lookup:
         now = self._clock()
         known = self._known
         missing = {each for each in ids if each not in known or known[each].until <= now}
-        complete = not missing or await self._ask(missing, deadline)
+        # What a search found although others of its products were lost counts as well.
+        complete = (
+            not missing
+            or await self._ask(missing, deadline)
+            or all(each in known and known[each].until > now for each in missing)
+        )
         rows = np.array([known[each].columns if each in known else _UNKNOWN for each in ids], np.float64)
         rows = rows.reshape(len(ids), len(_UNKNOWN))
         return Pool(
@@ -164,7 +169,14 @@ class Lookup:
         self._outage.answered()
         found = answer.columns
         table = np.column_stack([found.category_id, found.offer, found.boost]).astype(np.float64)
-        self._learn(product_ids, since + self._keep, dict(zip(found.product_id.tolist(), table.tolist(), strict=True)))
+        by_id = dict(zip(found.product_id.tolist(), table.tolist(), strict=True))
+        until = since + self._keep
+        asked = [each for each in product_ids if each in by_id]
+        if lost := answer.found - len(asked):
+            # Hits that don't fit or repeat others: any product that is missing may be one of them, even an excluded one.
+            self._learn(asked, until, by_id)
+            raise CatalogRefused(f"{lost} of the products that Elasticsearch found can't be told")
+        self._learn(product_ids, until, by_id)
 
     def _learn(self, asked: Iterable[int], until: float, found: dict[int, list[float]]) -> None:
         for product in asked:

@@ -15,6 +15,9 @@ from tests.fakes.catalog import FakeCatalog
 from tests.fakes.ensemble import FakeEnsemble
 from tests.unit.api.shelf import make_shelf
 
+UNHURRIED = Settings(deadline_ms=10_000, max_deadline_ms=10_000, call_timeout_ms=20_000)
+"""For tests of what is answered, not when: a machine that is busy with something else changes nothing."""
+
 
 @dataclass
 class Adapter:
@@ -37,7 +40,7 @@ class Adapter:
 
 @pytest.fixture
 async def adapter() -> AsyncIterator[Adapter]:
-    async with running_adapter(Settings()) as adapter:
+    async with running_adapter(UNHURRIED) as adapter:
         yield adapter
 
 
@@ -45,7 +48,13 @@ async def adapter() -> AsyncIterator[Adapter]:
 async def patient_adapter() -> AsyncIterator[Adapter]:
     """One for tests that hold requests for as long as they like: nothing ends by itself."""
     never = 60_000
-    settings = Settings(deadline_ms=never, call_timeout_ms=never, probe_interval_ms=never)
+    settings = Settings(
+        deadline_ms=never,
+        max_deadline_ms=never,
+        call_timeout_ms=never,
+        slow_call_ms=never,
+        probe_interval_ms=never,
+    )
     async with running_adapter(settings) as adapter:
         yield adapter
 

@@ -59,7 +59,7 @@ async def test_a_visitor_who_isnt_known_gets_a_full_answer(adapter: Adapter, que
 async def test_server_timing_names_every_stage(adapter: Adapter) -> None:
     answer = await adapter.client.get(DEALS)
     stages = dict(part.strip().split(";dur=") for part in answer.headers["server-timing"].split(","))
-    assert list(stages) == ["pool", "queue", "ensemble", "total"]
+    assert list(stages) == ["pool", "queue", "ensemble", "total", "budget"]
     assert all(float(duration) >= 0 for duration in stages.values())
 
 
@@ -72,7 +72,7 @@ async def test_excluded_products_and_padding_never_show(adapter: Adapter) -> Non
     pool = await adapter.shelf.pool("deals")
     pool.boost[::2] = contract.EXCLUDED
     expected = set(pool.product_id[1::2].tolist())
-    adapter.services.pipeline._candidates.clear()
+    adapter.services.pipeline._ranker._candidates.clear()
     full = (await adapter.client.get(DEALS, params={"limit": 100})).json()
     assert full["source"] == "ensemble"
     assert set(full["product_ids"]) == expected
@@ -112,7 +112,7 @@ async def test_without_the_ensemble_the_pools_own_order_is_shown_and_named(adapt
 
 async def test_a_pool_that_breaks_the_contract_degrades_alone(adapter: Adapter) -> None:
     (await adapter.shelf.pool("deals")).offer[3, 1] = np.nan
-    adapter.services.pipeline._candidates.clear()
+    adapter.services.pipeline._ranker._candidates.clear()
     bad, good = await asyncio.gather(adapter.client.get(DEALS), adapter.client.get("/v1/containers/large/products"))
     assert bad.json()["degraded_reasons"] == ["row_invalid"]
     assert good.json()["source"] == "ensemble"
@@ -324,7 +324,7 @@ async def test_head_is_among_the_allowed_methods(adapter: Adapter, path: str) ->
 
 async def test_a_pool_that_cant_be_ranked_dies_with_its_container(adapter: Adapter) -> None:
     (await adapter.shelf.pool("deals")).offer[3, 1] = np.nan
-    adapter.services.pipeline._candidates.clear()
+    adapter.services.pipeline._ranker._candidates.clear()
     for _ in range(2):
         assert (await adapter.client.get(DEALS)).json()["degraded_reasons"] == ["row_invalid"]
     pool = weakref.ref(await adapter.shelf.pool("deals"))
@@ -393,8 +393,9 @@ async def test_metrics_count_requests_stages_rows_and_problems(adapter: Adapter)
 async def test_the_document_describes_the_hot_route(adapter: Adapter) -> None:
     document = (await adapter.client.get("/openapi.json")).json()
     operation = document["paths"]["/v1/containers/{container_id}/products"]["get"]
-    assert [each["name"] for each in operation["parameters"]] == ["container_id", "customer_id", "limit", "category"]
-    assert set(operation["responses"]) == {"200", "404", "422", "500", "503"}
+    names = [each["name"] for each in operation["parameters"]]
+    assert names == ["container_id", "customer_id", "limit", "category", "X-Timeout-Ms"]
+    assert set(operation["responses"]) == {"200", "404", "422", "429", "500", "503"}
     page = document["components"]["schemas"]["Page"]
     body = (await adapter.client.get(DEALS)).json()
     assert set(body) == set(page["required"]) == set(page["properties"])

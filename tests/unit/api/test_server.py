@@ -17,8 +17,11 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from api.app import create_app
-from api.server import _config, _Server, listen, serve
+from api.server import configured, listen, serve
 from api.settings import Settings
+from api.transport.drain import DrainingServer
+from api.transport.limits import Limits
+from api.transport.watch import Watch
 from ensemble import contract
 from tests.unit.api.conftest import Adapter
 
@@ -54,11 +57,12 @@ def started(parts: str = "make_shelf(), fake", **environment: str) -> subprocess
 
 
 @asynccontextmanager
-async def served(app: Any, *, grace_s: float = 60.0) -> AsyncIterator[tuple[_Server, int]]:
+async def served(app: Any, *, grace_s: float = 60.0) -> AsyncIterator[tuple[DrainingServer, int]]:
     """The app under the real uvicorn in this process: the server and its port."""
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    server = _Server(_config(app), grace_s=grace_s)
+    watch = Watch(Limits.of(Settings()))
+    server = DrainingServer(configured(app, watch), watch, drain_s=0.0, grace_s=grace_s)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await until(lambda: server.started)
     yield server, port

@@ -54,7 +54,7 @@ def test_an_empty_now_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("RACKSORT_DEADLINE_MS", "0"),
         ("RACKSORT_MAX_WAITING", "63"),
         ("RACKSORT_MAX_CALLS_IN_FLIGHT", "-1"),
-        ("RACKSORT_CALL_TIMEOUT_MS", "299"),
+        ("RACKSORT_CALL_TIMEOUT_MS", "999"),
         ("RACKSORT_START_TIMEOUT_MS", "-1"),
         ("RACKSORT_MAX_BODY_BYTES", "0"),
     ],
@@ -130,7 +130,9 @@ def test_elasticsearch_without_an_address_is_one_line() -> None:
         ({"ELASTICSEARCH_FINGERPRINT": "ab:cd"}, "ELASTICSEARCH_FINGERPRINT"),
         ({"ELASTICSEARCH_VERIFY": "perhaps"}, "ELASTICSEARCH_VERIFY"),
         ({"RACKSORT_CATALOG": "solr"}, "RACKSORT_CATALOG"),
-        ({"RACKSORT_POOL_DEADLINE_MS": "300"}, "RACKSORT_POOL_DEADLINE_MS .* RACKSORT_DEADLINE_MS"),
+        ({"RACKSORT_MAX_DEADLINE_MS": "49"}, "RACKSORT_MAX_DEADLINE_MS .* RACKSORT_DEADLINE_MS"),
+        ({"RACKSORT_SLOW_CALL_MS": "2001"}, "RACKSORT_SLOW_CALL_MS .* RACKSORT_CALL_TIMEOUT_MS"),
+        ({"RACKSORT_SHADOW_SHARE": "1.5"}, "RACKSORT_SHADOW_SHARE"),
         ({"RACKSORT_POOL_REFRESH_MS": "120000"}, "RACKSORT_POOL_REFRESH_MS .* RACKSORT_POOL_STALE_MS"),
         ({"RACKSORT_POOL_PRODUCTS": "100"}, "RACKSORT_POOL_PRODUCTS"),
     ],
@@ -163,6 +165,19 @@ def test_blank_variables_of_elasticsearch_count_as_not_set(monkeypatch: pytest.M
     assert settings.elasticsearch_verify is True
 
 
-def test_a_request_waits_for_its_pool_at_most_half_of_its_time() -> None:
-    assert Settings.load(deadline_ms=80, call_timeout_ms=100).pool_deadline_s == 0.04
-    assert Settings.load(pool_deadline_ms=20).pool_deadline_s == 0.02
+@pytest.mark.parametrize("deadline_ms", [1, 50, 1_000, 60_000])
+@pytest.mark.parametrize("max_ranking", [16, 1_024])
+@pytest.mark.parametrize("max_calls_in_flight", [1, 2, 64])
+def test_every_deadline_and_limit_gives_policies_that_fit(
+    deadline_ms: int, max_ranking: int, max_calls_in_flight: int
+) -> None:
+    settings = Settings.load(
+        deadline_ms=deadline_ms,
+        max_deadline_ms=60_000,
+        call_timeout_ms=60_000,
+        max_ranking=max_ranking,
+        max_calls_in_flight=max_calls_in_flight,
+    )
+    assert settings.limiter_policy.max_limit == max_ranking
+    assert settings.breaker_policy.hung_calls <= max_calls_in_flight
+    assert settings.patience.deadline_s == deadline_ms / 1e3

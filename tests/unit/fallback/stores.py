@@ -49,6 +49,14 @@ def write(out: Path, content: Content, *, created_at: float = 1_000.0, release: 
         return writer.publish()
 
 
+def spoil_first_list(folder: Path) -> None:
+    """Flip a bit of the first customer's first list; the file keeps its length."""
+    (lists,) = folder.glob("*/lists")
+    spoilt = bytearray(lists.read_bytes())
+    spoilt[0] ^= 1
+    lists.write_bytes(spoilt)
+
+
 @st.composite
 def contents(draw: st.DrawFn) -> Content:
     """Any store of a few customers; tables reach over the 255 products that one byte can tell apart."""
@@ -59,7 +67,8 @@ def contents(draw: st.DrawFn) -> Content:
         first = draw(st.integers(1, 2**63 - 1 - 10_000))
         table = [first + 7 * ((at * 97) % size) for at in range(size)] if size else []
         places = draw(st.integers(0, min(size, 70)))
-        containers.append(ContainerLists(name, table, table[:places], places))
+        popular = table[:places] if places else draw(st.lists(IDS, max_size=200, unique=True))
+        containers.append(ContainerLists(name, table, popular, places))
     customers = draw(st.lists(IDS, max_size=7, unique=True))
     lists = {customer: tuple(draw(_list(container)) for container in containers) for customer in customers}
     return Content(tuple(containers), lists)

@@ -85,7 +85,7 @@ async def test_every_customer_gets_the_leading_products_of_the_ensembles_order(t
         await fill(writer, work, ensemble, report=told.append)
         writer.publish()
     store = PrecomputedLists.open(tmp_path)
-    assert store.containers == ("wide", "deals", "few", "none", "gone")
+    assert store.containers == ("wide", "deals", "few", "none", "gone", "grid")
     for each in pools[:-1]:
         ranked, boost = each.product_id[: contract.MAX_CANDIDATES], each.boost[: contract.MAX_CANDIDATES]
         for customer in CUSTOMERS.tolist():
@@ -96,12 +96,29 @@ async def test_every_customer_gets_the_leading_products_of_the_ensembles_order(t
         popular = store.find(each.container_id, None, 60)
         assert popular is not None
         assert popular.tolist() == each.product_id[each.boost != contract.EXCLUDED][:60].tolist()
-    # few and gone share a bucket: 200 rows; deals and wide have 100 each.
+    # Nothing is ranked of what has no products, nor of the grid.
     assert sorted((call.bucket, len(call.rows)) for call in ensemble.calls) == sorted(
-        [(64, 64), (64, 64), (64, 64), (64, 8), (128, 64), (128, 36), (1024, 64), (1024, 36)]
+        [(64, 64), (64, 36), (128, 64), (128, 36), (1024, 64), (1024, 36)]
     )
-    assert sum(told) == 400
+    assert sum(told) == work.ranked * 100 == 300
     assert ensemble.most_in_flight == 2
+
+
+async def test_a_grid_has_one_list_for_everybody_that_takes_no_bytes_a_customer(tmp_path: Path) -> None:
+    lists, grid = pool("deals", 10), pool("grid", 2_000, excluded=[1, 5])
+    sizes = []
+    for name, work in (("with", await task(lists, grid, grids=["grid"])), ("without", await task(lists))):
+        with GenerationWriter(tmp_path / name, work.plan) as writer:
+            await fill(writer, work, FakeEnsemble())
+            writer.publish()
+        sizes.append(PrecomputedLists.open(tmp_path / name).nbytes)
+    assert sizes[0] == sizes[1]
+    store = PrecomputedLists.open(tmp_path / "with")
+    assert store.own("grid", 1, 60) is None
+    found = store.find("grid", 1, 1_000)
+    assert found is not None
+    assert found.tolist() == grid.product_id[grid.boost != contract.EXCLUDED][:128].tolist()
+    assert (store.has_own("deals"), store.has_own("grid"), store.has_own("none")) == (True, False, False)
 
 
 async def test_a_call_that_fails_is_made_again(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_lists_of_another_customer_or_container_are_told(whole: Path, spoilt: Pa
     data = at(whole, LISTS).read_bytes()
     record = len(data) // 3
     spoil(whole, spoilt, LISTS, data[record:] + data[:record])
-    assert own_or_popular(spoilt) == 3 * 3 * 2
+    assert own_or_popular(spoilt) == 2 * 3 * 2  # of two containers with lists, each customer's
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -130,3 +130,14 @@ def test_a_missing_file_is_one_clear_line(whole: Path, spoilt: Path, file: str) 
 def test_no_store_at_all_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(FallbackInvalid, match=r"has no precomputed lists .*: run `racksort precompute`"):
         PrecomputedLists.open(tmp_path / "nowhere")
+
+
+def test_lists_of_an_older_format_are_one_clear_line(whole: Path, spoilt: Path) -> None:
+    spoil(
+        whole,
+        spoilt,
+        HEADER,
+        at(whole, HEADER).read_bytes().replace(b"racksort-precomputed 2", b"racksort-precomputed 1"),
+    )
+    with pytest.raises(FallbackInvalid, match=r"lists of format 2: run `racksort precompute` again$"):
+        PrecomputedLists.open(spoilt)

@@ -21,7 +21,7 @@ from api.types import Pool, Query
 from ensemble import contract
 from tests.fakes.ensemble import FakeEnsemble
 from tests.unit.api.shelf import make_pool, make_shelf
-from tests.unit.fallback.stores import Content, write
+from tests.unit.fallback.stores import Content, spoil_first_list, write
 
 OWN = {7: [5, 3, 9, 1, 12], 8: [30, 29]}
 
@@ -85,12 +85,42 @@ def test_a_page_shows_only_what_the_pool_can_show_each_once_and_as_much_as_it_ca
     assert shown(PrecomputedRung.open(out), Query("deals", 7, limit), pool) == expected[:limit]
 
 
+def without_pool(rung: PrecomputedRung, query: Query) -> tuple[list[int], str, str | None] | None:
+    ranking, found = rung.ranking_without_pool(query), rung.without_pool(query)
+    assert (ranking is None) == (found is None)
+    if ranking is None or found is None:
+        return None
+    assert found.tolist() == ranking.product_id.tolist()
+    return found.tolist(), ranking.source, ranking.release
+
+
+def test_without_a_pool_everybody_gets_a_page_of_what_the_lists_know(tmp_path: Path) -> None:
+    containers = (*content().containers, ContainerLists("grid", [], [40, 2, 7], 0))
+    write(tmp_path, Content(containers, {customer: (own, []) for customer, own in OWN.items()}))
+    rung = PrecomputedRung.open(tmp_path)
+    assert without_pool(rung, Query("deals", 7, 3)) == ([5, 3, 9], "precomputed", "personalize_v1")
+    assert without_pool(rung, Query("deals", 7, 24)) == (OWN[7], "precomputed", "personalize_v1")
+    for stranger in (None, 0, 9):
+        assert without_pool(rung, Query("deals", stranger, 3)) == ([1, 2, 3], "popularity", None)
+    for anybody in (None, 7):
+        assert without_pool(rung, Query("grid", anybody, 2)) == ([40, 2], "popularity", None)
+        assert without_pool(rung, Query("grid", anybody, 2, category="tea")) is None
+        assert without_pool(rung, Query("no-such", anybody)) is None
+        assert without_pool(rung, Query("", anybody)) is None  # the caller's own products
+        assert rung.find(Query("grid", anybody), make_pool(30, container_id="grid")) is None
+    assert [rung.knows_container(name) for name in ("deals", "grid", "no-such", "")] == [True, True, False, False]
+
+
+def test_without_a_pool_a_damaged_list_gives_way_to_everybody_s(folder: Path) -> None:
+    spoil_first_list(folder)
+    rung = PrecomputedRung.open(folder)
+    assert without_pool(rung, Query("deals", 7, 2)) == ([1, 2], "popularity", None)
+    assert rung.damaged == 2  # both calls
+
+
 def test_damage_is_counted_and_is_the_next_rung_s_turn(folder: Path) -> None:
     rung = PrecomputedRung.open(folder)
-    (lists,) = folder.glob("*/lists")
-    spoilt = bytearray(lists.read_bytes())
-    spoilt[0] ^= 1
-    lists.write_bytes(spoilt)  # of the same length
+    spoil_first_list(folder)
     pool = make_pool(30, container_id="deals")
     again = PrecomputedRung(PrecomputedLists.open(folder))
     assert again.find(Query("deals", 7), pool) is None

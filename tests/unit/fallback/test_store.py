@@ -30,9 +30,14 @@ def test_a_store_answers_as_a_dictionary_would(content: Content, stranger: int, 
             found = store.find(container.container_id, customer, limit)
             assert found is not None
             assert found.dtype == np.int64
-            expected = content.lists[customer][at] if customer in content.lists else container.popular
+            own = customer in content.lists and container.places > 0
+            expected = content.lists[customer][at] if own else container.popular
             assert found.tolist() == expected[:limit]
+            assert (store.own(container.container_id, customer, limit) is None) != own
+        assert container.container_id in store
+        assert store.has_own(container.container_id) == (container.places > 0)
     assert store.find("no such container", None, limit) is None
+    assert "no such container" not in store
     store.close()
 
 

@@ -60,6 +60,7 @@ class _Exported(nn.Module):
         return self.lookup(key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("highest", [2**28, 2**62])
 def test_onnx_runtime_finds_the_same_slots(tmp_path: Path, highest: int) -> None:
     rng = np.random.default_rng(4)

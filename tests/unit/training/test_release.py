@@ -21,6 +21,8 @@ from ensemble.training.train import train
 from ensemble.training.weights import Trained
 from tests.unit.training.conftest import PLAN
 
+pytestmark = pytest.mark.slow  # a first export takes torch half a minute
+
 Tensors = dict[str, npt.NDArray[Any]]
 
 

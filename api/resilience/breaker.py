@@ -41,18 +41,15 @@ count) and of Finagle's failure accrual (backoff with jitter). Counting calls th
 from __future__ import annotations
 
 import enum
-import math
 import random
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final
+
+from api.resilience.breaker_policy import BreakerPolicy
+from api.resilience.breaker_window import Counts, Window
 
 _NEVER: Final = float("inf")
-
-MAX_TRIALS: Final = 10
-"""Trials at a time that a policy may allow."""
 
 
 class State(enum.Enum):
@@ -78,86 +75,6 @@ _HALF_OPEN: Final = State.HALF_OPEN
 _SUCCEEDED: Final = _End.SUCCEEDED
 _FAILED: Final = _End.FAILED
 _IGNORED: Final = _End.IGNORED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerPolicy:
-    """When to open, and when to close again. The defaults are for Triton: calls of 5 to 30 ms, up to 200 a second.
-
-    Raises:
-        ValueError: a value is out of its range, or two don't fit together.
-    """
-
-    bucket_s: float = 0.1
-    """The window moves on in such steps."""
-    buckets: int = 10
-    """Steps in the window, the one under way included."""
-    min_calls: int = 20
-    """The rates count for nothing below so many calls: those that ended in the window, and those under way for
-    ``slow_s`` or more."""
-    failure_rate: float = 0.5
-    """Opens at so many failures per call, in (0, 1]."""
-    slow_rate: float = 0.5
-    """Opens at so many slow calls per call, in (0, 1]."""
-    slow_s: float = 0.15
-    """A call that takes so long is slow, however it ends; infinite: none is."""
-    consecutive: int = 5
-    """Opens at so many failures without a success between them."""
-    hung_calls: int = 2
-    """Opens at so many slow calls under way, where none has succeeded for ``slow_s``. At most the calls that may be
-    under way at a time, else a hung server is never noticed by it."""
-    open_s: float = 0.25
-    """Calls are refused for so long at first, at most; half of it at least."""
-    max_open_s: float = 1.0
-    """What ``open_s`` grows to while trials fail."""
-    trials: int = 2
-    """Calls at a time while half-open; at most ``MAX_TRIALS``."""
-    successes_to_close: int = 3
-    """Trials that must end well."""
-    trial_timeout_s: float = 1.0
-    """A trial that hasn't come back by then has failed. Matters only below ``slow_s``: a slow trial has failed too."""
-
-    def __post_init__(self) -> None:
-        for name in ("buckets", "min_calls", "consecutive", "hung_calls", "trials", "successes_to_close"):
-            if getattr(self, name) < 1:
-                self._refuse(name, "must be at least 1")
-        for name in ("bucket_s", "slow_s", "open_s", "max_open_s", "trial_timeout_s"):
-            if not getattr(self, name) > 0:  # nor NaN
-                self._refuse(name, "must be above 0 seconds")
-            if name != "slow_s" and math.isinf(getattr(self, name)):
-                self._refuse(name, "must be finite")
-        for name in ("failure_rate", "slow_rate"):
-            if not 0 < getattr(self, name) <= 1:
-                self._refuse(name, "must be above 0 and at most 1")
-        if self.trials > MAX_TRIALS:
-            self._refuse("trials", f"must be at most {MAX_TRIALS}")
-        if self.max_open_s < self.open_s:
-            self._refuse("max_open_s", f"must be at least open_s ({self.open_s:g})")
-
-    def _refuse(self, name: str, message: str) -> NoReturn:
-        raise ValueError(f"{name} ({getattr(self, name):g}) {message}")
-
-    @property
-    def window_s(self) -> float:
-        """Length of the window, at most."""
-        return self.bucket_s * self.buckets
-
-
-@dataclass(slots=True)
-class Counts:
-    """What happened since the start, for the metrics."""
-
-    permitted: int = 0
-    refused: int = 0
-    succeeded: int = 0
-    """Slow ones included."""
-    failed: int = 0
-    slow: int = 0
-    """Those of ``succeeded`` and ``failed`` that took ``slow_s`` or more."""
-    ignored: int = 0
-    late: int = 0
-    """Ended in a later generation than they began in, so that it didn't count how."""
-    opened: int = 0
 
 
 class Permit:
@@ -190,41 +107,6 @@ class Permit:
         if (tell := self._tell) is not None:
             self._tell = None
             tell(self, _IGNORED)
-
-
-class _Window:
-    """How many calls ended lately: what the counts have grown by since the window's oldest bucket began."""
-
-    __slots__ = ("_bucket_s", "_buckets", "_counts", "_index", "_marks", "ends_at")
-
-    def __init__(self, policy: BreakerPolicy, counts: Counts, now: float) -> None:
-        self._bucket_s = policy.bucket_s
-        self._buckets = policy.buckets
-        self._counts = counts
-        self._marks: deque[tuple[int, int, int]] = deque(maxlen=self._buckets)
-        """The counts at the beginning of each bucket, oldest first."""
-        self.restart(now)
-
-    def restart(self, now: float) -> None:
-        """Forget all calls."""
-        self._move_to(int(now // self._bucket_s), self._buckets)
-
-    def move(self, now: float) -> None:
-        """Begin the bucket of ``now``; to be done before a call that ended then is counted."""
-        index = int(now // self._bucket_s)
-        self._move_to(index, min(index - self._index, self._buckets))
-
-    def ended(self) -> tuple[int, int, int]:
-        """Calls, those of them that failed, those of them that were slow."""
-        counts, (succeeded, failed, slow) = self._counts, self._marks[0]
-        return counts.succeeded - succeeded + counts.failed - failed, counts.failed - failed, counts.slow - slow
-
-    def _move_to(self, index: int, steps: int) -> None:
-        counts = self._counts
-        self._marks.extend([(counts.succeeded, counts.failed, counts.slow)] * steps)
-        self._index = index
-        self.ends_at = (index + 1) * self._bucket_s
-        """When the newest bucket is over."""
 
 
 class Breaker:
@@ -284,7 +166,7 @@ class Breaker:
         self.retry_at = 0.0
         """While open: when it becomes half-open, on the clock."""
         now = clock()
-        self._window = _Window(policy, self.counts, now)
+        self._window = Window(policy, self.counts, now)
         self._fresh: dict[Permit, None] = {}
         """Calls of this generation that are under way and not overdue, oldest first."""
         self._overdue = 0

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from api.breaker import Breaker, BreakerPolicy, Permit, State
+from api.resilience.breaker import Breaker, Permit, State
+from api.resilience.breaker_policy import BreakerPolicy
 
 POLICY = BreakerPolicy(
     bucket_s=0.125,

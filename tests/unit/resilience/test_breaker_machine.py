@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from api.breaker import Breaker, BreakerPolicy, Permit, State
+from api.resilience.breaker import Breaker, Permit, State
+from api.resilience.breaker_policy import BreakerPolicy
 
 End = Literal["succeeded", "failed", "ignored"]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from api.limiter import Limiter, LimiterPolicy, Outcome, Permit, Priority
+from api.resilience.limiter import Limiter, LimiterPolicy, Outcome, Permit, Priority
 
 POLICY = LimiterPolicy(window_samples=1, initial_limit=100, max_limit=400)
 WINDOW_S = POLICY.window_s

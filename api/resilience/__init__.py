@@ -1,0 +1,1 @@
+"""What keeps answers coming in time, whatever breaks: budgets, limiter, breaker."""

@@ -1,0 +1,44 @@
+"""Reloading models of a running Triton over its repository API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from ensemble.errors import RacksortError
+
+
+def reload(address: str, models: Sequence[str], ensembles: Iterable[str], timeout_s: float) -> None:
+    """Unload models and load them again, with new processes; then see that the ensembles are loaded.
+
+    Loading alone does nothing while the files are unchanged. Unloading a model takes its ensembles out of service and
+    loading it brings them back (measured on the wheel's Triton 2.51); asking for them again also heals an ensemble that
+    somebody has unloaded.
+
+    Args:
+        address: ``host:port`` of Triton's gRPC endpoint.
+        models: names of the models.
+        ensembles: names of the ensembles that must be in service in the end.
+        timeout_s: for all of it.
+
+    Raises:
+        RacksortError: the server refuses, or it takes too long.
+    """
+    deadline = time.monotonic() + timeout_s
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        try:
+            for model in models:
+                stub.RepositoryModelUnload(
+                    service_pb2.RepositoryModelUnloadRequest(model_name=model), timeout=deadline - time.monotonic()
+                )
+            for name in (*models, *ensembles):
+                stub.RepositoryModelLoad(
+                    service_pb2.RepositoryModelLoadRequest(model_name=name), timeout=deadline - time.monotonic()
+                )
+        except grpc.RpcError as error:
+            said = error.details() if isinstance(error, grpc.Call) else str(error)
+            raise RacksortError(f"Triton can't reload {', '.join(models)}: {' '.join(said.split())}") from error

@@ -1,0 +1,65 @@
+"""Whether a value fits a schema of the OpenAPI document: the keywords that this project's document uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "null": type(None),
+}
+_SAYS_NOTHING = {"title", "description", "default", "examples", "example", "format"}
+_KNOWN = {
+    *("$ref", "anyOf", "type", "enum", "const", "properties", "required", "additionalProperties", "items"),
+    *("minimum", "maximum", "minItems", "maxItems"),
+}
+
+
+def misfit(document: dict[str, Any], schema: dict[str, Any], value: Any, where: str = "") -> str:
+    """What is wrong with ``value``, with the place; empty where nothing is."""
+    unknown = schema.keys() - _KNOWN - _SAYS_NOTHING
+    assert not unknown, f"teach this check {unknown}"
+    if "$ref" in schema:
+        target: Any = document
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        return misfit(document, target, value, where)
+    if "anyOf" in schema:
+        faults = [misfit(document, choice, value, where) for choice in schema["anyOf"]]
+        return "" if "" in faults else " and ".join(faults)
+    return _wrong_value(schema, value, where) or _wrong_parts(document, schema, value, where)
+
+
+def _wrong_value(schema: dict[str, Any], value: Any, where: str) -> str:
+    kind = schema.get("type")
+    if kind is not None and (not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")):
+        return f"{where}: {value!r} is no {kind}"
+    if "enum" in schema and value not in schema["enum"]:
+        return f"{where}: {value!r} is none of {schema['enum']}"
+    if "const" in schema and value != schema["const"]:
+        return f"{where}: {value!r} isn't {schema['const']!r}"
+    if isinstance(value, (int, float)) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+        return f"{where}: {value!r} is out of bounds"
+    return ""
+
+
+def _wrong_parts(document: dict[str, Any], schema: dict[str, Any], value: Any, where: str) -> str:
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        missing = set(schema.get("required", ())) - value.keys()
+        unknown = value.keys() - properties.keys() if properties else set()
+        if missing or unknown:
+            return f"{where}: missing {missing}, unknown {unknown}"
+        parts = [(properties.get(name, {}), part, f"{where}.{name}") for name, part in value.items()]
+    elif isinstance(value, list):
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+            return f"{where}: {len(value)} items"
+        parts = [(schema.get("items", {}), part, f"{where}[{number}]") for number, part in enumerate(value)]
+    else:
+        return ""
+    return next((fault for part in parts if (fault := misfit(document, *part))), "")
