@@ -15,12 +15,12 @@ import orjson
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
-from api.errors import AdapterError, CallerGone
+from api.errors import AdapterError, CallerGone, TooManyRequests
 from api.metrics import PRODUCTS, Metrics
 from api.openapi import complete
 from api.parameters import parse_query
 from api.pipeline import Pipeline
-from api.problems import INTERNAL, MEDIA_TYPE, Problem, method_not_allowed, problem_of
+from api.problems import BUSY, INTERNAL, MEDIA_TYPE, Problem, method_not_allowed, problem_of
 from api.types import Page
 
 _log = logging.getLogger(__name__)
@@ -29,6 +29,18 @@ _PREFIX: Final = b"/v1/containers/"
 _SUFFIX: Final = b"/products"
 _JSON: Final = (b"content-type", b"application/json")
 _PROBLEM: Final = (b"content-type", MEDIA_TYPE.encode())
+
+
+_BUSY_BODY: Final[Message] = {"type": "http.response.body", "body": BUSY.encoded()}
+_BUSY_START: Final[Message] = {
+    "type": "http.response.start",
+    "status": BUSY.status,
+    "headers": (
+        _PROBLEM,
+        (b"content-length", b"%d" % len(BUSY.encoded())),
+        (b"retry-after", b"%d" % (BUSY.retry_after_s or 0)),
+    ),
+}
 
 
 def encoded(page: Page) -> bytes:
@@ -65,6 +77,7 @@ class ProductsEndpoint:
 
     def __init__(self, pipeline: Pipeline, metrics: Metrics) -> None:
         self._recommend = pipeline.recommend
+        self._overwhelmed = pipeline.overwhelmed
         self._metrics = metrics
 
     async def __call__(self, container_id: bytes, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,11 +85,17 @@ class ProductsEndpoint:
         if scope["method"] != "GET":
             await self._refuse(send, method_not_allowed(scope["method"], "GET, HEAD"), (b"allow", b"GET, HEAD"))
             return
+        if self._overwhelmed():
+            await self._turn_away(send)
+            return
         try:
             query = parse_query(container_id, scope["query_string"], scope["headers"])
             page = await self._recommend(query, gone_check(receive))
             body = encoded(page)
         except CallerGone:
+            return
+        except TooManyRequests:
+            await self._turn_away(send)
             return
         except AdapterError as error:
             await self._refuse(send, problem_of(error))
@@ -89,6 +108,12 @@ class ProductsEndpoint:
         headers = (_JSON, (b"content-length", b"%d" % len(body)), (b"server-timing", server_timing(page)))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def _turn_away(self, send: Send) -> None:
+        """Refuse, at the least possible cost."""
+        self._metrics.observe_problem(PRODUCTS, BUSY.status)
+        await send(_BUSY_START)
+        await send(_BUSY_BODY)
 
     async def _refuse(self, send: Send, problem: Problem, *headers: tuple[bytes, bytes]) -> None:
         self._metrics.observe_problem(PRODUCTS, problem.status)

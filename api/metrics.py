@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -100,6 +100,8 @@ class Metrics:
         self.batch_rows = {bucket: rows.labels(bucket) for bucket in contract.BUCKETS}
         self._request = {(route, source): request.labels(route, source) for route in _ROUTES for source in Source}
         self._problems = problems
+        self._problem: dict[tuple[str, int], Counter] = {}
+        """Children by their labels: finding one anew takes longer than everything else that a refusal costs."""
         self._pool, self._queue, self._ensemble = (stage.labels(name) for name in ("pool", "queue", "ensemble"))
         self._degraded = {reason: degraded.labels(reason) for reason in _DEGRADED}
         searches = Counter(
@@ -119,6 +121,9 @@ class Metrics:
         )
         self.catalog_up = Gauge("racksort_catalog_up", "1 while the source of candidates answers", registry=registry)
         self.catalog_up.set(1)
+        self._breakers: dict[str, Breaker] = {}
+        """By dependency."""
+        registry.register(_BreakerFigures(self._breakers))
 
     def observe_page(self, route: str, page: Page) -> None:
         """Count one answer and its stages."""
@@ -135,9 +140,9 @@ class Metrics:
         """Read the limiter's figures when they are scraped."""
         self.registry.register(_LimiterFigures(limiter))
 
-    def follow_breaker(self, breaker: Breaker) -> None:
-        """Read the ensemble's breaker when it is scraped."""
-        self.registry.register(_BreakerFigures(breaker))
+    def follow_breaker(self, breaker: Breaker, dependency: str = "ensemble") -> None:
+        """Read the breaker of ``dependency`` when it is scraped."""
+        self._breakers[dependency] = breaker
 
     def follow_budgets(self, budgets: Budgets) -> None:
         """Read what stages are reckoned to take when it is scraped."""
@@ -154,7 +159,10 @@ class Metrics:
 
     def observe_problem(self, route: str, status: int) -> None:
         """Count one error answer."""
-        self._problems.labels(route, status).inc()
+        child = self._problem.get((route, status))
+        if child is None:
+            child = self._problem[route, status] = self._problems.labels(route, status)
+        child.inc()
 
     def searched(self, outcome: str, seconds: float) -> None:
         """Count one question to Elasticsearch."""
@@ -201,17 +209,26 @@ class _LimiterFigures(Collector):
 
 
 class _BreakerFigures(Collector):
-    def __init__(self, breaker: Breaker) -> None:
-        self._breaker = breaker
+    """All breakers' figures: a registry takes each metric's name once."""
+
+    def __init__(self, breakers: Mapping[str, Breaker]) -> None:
+        self._breakers = breakers
 
     def collect(self) -> Iterator[Metric]:
-        state, counts = self._breaker.tick(), self._breaker.counts
-        states = GaugeMetricFamily("racksort_breaker_state", "1 for the state of the breaker", labels=["state"])
-        for each in State:
-            states.add_metric([each.value], float(each is state))
-        yield states
-        yield CounterMetricFamily("racksort_breaker_opened", "Times that the breaker has opened", value=counts.opened)
-        yield CounterMetricFamily("racksort_breaker_refused", "Calls that weren't made", value=counts.refused)
+        states = GaugeMetricFamily(
+            "racksort_breaker_state", "1 for the state of the breaker", labels=["dependency", "state"]
+        )
+        opened = CounterMetricFamily(
+            "racksort_breaker_opened", "Times that the breaker has opened", labels=["dependency"]
+        )
+        refused = CounterMetricFamily("racksort_breaker_refused", "Calls that weren't made", labels=["dependency"])
+        for dependency, breaker in self._breakers.items():
+            now = breaker.tick()
+            for state in State:
+                states.add_metric([dependency, state.value], float(state is now))
+            opened.add_metric([dependency], breaker.counts.opened)
+            refused.add_metric([dependency], breaker.counts.refused)
+        yield from (states, opened, refused)
 
 
 class _ShadowFigures(Collector):

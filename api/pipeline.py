@@ -55,6 +55,10 @@ class Pipeline:
         self._served = served
         self._clock = clock
 
+    def overwhelmed(self) -> bool:
+        """Whether a request for a first page should be refused before it is even read."""
+        return self._ranker.turns_away(_FIRST_PAGE, self._busy)
+
     async def recommend(self, query: Query, gone: Callable[[], bool] | None = None) -> Page:
         """A container's products for a customer.
 

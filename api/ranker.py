@@ -38,6 +38,16 @@ class Ranker:
         self._candidates: WeakKeyDictionary[Pool, Candidates | str] = WeakKeyDictionary()
         """What was made of each pool, or why nothing can be: not the error, whose traceback would hold the pool."""
 
+    def turns_away(self, priority: Priority, busy: Callable[[], bool]) -> bool:
+        """Whether a request would be refused now, where even to say so by a lesser answer costs more than there is.
+
+        Counts it if so. Takes a fraction of a microsecond, so that it can be asked before anything else.
+        """
+        if not self._limiter.full(priority) or not busy():
+            return False
+        self._limiter.refuse(priority)
+        return True
+
     async def rank(
         self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
     ) -> Answer:

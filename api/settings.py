@@ -26,6 +26,8 @@ from ensemble import contract
 PREFIX = "RACKSORT_"
 _NOT_OURS = (f"{PREFIX}PEER_", f"{PREFIX}PATHS")
 """Variables of the load test's tools."""
+_RATE_AT_FIRST = 2_560
+"""Requests a second that the limiter expects until it has measured: 128 in flight for a deadline of 50 ms."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -140,11 +142,13 @@ class Settings(BaseSettings):
     def limiter_policy(self) -> LimiterPolicy:
         """How many requests may be ranked at the same time; a window is at least as long as the deadline."""
         deadline_s = self.deadline_ms / 1e3
+        least = min(contract.MAX_BATCH_SIZE, self.max_ranking)
+        first = round(_RATE_AT_FIRST * deadline_s)
         return LimiterPolicy(
             deadline_s=deadline_s,
             window_s=max(0.1, deadline_s),
-            min_limit=min(contract.MAX_BATCH_SIZE, self.max_ranking),
-            initial_limit=min(128, self.max_ranking),
+            min_limit=least,
+            initial_limit=min(max(first, least), self.max_ranking),
             max_limit=self.max_ranking,
         )
 

@@ -118,11 +118,16 @@ def counted(case: Case) -> Case:
     return case
 
 
+_PATIENT: Final = {"RACKSORT_DEADLINE_MS": "1000", "RACKSORT_MAX_DEADLINE_MS": "1000"}
+"""So that every answer is a full one, as the peer's are, however many connections wait."""
+
+
 def start_racksort(
     plan: Plan, elasticsearch_url: str | None = None, **variables: str
 ) -> AbstractContextManager[Server]:
     """Our server, on the catalog folder or on the Elasticsearch of ``elasticsearch_url``."""
     source = "embedded" if elasticsearch_url is None else "elasticsearch"
+    variables = _PATIENT | variables
     options = ["--source", source, "--catalog", str(plan.catalog), "--repository", str(plan.repository)]
     return running(
         lambda port: [sys.executable, "-m", "racksort", "serve", "--port", str(port), *options],

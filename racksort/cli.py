@@ -14,7 +14,19 @@ from rich.console import Console
 from api.errors import StartupError
 from ensemble.errors import RacksortError
 
-VERBS: Final = ("serve", "probe", "prepare", "catalog", "precompute", "train", "evaluate", "configs", "bench", "dev")
+VERBS: Final = (
+    "serve",
+    "probe",
+    "prepare",
+    "catalog",
+    "precompute",
+    "train",
+    "evaluate",
+    "configs",
+    "bench",
+    "soak",
+    "dev",
+)
 """In the order of help. A verb's module imports what is heavy when it runs, so that none waits for another's."""
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)

@@ -7,8 +7,8 @@
 - **Bounded.** By bytes: the least recently used pool goes first. Pools that nobody has read since their last refresh
   aren't refreshed but dropped, unless they are kept on purpose (:meth:`PoolCache.keep`). By fetches: few at a time,
   those that requests wait for before those that are due, and of the former only so many a second.
-- **Outages.** While the source is down one fetch at a time tries it (:mod:`api.catalog.outage`), and requests for pools
-  that aren't there fail at once.
+- **Outages.** Each fetch needs a permit of the source's circuit breaker (:mod:`api.catalog.guard`). While the source is
+  down one fetch at a time tries it, and requests for pools that aren't there fail at once.
 - A **partial** answer never replaces a whole one. It is asked for again soon, at growing distances.
 
 Lives in one event loop and needs no locks. A read is a look-up in a dictionary.
@@ -20,15 +20,16 @@ import asyncio
 import logging
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable
 from typing import Final, Generic, TypeVar
 
 from api.catalog.entries import Entries, Entry
 from api.catalog.fetching import Age, Counts, Fetch, Fetched, Limits
-from api.catalog.outage import LONGEST_S, Outage
+from api.catalog.guard import LONGEST_S, Guard
 from api.catalog.schedule import Schedule
+from api.catalog.waiting import Waiting
 from api.errors import CatalogDenied, CatalogRefused, CatalogUnavailable
+from api.resilience.breaker import Permit
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class PoolCache(Generic[K, V]):
         self,
         fetch: Fetch[K, V],
         limits: Limits,
-        outage: Outage,
+        guard: Guard,
         *,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
@@ -58,24 +59,22 @@ class PoolCache(Generic[K, V]):
             fetch: gets one pool; raises ``CatalogUnavailable`` where the source is down, ``CatalogRefused`` where it
                 can't answer this question.
             limits: of time and memory.
-            outage: the source's, shared with others who ask it.
+            guard: the source's, shared with others who ask it.
             clock: seconds; must advance with the event loop's timers.
             rng: for jitter.
         """
         self._fetch = fetch
         self._limits = limits
-        self._outage = outage
+        self._guard = guard
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - jitter is no secret
         self._loop = asyncio.get_running_loop()
         self._entries: Entries[K, V] = Entries(limits.max_bytes)
         self._kept: Collection[K] = frozenset()
-        self._waited_for: OrderedDict[K, asyncio.Future[V]] = OrderedDict()
-        """Pools that aren't there and that somebody waits for, in the order of asking; the first are being fetched."""
+        self._waited_for: Waiting[K, V] = Waiting(limits, clock)
+        """Pools that aren't there and that somebody waits for; the first are being fetched."""
         self._due: Schedule[K] = Schedule()
         self._generation = 0
-        self._misses_left = limits.max_misses_per_s
-        self._misses_counted_at = clock()
         self._running: dict[K, asyncio.Task[None]] = {}
         self._again: set[K] = set()
         """What is being fetched and must be fetched anew: it was asked for before something changed."""
@@ -168,29 +167,16 @@ class PoolCache(Generic[K, V]):
             self._timer.cancel()
         for task in self._running.values():
             task.cancel()
-        for waited_for in self._waited_for.values():
-            waited_for.cancel()
+        self._waited_for.close()
         while self._running:
             await asyncio.wait(list(self._running.values()))
 
     async def _wait(self, key: K, deadline: float) -> V:
-        waited_for = self._waited_for.get(key)
-        if waited_for is None:
+        if key not in self._waited_for:
             self._refuse_what_is_in_vain(key)
-            waited_for = self._waited_for[key] = self._loop.create_future()
-            waited_for.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if by nobody
+            self._waited_for.begin(key)
             self._pump()
-        try:
-            timeout = max(0.0, deadline - self._clock()) if deadline < float("inf") else None
-            return await asyncio.wait_for(asyncio.shield(waited_for), timeout)
-        except CatalogUnavailable as error:  # one instance each: a shared one would collect every reader's frames
-            raise type(error)(*error.args) from None
-        except TimeoutError:
-            raise CatalogUnavailable("the pool didn't come in time") from None
-        except asyncio.CancelledError:
-            if self._closed:
-                raise CatalogUnavailable("the adapter is shutting down") from None
-            raise
+        return await self._waited_for.wait(key, deadline)
 
     def _refuse_what_is_in_vain(self, key: K) -> None:
         if self._closed:
@@ -198,36 +184,35 @@ class PoolCache(Generic[K, V]):
         entry = self._entries.get(key)
         if entry is not None and entry.error is not None and self._clock() < self._due.when(key):
             raise type(entry.error)(*entry.error.args)
-        if self._outage.down and (self._running or self._clock() < self._outage.retry_at):
-            raise CatalogUnavailable(self._outage.why)
-        if len(self._waited_for) >= self._limits.max_waiting:
-            raise CatalogUnavailable(f"{len(self._waited_for)} pools are being waited for already")
-        now, rate = self._clock(), self._limits.max_misses_per_s
-        self._misses_left = min(rate, self._misses_left + (now - self._misses_counted_at) * rate)
-        self._misses_counted_at = now
-        if self._misses_left < 1.0:
-            raise CatalogUnavailable(f"more than {rate:g} pools a second are asked for that aren't there")
-        self._misses_left -= 1.0
+        if self._guard.breaker.refuses():
+            raise self._guard.unavailable()
 
     def _pump(self) -> None:
         """Start the fetches that may start now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now = self._clock()
-        while not self._closed and len(self._running) < self._places(now):
-            key = self._next(now)
-            if key is None:
-                break
-            self._running[key] = task = self._loop.create_task(self._run(key))
-            task.add_done_callback(lambda _, key=key: self._ended(key))  # type: ignore[misc]  # key is bound
+        while not self._closed and len(self._running) < self._limits.max_fetches and self._start_next():
+            pass
         if not self._closed:
             self._wake()
 
-    def _places(self, now: float) -> int:
-        if not self._outage.down:
-            return self._limits.max_fetches
-        return 1 if now >= self._outage.retry_at else 0
+    def _start_next(self) -> bool:
+        """Start the fetch whose turn it is; False where there is none, or the source isn't to be asked."""
+        now = self._clock()
+        if self._guard.breaker.refuses():
+            return False
+        key = self._next(now)
+        if key is None:
+            return False
+        permit = self._guard.breaker.allow()
+        if permit is None:  # time has passed since it didn't refuse
+            if key not in self._waited_for:
+                self._due.put(key, now)
+            return False
+        self._running[key] = task = self._loop.create_task(self._run(key, permit))
+        task.add_done_callback(lambda _: self._ended(key))
+        return True
 
     def _next(self, now: float) -> K | None:
         """The key to fetch next: one that is waited for, else the one whose refresh has been due for longest."""
@@ -246,11 +231,8 @@ class PoolCache(Generic[K, V]):
         """Come back when something can begin that can't now; the end of a fetch comes back by itself."""
         waiting = any(key not in self._running for key in self._waited_for)
         at = self._clock() if waiting else self._due.earliest()
-        if at is None:
-            return
-        if self._outage.down:
-            at = max(at, self._outage.retry_at)
-        if len(self._running) < self._places(at):
+        if at is not None and len(self._running) < self._limits.max_fetches:
+            at = max(at, self._guard.not_before())
             self._timer = self._loop.call_later(max(0.0, at - self._clock()), self._pump)
 
     def _ended(self, key: K) -> None:
@@ -262,20 +244,22 @@ class PoolCache(Generic[K, V]):
         self._progress.set()
         self._pump()
 
-    async def _run(self, key: K) -> None:
+    async def _run(self, key: K, permit: Permit) -> None:
         self._generation += 1
         age = Age(self._generation, self._clock())
         try:
-            fetched = await self._fetch(key, age)
+            with self._guard.told(permit):
+                fetched = await self._fetch(key, age)
+                if not fetched.partial:  # a part doesn't say that all is well again
+                    permit.succeeded()
         except CatalogRefused as error:
             self.counts.refused += 1
-            self._outage.answered()
             self._failed(key, error, self._limits.refresh_s)
         except CatalogUnavailable as error:
             self.counts.unavailable += 1
-            self._outage.failed(str(error))
             self._failed(key, error, LONGEST_S)
-            self._give_up_waiting(error)
+            if self._guard.breaker.refuses():  # nobody waits but for the fetches that are under way
+                self._waited_for.fail_all_but(self._running, error)
         except Exception as error:  # noqa: BLE001 - a task's mistakes have no other reader; logged, and told to who waits
             _log.exception("fetching pool %r failed by a mistake of ours", key)
             self._failed(key, CatalogUnavailable(type(error).__name__), self._limits.refresh_s)
@@ -292,7 +276,6 @@ class PoolCache(Generic[K, V]):
                 return
         else:
             self.counts.ok += 1
-            self._outage.answered()
         self._entries.fill(key, entry, fetched, age.since)
         if fetched.partial:
             due_at = self._clock() + self._patience(entry, self._limits.refresh_s * _PARTIAL_SHARE)
@@ -301,9 +284,7 @@ class PoolCache(Generic[K, V]):
             due_at = age.since + self._limits.refresh_s * (1 - _JITTER * self._rng.random())
         self._due.put(key, due_at)
         self._evict(but=key)
-        waited_for = self._waited_for.pop(key, None)
-        if waited_for is not None and not waited_for.done():
-            waited_for.set_result(fetched.value)
+        self._waited_for.arrived(key, fetched.value)
 
     def _failed(self, key: K, error: CatalogUnavailable, longest_s: float) -> None:
         self._drop_expired()
@@ -312,22 +293,13 @@ class PoolCache(Generic[K, V]):
         entry.used = entry.used and entry.value is not None
         self._due.put(key, self._clock() + self._patience(entry, longest_s))
         self._evict()
-        waited_for = self._waited_for.pop(key, None)
-        if waited_for is not None and not waited_for.done():
-            waited_for.set_exception(error)
+        self._waited_for.failed(key, error)
 
     def _patience(self, entry: Entry[V], longest_s: float) -> float:
         """Seconds until a pool that failed is asked for again."""
         entry.failures += 1
         distance = min(max(longest_s, LONGEST_S), LONGEST_S * 2.0 ** min(entry.failures - 1, 20))
         return distance * (0.5 + 0.5 * self._rng.random())
-
-    def _give_up_waiting(self, error: CatalogUnavailable) -> None:
-        """In an outage nobody waits but for the fetch that tries."""
-        for key in [key for key in self._waited_for if key not in self._running]:
-            waited_for = self._waited_for.pop(key)
-            if not waited_for.done():
-                waited_for.set_exception(type(error)(*error.args))
 
     def _drop_expired(self) -> None:
         """Whenever a refresh fails: give up the pools that have become too old to be of use."""

@@ -199,6 +199,14 @@ class Limiter:
             ended={(priority, outcome): self._ended[priority][outcome] for priority in Priority for outcome in Outcome},
         )
 
+    def full(self, priority: Priority) -> bool:
+        """Whether :meth:`acquire` would refuse now; counts nothing."""
+        return self._in_flight >= self._rooms[priority]
+
+    def refuse(self, priority: Priority) -> None:
+        """Count a request that was refused because it is :meth:`full`."""
+        self._refused[priority] += 1
+
     def acquire(self, priority: Priority) -> Permit | None:
         """Let a request in, or None where it must be refused, which costs no more than counting it.
 

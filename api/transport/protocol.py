@@ -9,7 +9,7 @@ from math import inf
 from typing import Any, Final
 
 import httptools
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGI3Application, HTTPScope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -19,7 +19,7 @@ from api.transport.limits import MAX_HEADERS
 from api.transport.refusals import Refusals
 from api.transport.watch import Watch
 
-_BODILESS: Final = (b"GET", b"HEAD")
+_BODILESS: Final = ("GET", "HEAD")
 """Methods whose headers aren't searched for a length; a body that comes all the same is counted."""
 _HEADER_FRAME: Final = len(b": \r\n")
 _LAST_LOOK_S: Final = 0.05
@@ -190,21 +190,19 @@ class HttpProtocol(HttpToolsProtocol):
         """Hand the request to the app, unless its head alone says that it won't do."""
         if self._deaf:
             return
-        headers = self.headers
-        if len(headers) > MAX_HEADERS or (self._long and self._head() > self._head_bytes):
+        if len(self.headers) > MAX_HEADERS or (self._long and self._head() > self._head_bytes):
             self._refuse(Cause.HEAD_TOO_LARGE)
             return
-        method, version = self.parser.get_method(), self.parser.get_http_version()
-        if method not in _BODILESS or version != "1.1":
-            cause = self._unfit(version)
-            if cause is not None:
-                self._refuse(cause)
-                return
         super().on_headers_complete()
         self.cycle.transport = self._out
+        self.headers = _FORGOTTEN
         self._in_head = False
         self._body = 0
-        self.headers = _FORGOTTEN
+        scope = self.scope
+        if scope["method"] not in _BODILESS or scope["http_version"] != "1.1":
+            cause = self._unfit(scope)
+            if cause is not None:
+                self._refuse(cause)
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body for the app, up to the limit."""
@@ -234,11 +232,12 @@ class HttpProtocol(HttpToolsProtocol):
         """Bytes of the head, near enough."""
         return len(self.url) + sum(len(name) + len(value) + _HEADER_FRAME for name, value in self.headers)
 
-    def _unfit(self, version: str) -> Cause | None:
+    def _unfit(self, scope: HTTPScope) -> Cause | None:
         """What is wrong with a request that may have a body or isn't HTTP/1.1."""
+        version = scope["http_version"]
         if version not in {"1.0", "1.1"}:
             return Cause.MALFORMED
-        for name, value in self.headers:
+        for name, value in scope["headers"]:
             if name == b"content-length" and int(value) > self._limits.body_bytes:
                 return Cause.BODY_TOO_LARGE
             if name == b"transfer-encoding" and version == "1.0":  # proxies disagree on where such a body ends

@@ -146,7 +146,7 @@ class Supervisor:
         limit = self._policy.canary_timeout_s if self._silent_since is None else self._policy.patience_s
         verdict = self._canary.check(limit)
         if verdict.healthy:
-            return self._well()
+            return self._well() if verdict.took_s <= self._policy.canary_timeout_s else self._slow()
         if (pause := self._processes()) is not None:  # the first sign of a dead process may be the canary that failed
             return pause
         self._change(failed_canaries=self._status.failed_canaries + 1)
@@ -188,6 +188,11 @@ class Supervisor:
             self._change(state=State.WELL, healed_at=now)
             self._say(f"Triton ranks again after {now - (status.noticed_at or now):.1f} s")
         return self._policy.interval_s
+
+    def _slow(self) -> float:
+        """It answers with patience alone: that is the same trouble still, and no silence."""
+        self._silent_since, self._errors, self._reload_helps = self._clock(), 0, True
+        return self._suspect()
 
     def _silent(self, verdict: Verdict, limit: float) -> float:
         """No answer: never a reason to kill the server before a canary with much patience got none either.

@@ -100,10 +100,10 @@ async def ask(port: int, data: bytes) -> Answer | None:
         client.close()
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool], every_s: float = 0.0) -> None:
     """Let the loop turn, and look at its sockets, as long as it takes."""
     while not condition():  # noqa: ASYNC110 - nobody tells when the server's own state changes
-        await asyncio.sleep(0)
+        await asyncio.sleep(every_s)
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from api.catalog.embedded import EmbeddedCatalog
 from ensemble.runtime.canary import Canary
 from loadtest import open_loop
 from loadtest.open_loop import Record
+from loadtest.processes import below
 from loadtest.traffic import product_paths
 
 RATE = float(os.environ.get("FAULTS_RATE", "300"))
@@ -99,13 +100,13 @@ class Served:
 
     def tritons(self) -> list[int]:
         """Process ids of the Triton servers that this server has started and that live."""
-        return [pid for pid, name in descendants(self.pid).items() if name == "tritonserver"]
+        return [pid for pid, name in below(self.pid).items() if name == "tritonserver"]
 
     def stub(self, model: str) -> int:
         """The process of a Python model."""
         (pid,) = [
             pid
-            for pid, name in descendants(self.pid).items()
+            for pid, name in below(self.pid).items()
             if name.startswith("triton_python") and f"/{model}/".encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
         ]
         return pid
@@ -115,25 +116,6 @@ class Served:
         found = re.search(rb"--grpc-port=(\d+)", Path(f"/proc/{pid}/cmdline").read_bytes())
         assert found
         return f"127.0.0.1:{found[1].decode()}"
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """Processes below ``pid``, zombies left out, with the names of their programs."""
-    parents: dict[int, int] = {}
-    names: dict[int, str] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            name, rest = (entry / "stat").read_text().split("(", 1)[1].rsplit(") ", 1)
-            state, parent = rest.split()[:2]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        parents[int(entry.name)] = int(parent)
-        if state != "Z":
-            names[int(entry.name)] = name
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return {each: names[each] for each in found - {pid} if each in names}
 
 
 @contextmanager

@@ -125,6 +125,7 @@ async def survives(
     afterwards = await adapter.watch(after(0.3))
     assert not afterwards.wrong
     assert afterwards.reasons == set()
+    assert adapter.metric("racksort_breaker_state", dependency="elasticsearch", state="closed") == 1.0
     return seen
 
 
@@ -137,6 +138,7 @@ async def test_answers_stay_valid_and_in_time_and_recover(adapter: Adapter, prox
     )
     assert seen.reasons == {"stale_pool"}
     assert adapter.metric("racksort_searches_total", outcome="unavailable") >= 1  # it was felt
+    assert adapter.metric("racksort_breaker_opened_total", dependency="elasticsearch") >= 1
 
 
 @pytest.mark.slow
@@ -267,6 +269,8 @@ async def test_attempts_in_an_outage_are_few_however_many_ask(adapter: Adapter, 
     began = time.monotonic()
     seen = await adapter.watch(after(3.0), clients=32)
     lasted_s = time.monotonic() - began
+    assert adapter.metric("racksort_breaker_state", dependency="elasticsearch", state="closed") == 0.0
+    assert adapter.metric("racksort_catalog_up") == 0.0
     attempts = adapter.metric("racksort_searches_total", outcome="unavailable") - failed
     # One at a time, a quarter of a second apart or more, by the pools and by the look at the live version.
     assert 1 <= attempts <= 2 * lasted_s / 0.25

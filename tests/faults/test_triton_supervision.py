@@ -19,6 +19,7 @@ from ensemble.runtime.supervision_status import Status
 from ensemble.runtime.supervisor import Supervisor
 from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 from tests.conftest import REPOSITORY
+from tests.e2e.test_serve import descendants, free_port, get, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -117,12 +118,16 @@ class Supervised:
         return status
 
     def nothing_is_left(self) -> None:
-        """Shared memory is what the living stubs have, and no more; a reload's leftover goes within a few looks."""
+        """One process a model and its shared memory, and no more; what a reload leaves goes within seconds."""
         deadline = time.monotonic() + PATIENCE_S
-        while (left := self._shared_memory()) != self._in_use() and time.monotonic() < deadline:
-            self.canary.check(10)  # a turn of the real thing rather than a pause
-        assert left == self._in_use()
-        assert len(left) == len(contract.MODELS)
+        poll = threading.Event()
+        while time.monotonic() < deadline and not (self._shared_memory() == self._in_use() and self._is_whole()):
+            poll.wait(0.05)
+        assert self._shared_memory() == self._in_use()
+        assert self._is_whole()
+
+    def _is_whole(self) -> bool:
+        return len(stubs.of_server(self.server.pid)) == len(contract.MODELS)
 
     def _in_use(self) -> set[str]:
         return {stub.segment for stub in stubs.of_server(self.server.pid)}
@@ -246,3 +251,29 @@ def test_stopping_while_a_restart_is_under_way_leaves_no_server() -> None:
     assert each.census.servers() == set()
     assert not each._shared_memory()
     assert each.census.most <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_racksort_serve_survives_the_end_of_its_triton(catalog_dir: Path) -> None:
+    options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(REPOSITORY)]
+    with serving(*options) as (process, curl):
+        before = descendants(process.pid)
+        os.kill(_server_among(before), signal.SIGKILL)
+        poll, deadline, degraded = threading.Event(), time.monotonic() + PATIENCE_S, 0
+        while True:
+            status, _, body = get(curl)
+            assert status == 200
+            degraded += body["degraded"]
+            family = descendants(process.pid)
+            if body["source"] == "ensemble" and len(family) == 5 and not family & before:
+                break
+            assert time.monotonic() < deadline
+            poll.wait(0.05)
+        assert degraded
+    assert process.returncode in {0, 130}
+    assert not {pid for pid in family if stubs.group_of(pid) is not None}
+
+
+def _server_among(pids: set[int]) -> int:
+    return next(pid for pid in pids if stubs.group_of(pid) == pid)

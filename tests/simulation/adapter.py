@@ -32,6 +32,7 @@ class Result:
     """Of the trace."""
     answers: Counter[str]
     """By source, or by status where it wasn't a page."""
+    reasons: Counter[str]
     violations: tuple[str, ...]
 
     @property
@@ -54,7 +55,8 @@ def summary(run: Run) -> Result:
     """What is worth telling of a run."""
     digest = hashlib.blake2b(repr(run.trace).encode(), digest_size=16).hexdigest()
     answers = Counter(source or ("gone" if status is None else str(status)) for _, _, status, source, _, _ in run.trace)
-    return Result(run.plan.seed, digest, answers, tuple(run.violations))
+    reasons = Counter(reason for *_, reasons, _ in run.trace for reason in reasons)
+    return Result(run.plan.seed, digest, answers, reasons, tuple(run.violations))
 
 
 def results(seeds: Iterable[int], *, processes: int) -> Iterator[Result]:
@@ -106,15 +108,18 @@ def main() -> int:
         return int(bool(run.violations))
     first, last = (int(part) for part in given.seeds.split(":"))
     answers: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     failed = 0
     every = results(range(first, last), processes=given.processes)
     for each in track(every, total=last - first, description="seeds", disable=not sys.stderr.isatty()):
         answers += each.answers
+        reasons += each.reasons
         if each.violations:
             failed += 1
             sys.stdout.write(f"{each}\n")
     sys.stdout.write(f"{last - first} seeds, {answers.total()} requests, {failed} seeds with violations\n")
-    sys.stdout.write(", ".join(f"{name}: {count}" for name, count in answers.most_common()) + "\n")
+    for counts in (answers, reasons):
+        sys.stdout.write(", ".join(f"{name}: {count}" for name, count in counts.most_common()) + "\n")
     return int(failed > 0)
 
 

@@ -12,9 +12,9 @@ import orjson
 
 from api.types import PARTIAL_POOL, STALE_POOL, Pool
 from ensemble import contract
-from tests.fakes.ensemble import fake_order
 from tests.simulation import precomputed, stock
 from tests.simulation.traffic import Asked, Client
+from tests.simulation.triton import order
 
 EPSILON_S: Final = 1e-6
 """Nothing takes time by itself here, so that an answer is in time exactly or not at all."""
@@ -91,7 +91,7 @@ class Judge:
 
     def flaws(self, served: Served) -> Iterator[str]:
         """What is wrong with an answer; reads its body."""
-        client, asked = served.client, served.asked
+        client = served.client
         if not served.done:
             yield "never answered"
             return
@@ -105,6 +105,10 @@ class Judge:
             return
         start, body = client.sent
         yield from self._late(served)
+        yield from self._content(served, start, body)
+
+    def _content(self, served: Served, start: dict[str, Any], body: dict[str, Any]) -> Iterator[str]:
+        client, asked = served.client, served.asked
         headers = dict(start["headers"])
         if start["status"] == _CALLER_GONE and client.disconnected:
             return
@@ -135,27 +139,30 @@ class Judge:
 
     def _refusal(self, served: Served, status: int, headers: dict[bytes, bytes]) -> Iterator[str]:
         asked, facts = served.asked, self._facts
-        if asked.refusal is not None:
+        if status == 429:  # before the request is even read, so that it may be wrong in itself
+            if b"retry-after" not in headers:
+                yield "429 without Retry-After"
+            if not facts.stalled(served.at - 0.1, served.client.sent_at[-1]):
+                yield "429 although the event loop is on time"
+        elif asked.refusal is not None:
             if status != asked.refusal:
                 yield f"status {status}, not {asked.refusal}"
         elif status == 404:  # the containers' definitions may be read some time before or after their products
             around = facts.versions(asked.at - facts.version_lag_s, asked.at)
             if all(asked.container in stock.containers(version) for version in around):
                 yield f"container {asked.container!r} isn't known"
-        elif status == 429:
-            if b"retry-after" not in headers:
-                yield "429 without Retry-After"
-            if not facts.stalled(served.at - 0.1, served.client.sent_at[-1]):
-                yield "429 although the event loop is on time"
         elif status == 503:
-            if served.pool is not None:
-                yield "503 although there is a pool"
-            if not served.cold:
-                yield "503 although there was a pool"
-            if facts.store and precomputed.knows(asked.container) and asked.category is None:
-                yield "503 although something is precomputed"
+            yield from self._nothing(served)
         else:
             yield f"status {status}"
+
+    def _nothing(self, served: Served) -> Iterator[str]:
+        """Whether there was nothing at all to show."""
+        asked = served.asked
+        if served.pool is not None or not served.cold:
+            yield "503 although there was a pool"
+        if self._facts.store and precomputed.knows(asked.container) and asked.category is None:
+            yield "503 although something is precomputed"
 
     def _page(self, served: Served, page: dict[str, Any]) -> Iterator[str]:
         asked, reasons = served.asked, page["degraded_reasons"]
@@ -173,7 +180,7 @@ class Judge:
             return
         yield from self._page_of_pool(served, served.pool, page, ids)
         if asked.products:
-            yield from self._brought(served, served.pool, ids)
+            yield from self._brought(served, served.pool)
         elif flaw := self._pool_flaw(served, served.pool):
             yield flaw
 
@@ -203,7 +210,10 @@ class Judge:
             yield f"{source} of {page['release']}"
         if source == "ensemble":
             first = slice(contract.MAX_CANDIDATES)
-            ranked = fake_order(asked.customer or contract.ANONYMOUS, pool.product_id[first], pool.boost[first])
+            customer = asked.customer or contract.ANONYMOUS
+            ranked = np.frombuffer(
+                order(customer, pool.product_id[first].tobytes(), pool.boost[first].tobytes()), np.int64
+            )
             expected = ranked[ranked != contract.PADDING]
             if page["release"] != _RELEASE:
                 yield f"of {page['release']}"
@@ -219,7 +229,7 @@ class Judge:
         if ids.tolist() != expected[: asked.limit].tolist():
             yield f"not the order of {source}, or not all of it: {ids.size} of {expected[: asked.limit].size}"
 
-    def _brought(self, served: Served, pool: Pool, ids: npt.NDArray[np.int64]) -> Iterator[str]:
+    def _brought(self, served: Served, pool: Pool) -> Iterator[str]:
         """For products that the caller brought: the pool is them, and what was excluded all the time isn't shown."""
         asked = served.asked
         if pool.product_id.tolist() != list(asked.products):

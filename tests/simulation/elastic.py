@@ -1,4 +1,4 @@
-"""An Elasticsearch in memory below the real client's interface: it answers, delays, fails, hangs and lies by schedule."""
+"""An Elasticsearch in memory behind the client's interface: it answers, delays, fails, hangs and lies by schedule."""
 
 from __future__ import annotations
 
@@ -165,10 +165,14 @@ class Elasticsearch:
         """The answer, spoilt in a way that can be noticed."""
         rng, encoded = self._rng, orjson.dumps(answer)
         if "hits" not in answer or rng.random() < 0.3:
-            whole = rng.choice((b"", b"null", b"[]", b"<html>", b"{}", b'"\xff', encoded[: rng.randrange(len(encoded))]))
+            whole = rng.choice(
+                (b"", b"null", b"[]", b"<html>", b"{}", b'"\xff', encoded[: rng.randrange(len(encoded))])
+            )
             return whole if whole != encoded else b""
         hits: list[Any] = orjson.loads(orjson.dumps(answer["hits"]["hits"]))
-        kind = rng.choice(("lost", "more", "uncounted", "repeated", "malformed", "all malformed", "not a number", "empty"))
+        kind = rng.choice(
+            ("lost", "more", "uncounted", "repeated", "malformed", "all malformed", "not a number", "empty")
+        )
         inner = answer["hits"]
         if kind == "uncounted":
             return orjson.dumps(answer | {"hits": {"hits": hits}})
@@ -193,7 +197,9 @@ class Elasticsearch:
                 name, value = rng.choice(
                     (("product_id", ["12"]), ("product_id", [-5]), ("product_id", []), ("offer", 1), ("boost", [1e300]))
                 )
-                hit["fields"] = {**hit["fields"], "category_id": "none"} if name == "offer" else {**hit["fields"], name: value}
+                hit["fields"] = (
+                    {**hit["fields"], "category_id": "none"} if name == "offer" else {**hit["fields"], name: value}
+                )
         return orjson.dumps(answer | {"hits": inner | {"hits": hits}})
 
     def _nothing(self, answer: dict[str, Any], question: str, encoded: bytes) -> bytes:

@@ -78,8 +78,8 @@ class Faults:
     """When the event loop is held, and for how many seconds."""
 
 
-def drawn(draw: random.Random, first: float, last: float) -> Faults:
-    """A seed's faults, all between ``first`` and ``last`` seconds."""
+def drawn(draw: random.Random, first: float, last: float, bursts: list[float]) -> Faults:
+    """A seed's faults, all but the stalls that follow ``bursts`` between ``first`` and ``last`` seconds."""
     kind = draw.random()
     triton = [] if kind < 0.15 else _phases(draw, TRITON, first, last)
     elasticsearch = [] if kind < 0.05 or 0.15 <= kind < 0.3 else _phases(draw, ELASTICSEARCH, first, last)
@@ -90,8 +90,8 @@ def drawn(draw: random.Random, first: float, last: float) -> Faults:
             phases[:] = [each for each in phases if each.end <= start or each.start >= end]
             phases.append(Phase(start, end, draw.choice(_HARD), 1.0, 1.0))
     stalls = []
-    if draw.random() < 0.15:
-        start = draw.uniform(first, last - 0.5)
+    if draw.random() < 0.2:
+        start = draw.choice(bursts or [draw.uniform(first, last - 0.5)])
         stalls = [(start + 0.04 * number, draw.uniform(0.005, 0.06)) for number in range(draw.randint(1, 10))]
     return Faults(Schedule(triton), Schedule(elasticsearch), stalls)
 

@@ -23,7 +23,7 @@ _PLACES: Final = 40
 def _content() -> Content:
     draw = random.Random("precomputed")
     containers = []
-    lists: dict[int, tuple[list[int], ...]] = {customer: () for customer in KNOWN}
+    lists: dict[int, tuple[list[int], ...]] = dict.fromkeys(KNOWN, ())
     for name in stock.containers(0):
         shown = stock.shown(0, name, None)
         allowed = shown.allowed.tolist()

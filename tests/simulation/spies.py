@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from api.catalog.elastic.catalog import ElasticsearchCatalog
+from api.catalog.guard import breaker_policy
 from api.catalog.protocol import Container
 from api.resilience.breaker import State
 from api.services import Services
@@ -89,7 +90,10 @@ class Bounds:
         self.breaker: Final = ranker._breaker
         self.limiter: Final = ranker._limiter
         self.batcher: Final = ranker._batcher
-        self._trials = settings.breaker_policy.trials
+        self._breakers = (
+            (self.breaker, settings.breaker_policy.trials),
+            (catalog._pools._guard.breaker, breaker_policy(timeout_s=1.0).trials),
+        )
         self._settings = settings
         self._pools = catalog._pools
         self._catalog = catalog
@@ -105,8 +109,9 @@ class Bounds:
             yield f"{batcher._waiting} rows wait"
         if self._triton.in_flight > self._settings.max_calls_in_flight:
             yield f"{self._triton.in_flight} calls of Triton at a time"
-        if self.breaker.state is State.HALF_OPEN and len(self.breaker._fresh) > self._trials:
-            yield f"{len(self.breaker._fresh)} trials at a time"
+        for breaker, trials in self._breakers:
+            if breaker.state is State.HALF_OPEN and len(breaker._fresh) > trials:
+                yield f"{len(breaker._fresh)} trials at a time"
         if self._elasticsearch.in_flight > _SEARCHES:
             yield f"{self._elasticsearch.in_flight} questions to Elasticsearch at a time"
         before, limit = self._limited

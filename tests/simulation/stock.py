@@ -29,6 +29,8 @@ GRID: Final = "everything"
 VERSIONS: Final = len(_LISTS)
 ALWAYS: Final = (*(name for name in _PLACES if all(name in lists for lists in _LISTS)), GRID)
 """Containers that every version has."""
+EMPTY: Final = "empty"
+FILLED: Final = tuple(name for name in ALWAYS if name != EMPTY)
 SOMETIMES: Final = ("seasonal", "farewell")
 CUSTOMERS: Final = 400
 """They have the ids 1 to so many."""

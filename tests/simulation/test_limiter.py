@@ -17,21 +17,9 @@ from typing import Self
 import pytest
 
 from api.resilience.limiter import Limiter, LimiterPolicy, Priority
-from tests.simulation.queueing import (
-    POLICY,
-    Clock,
-    Conditions,
-    Fixed,
-    Server,
-    Trace,
-    World,
-    constantly,
-    halved,
-    off,
-    optimum,
-    settled,
-    stepping,
-)
+from tests.simulation.comparison import halved, off, optimum, settled
+from tests.simulation.queueing import POLICY, Clock, Conditions, Server, Trace, World, constantly, stepping
+from tests.simulation.rivals import Fixed
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,6 @@ import orjson
 
 from tests.simulation import stock
 
-GRIDS_SHARE: Final = 0.3
 _TIMEOUTS: Final = (5, 10, 20, 30, 50, 80, 150, 300, 500, 2_000)
 _WRONG: Final[tuple[tuple[str, bytes, bytes, tuple[tuple[bytes, bytes], ...], int], ...]] = (
     ("GET", b"/v1/containers/nowhere/products", b"", (), 404),
@@ -111,7 +110,9 @@ def arrivals(draw: random.Random, rates: list[tuple[float, float]], bursts: list
         bursts: more, on top.
         until: the end, seconds.
     """
-    spans = [(start, end, rate) for (start, rate), end in zip(rates, [*(at for at, _ in rates[1:]), until], strict=True)]
+    spans = [
+        (start, end, rate) for (start, rate), end in zip(rates, [*(at for at, _ in rates[1:]), until], strict=True)
+    ]
     spans += [(burst.start, burst.start + burst.seconds, burst.rate) for burst in bursts]
     times = []
     for start, end, rate in spans:
@@ -129,15 +130,19 @@ def _request(draw: random.Random, number: int, at: float, *, simple: bool) -> As
         timeout_ms = draw.choice((50, 80, 500)) if simple else draw.choice(_TIMEOUTS)
     headers = () if timeout_ms is None else ((b"x-timeout-ms", b"%d" % timeout_ms),)
     leaves_after = None if simple or draw.random() > 0.05 else draw.expovariate(1 / 0.02)
-    customer = draw.choice((None, 0, draw.randint(1, stock.CUSTOMERS), draw.randint(1, 40)))
+    customer = draw.choice((None, 0, draw.randint(1, stock.CUSTOMERS), draw.randint(1, 20), draw.randint(1, 20)))
     limit = draw.choice((1, 5, 24, 24, 24, 50, 100))
     if chance < 0.04 and not simple:
         method, path, query, more, status = draw.choice(_WRONG)
         return Asked(number, at, method, path, query, more, refusal=status, body=b"{" if b"rank" in path else b"")
     if chance < 0.12:
         return _rank(draw, number, at, headers, customer, timeout_ms, leaves_after)
-    names = stock.ALWAYS if simple or draw.random() < 0.8 else stock.SOMETIMES
-    container = stock.GRID if draw.random() < GRIDS_SHARE else draw.choice(names)
+    rare = draw.random()
+    container = draw.choice(stock.FILLED)
+    if rare < 0.04:
+        container = stock.EMPTY
+    elif rare < 0.14 and not simple:
+        container = draw.choice(stock.SOMETIMES)
     category = None if simple or draw.random() < 0.8 else draw.choice(list(stock.CATEGORIES))
     query = "&".join(
         f"{name}={value}"

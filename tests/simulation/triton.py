@@ -17,7 +17,7 @@ from api.ensemble_client import TritonEnsemble
 from api.wire import RequestEncoder
 from ensemble import contract
 from tests.fakes.ensemble import fake_order
-from tests.simulation.faults import Fault, Schedule
+from tests.simulation.faults import Fault, Phase, Schedule
 from tests.simulation.virtual_loop import VirtualTimeLoop
 
 _REFUSED_S: Final = 0.0005
@@ -106,11 +106,10 @@ class Triton:
             await asyncio.Event().wait()
         asked = service_pb2.ModelInferRequest.FromString(request)
         rows = asked.inputs[0].shape[0]
-        slower = phase.factor if phase is not None and fault is Fault.SLOW else 1.0
         jitter = self._capacity.jitter
         now = self._loop.time()
-        took = self._capacity.work(rows) * slower * math.exp(rng.gauss(-(jitter**2) / 2, jitter))
-        self._free_at = max(now, self._free_at) + took
+        work = self._capacity.work(rows) * math.exp(rng.gauss(-(jitter**2) / 2, jitter))
+        self._free_at = self._ends(max(now, self._free_at), work, phase if fault is Fault.SLOW else None)
         await self._or_crash(self._free_at - now)
         customers = np.frombuffer(asked.raw_input_contents[0], np.int64)
         if fault is Fault.FAILING:
@@ -122,6 +121,13 @@ class Triton:
         if fault is Fault.LYING:
             _lie(response, rows, rng)
         return response
+
+    def _ends(self, start: float, work: float, slow: Phase | None) -> float:
+        """When a call is done that begins at ``start``; what is left of it after a slow phase goes as fast as ever."""
+        if slow is None:
+            return start + work
+        slowly = min(work, max(0.0, self._began + slow.end - start) / slow.factor)
+        return start + slowly * slow.factor + work - slowly
 
     async def _or_crash(self, seconds: float) -> None:
         try:
@@ -150,7 +156,8 @@ class SimulatedEnsemble(TritonEnsemble):
 
 
 @lru_cache(4_096)
-def _order(customer: int, product_id: bytes, boost: bytes) -> bytes:
+def order(customer: int, product_id: bytes, boost: bytes) -> bytes:
+    """:func:`fake_order` of the arrays' bytes."""
     return fake_order(customer, np.frombuffer(product_id, np.int64), np.frombuffer(boost, np.float32)).tobytes()
 
 
@@ -160,7 +167,9 @@ def _ranked(asked: Any, rows: int, customers: npt.NDArray[np.int64]) -> Any:
     products, boosts = raw[names.index(contract.PRODUCT_ID.name)], raw[names.index(contract.BOOST.name)]
     bucket = len(products) // (8 * rows)
     ordered = b"".join(
-        _order(customer, products[at * bucket * 8 : (at + 1) * bucket * 8], boosts[at * bucket * 4 : (at + 1) * bucket * 4])
+        order(
+            customer, products[at * bucket * 8 : (at + 1) * bucket * 8], boosts[at * bucket * 4 : (at + 1) * bucket * 4]
+        )
         for at, customer in enumerate(customers.tolist())
     )
     return _response(asked.model_name, "INT64", [rows, bucket], ordered)
@@ -173,7 +182,7 @@ def _response(model: str, datatype: str, shape: list[int], raw: bytes) -> Any:
     return service_pb2.ModelInferResponse(model_name=model, outputs=[output], raw_output_contents=[raw])
 
 
-def _lie(response: Any, rows: int, rng: random.Random) -> None:
+def _lie(response: Any, rows: int, rng: random.Random) -> None:  # noqa: C901 - a list of lies
     """Spoil an answer in a way that can be noticed."""
     kind = rng.choice(_LIES)
     output = response.outputs[0]

@@ -1,4 +1,4 @@
-"""One seed's world: what is drawn for it, the real adapter in it, and what came of it."""
+"""One seed's world: the real adapter in it, and what came of it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final
 from zlib import crc32
 
 from fastapi import FastAPI
 
 from api import problems
 from api.catalog.elastic import shop as shops
-from api.catalog.elastic.catalog import ElasticsearchCatalog, Options
+from api.catalog.elastic.catalog import ElasticsearchCatalog
 from api.catalog.elastic.searches import Searches
 from api.edge import ProductsEndpoint, ShortCut
 from api.errors import CatalogInvalid, CatalogUnavailable
@@ -24,23 +24,19 @@ from api.fallback.store import PrecomputedLists
 from api.metrics import Metrics
 from api.routes import router
 from api.services import running
-from api.settings import Settings
-from tests.simulation import faults, precomputed, stock, traffic
+from tests.simulation import precomputed, stock
 from tests.simulation.checks import Facts, Judge, Served
 from tests.simulation.elastic import Elasticsearch
+from tests.simulation.plan import ALL_BACK_S, NEVER_S, Plan
 from tests.simulation.spies import CURRENT, Bounds, SpiedCatalog
-from tests.simulation.traffic import Asked, Burst, Client
-from tests.simulation.triton import Capacity, SimulatedEnsemble, Triton
+from tests.simulation.traffic import Client
+from tests.simulation.triton import SimulatedEnsemble, Triton
 from tests.simulation.virtual_loop import VirtualTimeLoop
 
-TRITON_BACK_S: Final = 2.0
-"""After the last fault, until rankings are full again."""
-ALL_BACK_S: Final = 5.0
-"""The same until nothing is degraded."""
-_WATCHED_S: Final = 0.7
-"""How long it is looked at then."""
 _PATIENCE_S: Final = 3.0
 """Beyond any deadline: what isn't answered by then never will be."""
+_FAIR_MS: Final = 50
+"""Who waits less isn't counted: Triton may be too slow for them at its best."""
 _LIKELY: Final = 0.99
 _LOOK_S: Final = 0.05
 """Between two looks at what is slow to look at."""
@@ -48,60 +44,6 @@ _BEGAN: Final = 5_000.0
 """On the loop's clock: any number but 0."""
 TraceLine = tuple[float, int, int | None, str, tuple[str, ...], int]
 """When, which request, status, source, reasons, a sum of the product ids."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """All that the seed decides before the first request."""
-
-    seed: int
-    settings: Settings
-    options: Options
-    capacity: Capacity
-    faults: faults.Faults
-    switches: list[float]
-    bursts: list[Burst]
-    asked: list[Asked]
-    store: bool
-    ranked_from: float
-    """Seconds since the beginning from which the ensemble must rank again."""
-    full_from: float
-
-    @classmethod
-    def of(cls, seed: int) -> Self:
-        """Draw it."""
-        draw = random.Random(f"adapter {seed}")
-        capacity = Capacity(draw.uniform(0.002, 0.006), draw.uniform(0.0003, 0.0009), draw.uniform(0.02, 0.25))
-        first = 0.03 if draw.random() < 0.15 else 0.4
-        last = first + draw.uniform(0.8, 3.5)
-        wrong = faults.drawn(draw, first, last)
-        bursts = [_burst(draw, capacity, first, last) for _ in range(draw.choice((0, 0, 1, 1, 2)))]
-        switches = sorted(draw.uniform(first, last) for _ in range(draw.choice((0, 0, 1, stock.VERSIONS - 1))))
-        calm = max(
-            wrong.triton.ends_at,
-            *(burst.start + burst.seconds for burst in bursts),
-            *(at + seconds for at, seconds in wrong.stalls),
-            first,
-        )
-        ranked_from = calm + TRITON_BACK_S
-        full_from = max(ranked_from, ALL_BACK_S + max([wrong.elasticsearch.ends_at, *switches, first]))
-        until = full_from + _WATCHED_S
-        quiet = max(calm, wrong.elasticsearch.ends_at)
-        rates = [(0.0, draw.uniform(30.0, 90.0)), (quiet, 25.0), (full_from, 120.0)]
-        times = traffic.arrivals(draw, rates, bursts, until)
-        return cls(
-            seed,
-            _settings(draw),
-            _options(draw),
-            capacity,
-            wrong,
-            switches,
-            bursts,
-            traffic.drawn(draw, times, plain=quiet),
-            draw.random() < 0.5,
-            ranked_from,
-            full_from,
-        )
 
 
 @dataclass(slots=True)
@@ -117,37 +59,6 @@ class Run:
         """Note a violation, once."""
         if what not in self.violations:
             self.violations.append(what)
-
-
-def _burst(draw: random.Random, capacity: Capacity, first: float, last: float) -> Burst:
-    rate = draw.uniform(0.8, 3.0) * capacity.rows_a_second
-    most = 800 if draw.random() < 0.05 else 130
-    return Burst(draw.uniform(first, last), min(draw.uniform(0.05, 0.3), most / rate), rate)
-
-
-def _settings(draw: random.Random) -> Settings:
-    return Settings(
-        deadline_ms=draw.choice((50, 50, 50, 80)),
-        max_deadline_ms=draw.choice((400, 1_000)),
-        cold_pool_ms=draw.choice((200, 500)),
-        call_timeout_ms=draw.choice((1_000, 2_000)),
-        max_calls_in_flight=draw.choice((1, 2, 2, 2, 3)),
-        max_waiting=draw.choice((64, 1_024)),
-        max_ranking=draw.choice((64, 1_024)),
-        probe_interval_ms=draw.choice((200, 1_000)),
-        shadow_share=draw.choice((0.005, 0.5)),
-    )
-
-
-def _options(draw: random.Random) -> Options:
-    refresh_s = draw.uniform(0.5, 2.0)
-    return Options(
-        timeout_s=draw.choice((0.2, 1.0)),
-        refresh_s=refresh_s,
-        stale_s=refresh_s * draw.uniform(1.5, 3.0),
-        max_products=draw.choice((10_000, 10_000, 60)),
-        page=draw.choice((1_000, 1_000, 25)),
-    )
 
 
 class World:
@@ -191,9 +102,7 @@ class World:
         rung = PrecomputedRung(PrecomputedLists.open(precomputed.folder()), now=loop.time) if plan.store else None
         for at, seconds in plan.faults.stalls:
             loop.call_at(self._began + at, self._stall, seconds)
-        async with running(
-            plan.settings, spied, ensemble, metrics, rung, clock=loop.time, rng=self._rng
-        ) as services:
+        async with running(plan.settings, spied, ensemble, metrics, rung, clock=loop.time, rng=self._rng) as services:
             bounds = Bounds(services, plan.settings, catalog, self._triton, self._elasticsearch)
             loop.on_jump = lambda now: self._look(bounds, now)
             _APP.state.services = services
@@ -233,7 +142,7 @@ class World:
         catalog = ElasticsearchCatalog(searches, shop, plan.options, metrics, clock=clock, rng=self._rng)
         while True:
             try:
-                await catalog.warm(0.2)
+                await catalog.warm(plan.warmed_for_s)
             except CatalogInvalid:
                 continue
             return catalog
@@ -276,7 +185,7 @@ class World:
             self.run.blame(flaw)
         if now >= self._look_at:
             self._look_at = now + _LOOK_S
-            for flaw in bounds.slow_flaws():
+            for flaw in bounds.slow_flaws() if self._plan.options.expire_s == NEVER_S else ():
                 self.run.blame(flaw)
 
     def _stall(self, seconds: float) -> None:
@@ -303,8 +212,7 @@ class World:
     def _judge_recovery(self) -> None:
         plan, run = self._plan, self.run
         pages = [each for each in run.served if each.asked.container and each.asked.category is None]
-        ranked = [each for each in pages if each.asked.at >= plan.ranked_from and each.pool is not None and not each.cold]
-        ranked = [each for each in ranked if each.pool is not None and each.pool.product_id.size]
+        ranked = [each for each in pages if each.asked.at >= plan.ranked_from and _can_be_ranked(each)]
         full = [each for each in ranked if each.asked.at >= plan.full_from]
         for what, among, good in (
             ("ranked", ranked, [each for each in ranked if each.body and each.body["source"] == "ensemble"]),
@@ -318,6 +226,13 @@ class World:
                 truth = stock.shown(last, each.asked.container, None)
                 if not set(each.body["product_ids"]) <= set(truth.allowed.tolist()):
                     run.blame(f"request {each.asked.number}: products of an old version")
+
+
+def _can_be_ranked(served: Served) -> bool:
+    """Whether somebody waits long enough for the ranking of a pool that was at hand."""
+    asked, pool = served.asked, served.pool
+    waits = not served.client.disconnected and (asked.timeout_ms is None or asked.timeout_ms >= _FAIR_MS)
+    return waits and not served.cold and pool is not None and pool.product_id.size > 0
 
 
 def _line(served: Served, began: float) -> TraceLine:

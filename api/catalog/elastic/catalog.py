@@ -22,7 +22,7 @@ from api.catalog.elastic.searches import Searches
 from api.catalog.elastic.shelf import Shelf
 from api.catalog.elastic.shop import Shop
 from api.catalog.fetching import Age, Fetched, Limits
-from api.catalog.outage import Outage
+from api.catalog.guard import Guard, breaker_policy
 from api.catalog.pool_cache import PoolCache
 from api.catalog.protocol import Container
 from api.errors import (
@@ -89,16 +89,17 @@ class ElasticsearchCatalog:
         self._shop = shop
         self._options = options
         self._clock = clock
-        self._outage = outage = Outage(clock, rng or random.Random())  # noqa: S311 - jitter is no secret
+        guard = Guard(breaker_policy(options.timeout_s), clock=clock, rng=rng)
         self._flaw = ""
         """Why the live version can't be read, where it can't."""
         self._fetcher = Fetcher(searches, max_products=options.max_products, stale_s=options.stale_s, page=options.page)
         limits = Limits(options.refresh_s, options.expire_s, options.max_bytes)
-        self._pools: PoolCache[Key, Shelf] = PoolCache(self._fetch, limits, outage, clock=clock, rng=rng)
-        self._lookup = Lookup(searches, outage, keep_s=options.refresh_s, clock=clock)
+        self._pools: PoolCache[Key, Shelf] = PoolCache(self._fetch, limits, guard, clock=clock, rng=rng)
+        self._lookup = Lookup(searches, guard, keep_s=options.refresh_s, clock=clock)
         self._sizes: dict[str, int] = {}
         self._following: asyncio.Task[None] | None = None
-        metrics.follow_catalog(self._pools, lambda: self._fetcher.rejected, lambda: not self._outage.down)
+        metrics.follow_catalog(self._pools, lambda: self._fetcher.rejected, lambda: guard.up)
+        metrics.follow_breaker(guard.breaker, "elasticsearch")
 
     @classmethod
     async def open(cls, connection: Connection, options: Options, metrics: Metrics, *, patience_s: float = inf) -> Self:
@@ -227,7 +228,7 @@ class ElasticsearchCatalog:
         """Notice when another version becomes the live one, or its containers change.
 
         It looks more often while something is wrong. What it asks says nothing of the searches for products, so that it
-        has no part in their outages.
+        has no part in their breaker. It is one question a second at most, whatever the requests.
         """
         looked_at = self._clock()
         while True:

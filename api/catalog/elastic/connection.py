@@ -18,7 +18,7 @@ _MAX_DEAD_NODE_BACKOFF_S: Final = 1.0
 
 
 logging.getLogger("elastic_transport").setLevel(logging.ERROR)
-"""It would write a line for each failed attempt of an outage; api.catalog.outage says when one begins and ends."""
+"""It would write a line for each failed attempt of an outage; api.catalog.guard says when one begins and ends."""
 
 _REMEDIES: Final = {
     401: "set ELASTICSEARCH_API_KEY to a valid key",

@@ -21,7 +21,7 @@ from api.catalog.elastic import answer as answers
 from api.catalog.elastic.query import lookup_search
 from api.catalog.elastic.searches import Searches
 from api.catalog.files import DEFAULTS
-from api.catalog.outage import Outage
+from api.catalog.guard import Guard
 from api.errors import CatalogRefused, CatalogUnavailable
 from api.types import Pool
 from ensemble import contract
@@ -60,7 +60,7 @@ class Lookup:
     def __init__(
         self,
         searches: Searches,
-        outage: Outage,
+        guard: Guard,
         *,
         keep_s: float,
         clock: Callable[[], float] = time.monotonic,
@@ -70,13 +70,13 @@ class Lookup:
 
         Args:
             searches: the way to Elasticsearch.
-            outage: Elasticsearch's, shared with others who ask it.
+            guard: Elasticsearch's, shared with others who ask it.
             keep_s: how long what was found counts.
             clock: seconds.
             max_known: products that are kept, at most.
         """
         self._searches = searches
-        self._outage = outage
+        self._guard = guard
         self._keep = keep_s
         self._clock = clock
         self._max_known = max_known
@@ -120,7 +120,7 @@ class Lookup:
 
     async def _ask(self, missing: set[int], deadline: float) -> bool:
         """Whether all of them have been looked up in time."""
-        if self._outage.down and self._clock() < self._outage.retry_at:
+        if self._guard.breaker.refuses():
             return False
         if self._next is None:
             self._next = _Batch(asyncio.get_running_loop().create_future())
@@ -147,8 +147,6 @@ class Lookup:
                 try:
                     await self._search(sorted(batch.products))
                 except CatalogUnavailable as error:
-                    if not isinstance(error, CatalogRefused):
-                        self._outage.failed(str(error))
                     batch.done.set_exception(error)
                 except Exception as error:  # noqa: BLE001 - a task's mistakes have no other reader
                     _log.exception("looking products up failed by a mistake of ours")
@@ -160,20 +158,24 @@ class Lookup:
             self._asking = None
 
     async def _search(self, product_ids: list[int]) -> None:
+        permit = self._guard.breaker.allow()
+        if permit is None:
+            raise self._guard.unavailable()
         since = self._clock()
         search = lookup_search(product_ids, timeout_ms=self._searches.timeout_ms)
-        answer = answers.parse(await self._searches.products(search))
-        answers.check_count(answer, answer.found if answer.total is None else answer.total)
-        if answer.partial:
-            raise CatalogRefused("Elasticsearch answers only in part")
-        self._outage.answered()
+        with self._guard.told(permit):
+            answer = answers.parse(await self._searches.products(search))
+            answers.check_count(answer, answer.found if answer.total is None else answer.total)
+            if answer.partial:
+                raise CatalogRefused("Elasticsearch answers only in part")
+            permit.succeeded()
         found = answer.columns
         table = np.column_stack([found.category_id, found.offer, found.boost]).astype(np.float64)
         by_id = dict(zip(found.product_id.tolist(), table.tolist(), strict=True))
         until = since + self._keep
         asked = [each for each in product_ids if each in by_id]
         if lost := answer.found - len(asked):
-            # Hits that don't fit or repeat others: any product that is missing may be one of them, even an excluded one.
+            # Hits that don't fit or repeat others: whatever is missing may be among them, even an excluded product.
             self._learn(asked, until, by_id)
             raise CatalogRefused(f"{lost} of the products that Elasticsearch found can't be told")
         self._learn(product_ids, until, by_id)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from api.errors import MAX_FAULTS, EnsembleUnavailable
+from api.resilience.limiter import Outcome, Priority
 from ensemble import contract
 from tests.fakes.ensemble import fake_order
 from tests.unit.api.conftest import Adapter
@@ -446,3 +447,39 @@ async def test_a_flawed_pool_and_a_failing_ensemble_are_both_named(adapter: Adap
     body = (await adapter.client.get(DEALS)).json()
     assert body["source"] == "popularity"
     assert body["degraded_reasons"] == ["stale_pool", "ensemble_unavailable"]
+
+
+async def test_without_time_for_anything_requests_are_refused_with_a_time_to_come_back(adapter: Adapter) -> None:
+    pipeline = adapter.services.pipeline
+    limiter = pipeline._ranker._limiter
+    permits = [limiter.acquire(Priority.FIRST_PAGE) for _ in range(limiter.limit)]
+    pipeline._busy = lambda: True
+    answer = await adapter.client.get(DEALS)
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "1"
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == "urn:racksort:problem:too-many-requests"
+    assert (await adapter.client.post("/v1/rank", json={"product_ids": [1, 2]})).headers["retry-after"] == "1"
+    assert adapter.metric("racksort_problems_total", route="products", status="429") == 1
+    assert adapter.metric("racksort_refused_total", priority="first_page") == 1
+    for permit in permits:
+        assert permit is not None
+        permit.release(Outcome.IGNORED)
+    assert (await adapter.client.get(DEALS)).json()["source"] == "ensemble"
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "1e3", "soon", "600001", "٣"])
+async def test_a_timeout_that_makes_no_sense_is_named(adapter: Adapter, value: str) -> None:
+    for answer in (
+        await adapter.client.get(DEALS, headers={"X-Timeout-Ms": value.encode()}),
+        await adapter.client.post("/v1/rank", json={"product_ids": [1]}, headers={"X-Timeout-Ms": value.encode()}),
+    ):
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == "X-Timeout-Ms"
+
+
+async def test_a_timeout_is_the_request_s_budget(adapter: Adapter) -> None:
+    answer = await adapter.client.get(DEALS, headers={"x-timeout-ms": "750"})
+    assert "budget;dur=750.00" in answer.headers["server-timing"]
+    twice = await adapter.client.get(DEALS, headers=[("x-timeout-ms", "750"), ("x-timeout-ms", "750")])
+    assert twice.status_code == 422

@@ -139,7 +139,7 @@ def test_a_server_that_fails_is_hardly_asked_any_more(world: World) -> None:
     assert {page.ranking.source for page, _ in answers} == {Source.POPULARITY}
     assert {page.degraded for page, _ in answers} == {("ensemble_unavailable",)}
     assert len(world.ensemble.calls) - asked <= 20  # 5 until it opens, then a trial now and then
-    assert world.metric("racksort_breaker_state", state="closed") == 0.0
+    assert world.metric("racksort_breaker_state", dependency="ensemble", state="closed") == 0.0
 
 
 def test_a_server_that_is_back_is_used_again_within_a_second(world: World) -> None:
@@ -149,7 +149,7 @@ def test_a_server_that_is_back_is_used_again_within_a_second(world: World) -> No
     answers = world.ask_every(0.005, 400)
     full = [page.ranking.source is Source.ENSEMBLE for page, _ in answers]
     assert all(full[220:])
-    assert world.metric("racksort_breaker_state", state="closed") == 1.0
+    assert world.metric("racksort_breaker_state", dependency="ensemble", state="closed") == 1.0
 
 
 def test_a_server_that_hangs_costs_nobody_more_than_their_deadline_and_soon_nobody_at_all(world: World) -> None:
@@ -157,7 +157,7 @@ def test_a_server_that_hangs_costs_nobody_more_than_their_deadline_and_soon_nobo
     answers = world.ask_every(0.005, 200)
     assert all(page.ranking.source is Source.POPULARITY for page, _ in answers)
     assert max(took for _, took in answers) <= DEADLINE_S + STEP_S
-    assert world.metric("racksort_breaker_opened_total") >= 1
+    assert world.metric("racksort_breaker_opened_total", dependency="ensemble") >= 1
     at_once = [took < 2 * STEP_S for _, took in answers]
     assert all(at_once[60:])  # 300 ms after the stop
 

@@ -14,7 +14,11 @@ from api.catalog.elastic.catalog import ElasticsearchCatalog, Options
 from api.catalog.elastic.schema import FIELD_TYPES, META
 from api.catalog.elastic.shelf import MOST_NARROWED, Shelf
 from api.catalog.elastic.shop import read
+from api.catalog.guard import LONGEST_S
+from api.errors import CatalogUnavailable
 from api.metrics import Metrics
+from api.resilience.breaker import Breaker
+from api.resilience.breaker_policy import BreakerPolicy
 from api.types import Pool
 from ensemble import contract
 from tests.unit.api.shelf import make_pool
@@ -36,6 +40,7 @@ class FakeElasticsearch:
         self.categories = {name.lower(): [name] for name in CATEGORIES}
         self.questions: list[str] = []
         self.takes = 0.01
+        self.failure: CatalogUnavailable | None = None
 
     async def mapping(self) -> bytes:
         await self._asked("mapping")
@@ -69,6 +74,8 @@ class FakeElasticsearch:
     async def _asked(self, what: str) -> None:
         self.questions.append(what)
         await asyncio.sleep(self.takes)
+        if self.failure is not None:
+            raise self.failure
 
     def _category(self, product: int) -> str:
         names = [name for group in self.categories.values() for name in group]
@@ -85,14 +92,14 @@ class FakeElasticsearch:
         return json.dumps(answer).encode()
 
 
-def opened(loop: VirtualLoop, source: FakeElasticsearch) -> ElasticsearchCatalog:
+def opened(loop: VirtualLoop, source: FakeElasticsearch, metrics: Metrics | None = None) -> ElasticsearchCatalog:
     async def construct() -> ElasticsearchCatalog:
         shop = await read(source)  # type: ignore[arg-type]  # all it needs
         return ElasticsearchCatalog(
             source,  # type: ignore[arg-type]
             shop,
             Options(refresh_s=REFRESH),
-            Metrics(),
+            metrics or Metrics(),
             clock=loop.time,
             rng=random.Random(1),
         )
@@ -137,6 +144,64 @@ def test_what_reaches_elasticsearch_doesnt_depend_on_the_requests(loop: VirtualL
         finished(loop, catalog.close())
     assert asked[8_000] <= 1.1 * asked[100]
     assert asked[100] <= 3 * 60 / (0.8 * REFRESH) * (2 * LISTS + 5)
+
+
+@pytest.mark.parametrize("takes", [0.01, 1.0])
+def test_in_an_outage_what_reaches_elasticsearch_doesnt_depend_on_the_requests(loop: VirtualLoop, takes: float) -> None:
+    lasts_s = 60
+    for a_second in (1, 1_000):
+        source, metrics = FakeElasticsearch(), Metrics()
+        catalog = opened(loop, source, metrics)
+        source.failure, source.takes = CatalogUnavailable("gone"), takes
+        source.questions.clear()
+
+        async def some(number: int, catalog: ElasticsearchCatalog = catalog) -> None:
+            page = await catalog.pool(f"list-{number % LISTS}", "jam", deadline=loop.time() + 0.05)
+            assert page.product_id.size == 64 // 4  # of the list itself
+            found = await catalog.lookup(np.arange(number, number + 3, dtype=np.int64), deadline=loop.time() + 0.05)
+            assert found.partial
+
+        tasks = []
+        for tick in range(lasts_s * 10):
+            tasks += [loop.create_task(some(tick + each)) for each in range(max(1, a_second // 10))]
+            loop.advance(0.1)
+        loop.advance(0.1)
+        for task in tasks:
+            task.result()
+        # Four fetches and a look-up before it is noticed, twice. Then one trial at a time, and apart from them the look
+        # at the live version.
+        assert source.questions.count("products") <= 10 + lasts_s / (LONGEST_S / 2 + takes)
+        assert source.questions.count("mapping") <= lasts_s + 1
+        finished(loop, catalog.close())
+
+
+def test_the_metrics_tell_of_every_breaker(loop: VirtualLoop) -> None:
+    source, metrics = FakeElasticsearch(), Metrics()
+    metrics.follow_breaker(Breaker(BreakerPolicy(), clock=loop.time))
+    catalog = opened(loop, source, metrics)
+
+    def metric(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(name, labels)
+
+    def closed() -> list[float | None]:
+        names = ("ensemble", "elasticsearch")
+        return [metric("racksort_breaker_state", dependency=name, state="closed") for name in names]
+
+    assert closed() == [1.0, 1.0]
+    assert metric("racksort_catalog_up") == 1.0
+    source.failure = CatalogUnavailable("gone")
+    for _ in range(round(REFRESH / 0.1)):
+        loop.advance(0.1)
+    assert closed() == [1.0, 0.0]
+    assert metric("racksort_catalog_up") == 0.0
+    assert metric("racksort_breaker_opened_total", dependency="ensemble") == 0
+    assert (metric("racksort_breaker_opened_total", dependency="elasticsearch") or 0) >= 2
+    source.failure = None
+    for _ in range(20):
+        loop.advance(0.1)
+    assert closed() == [1.0, 1.0]
+    assert metric("racksort_catalog_up") == 1.0
+    finished(loop, catalog.close())
 
 
 def test_another_version_is_gone_over_to_and_a_category_is_never_empty_for_it(loop: VirtualLoop) -> None:

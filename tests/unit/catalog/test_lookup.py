@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from api.catalog.elastic.lookup import MAX_BATCH, PACE_S, Lookup
-from api.catalog.outage import Outage
+from api.catalog.guard import Guard, breaker_policy
 from api.errors import CatalogUnavailable
 from api.types import Pool
 from ensemble import contract
@@ -69,8 +69,8 @@ def lookup(loop: VirtualLoop, source: Source) -> Iterator[Lookup]:
 
 
 def make(loop: VirtualLoop, source: Source, **options: Any) -> Lookup:
-    outage = Outage(loop.time, random.Random(1))
-    return Lookup(source, outage, keep_s=KEEP, clock=loop.time, **options)  # type: ignore[arg-type]  # all it needs
+    guard = Guard(breaker_policy(timeout_s=1.0), clock=loop.time, rng=random.Random(1))
+    return Lookup(source, guard, keep_s=KEEP, clock=loop.time, **options)  # type: ignore[arg-type]  # all it needs
 
 
 def find(loop: VirtualLoop, lookup: Lookup, *ids: int, deadline: float = inf) -> asyncio.Task[Pool]:
@@ -149,6 +149,27 @@ def test_in_an_outage_what_is_known_is_used_and_few_searches_try(
     task = find(loop, lookup, 4, 6)
     loop.advance(0.1)
     assert not task.result().partial
+
+
+def test_while_the_breaker_tries_elasticsearch_nobody_else_waits_for_it(
+    loop: VirtualLoop, source: Source, lookup: Lookup
+) -> None:
+    source.failure = CatalogUnavailable("gone")
+    while not (task := find(loop, lookup, 4)).done():  # refused at once: it is open
+        loop.advance(0.1)
+    loop.advance(1)
+    source.failure, source.takes = None, 0.5
+    source.asked.clear()
+    trial = find(loop, lookup, 4)
+    assert source.asked == [[4]]
+    others = [find(loop, lookup, number) for number in range(6, 16)]
+    assert all(other.result().partial for other in others)
+    loop.advance(0.5)
+    assert not trial.result().partial
+    loop.advance(0.1)
+    assert not find(loop, lookup, 4).result().partial
+    assert source.asked == [[4]]
+    assert task.result().partial
 
 
 def test_what_is_kept_is_bounded_and_the_oldest_goes_first(loop: VirtualLoop, source: Source) -> None:

@@ -2,88 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import random
-from collections.abc import Iterator
-from math import inf
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from api.catalog.fetching import Age, Fetched, Limits
-from api.catalog.outage import LONGEST_S, Outage
 from api.catalog.pool_cache import PoolCache
 from api.errors import CatalogRefused, CatalogUnavailable
 from tests.unit.api.virtual_time import VirtualLoop
-
-FAILURES = (CatalogUnavailable, CatalogRefused)
-REFRESH = 30.0
-LIMITS = Limits(refresh_s=REFRESH, expire_s=3_600.0, max_bytes=1_000_000, max_fetches=3, max_waiting=8)
-
-
-class Source:
-    """What pools are fetched from. Attributes say what it shall do."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self.loop = loop
-        self.under_way: set[str] = set()
-        self.takes = 0.1
-        self.failure: CatalogUnavailable | None = None
-        self.partial = False
-        self.nbytes = 1_000
-        self.asked: list[tuple[float, str]] = []
-        self.at_once = 0
-        self.most_at_once = 0
-
-    async def fetch(self, key: str, age: Age) -> Fetched[str]:
-        assert key not in self.under_way
-        self.under_way.add(key)
-        self.asked.append((self.loop.time(), key))
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        try:
-            await asyncio.sleep(self.takes)
-        finally:
-            self.under_way.discard(key)
-            self.at_once -= 1
-        if self.failure is not None:
-            raise self.failure
-        return Fetched(f"{key}{age.generation}", self.nbytes, self.partial)
-
-
-@pytest.fixture
-def source(loop: VirtualLoop) -> Source:
-    return Source(loop)
-
-
-@pytest.fixture
-def cache(loop: VirtualLoop, source: Source) -> Iterator[PoolCache[str, str]]:
-    made = make(loop, source)
-    yield made
-    loop.run_until_complete(made.close())
-
-
-def make(loop: VirtualLoop, source: Source, limits: Limits = LIMITS, seed: int = 1) -> PoolCache[str, str]:
-    async def construct() -> PoolCache[str, str]:
-        rng = random.Random(seed)
-        return PoolCache(source.fetch, limits, Outage(loop.time, rng), clock=loop.time, rng=rng)
-
-    return loop.run_until_complete(construct())
-
-
-def ask(loop: VirtualLoop, cache: PoolCache[str, str], key: str, deadline: float = inf) -> asyncio.Task[str]:
-    task = loop.create_task(cache.get(key, deadline))
-    loop.advance()
-    return task
-
-
-def advance(loop: VirtualLoop, seconds: float, step: float = 0.1) -> None:
-    """Let time pass in steps, so that timers set meanwhile come due in time."""
-    for _ in range(round(seconds / step)):
-        loop.advance(step)
+from tests.unit.catalog.pools import LIMITS, REFRESH, Source, advance, ask, make
 
 
 def test_many_readers_of_a_missing_pool_are_one_fetch(
@@ -190,58 +117,6 @@ def test_a_crawler_causes_only_so_many_fetches_a_second(loop: VirtualLoop, sourc
     assert all(reader.done() for reader in readers)
     assert 20 * 10 <= len(source.asked) <= 20 * 11 + 1
     assert sum(reader.exception() is None for reader in readers) == len(source.asked)
-    loop.run_until_complete(cache.close())
-
-
-def test_in_an_outage_old_pools_stay_and_one_fetch_at_a_time_tries(
-    loop: VirtualLoop, source: Source, cache: PoolCache[str, str]
-) -> None:
-    keys = [f"c{number}" for number in range(50)]
-    cache.keep(keys, known=lambda _: True)
-    advance(loop, 5)
-    source.failure = CatalogUnavailable("gone")
-    source.asked.clear()
-    source.most_at_once = 0
-    advance(loop, 10 * REFRESH)
-    # Those of the first refreshes that were under way together, then one at a time.
-    assert source.most_at_once <= LIMITS.max_fetches
-    assert len(source.asked) <= LIMITS.max_fetches + 10 * REFRESH / (LONGEST_S / 2 + source.takes) + 10
-    assert all(cache.at_hand(key) for key in keys)
-    reader = ask(loop, cache, "never seen")
-    assert isinstance(reader.exception(), CatalogUnavailable)  # at once
-
-
-@pytest.mark.parametrize("takes", [0.01, 1.0])
-def test_after_an_outage_everything_is_fresh_soon(
-    loop: VirtualLoop, source: Source, cache: PoolCache[str, str], takes: float
-) -> None:
-    keys = [f"c{number}" for number in range(30)]
-    cache.keep(keys, known=lambda _: True)
-    advance(loop, 5)
-    source.failure, source.takes = CatalogUnavailable("gone"), takes
-    advance(loop, 3 * REFRESH)
-    source.failure, source.takes = None, 0.02
-    back = loop.time()
-    advance(loop, 2.0, step=0.02)
-    fetched = {key for at, key in source.asked if at >= back - takes}  # one was under way
-    assert fetched == set(keys)
-    assert cache.oldest_s() <= 2.0 + takes
-
-
-def test_a_pool_is_given_up_when_it_expires(loop: VirtualLoop, source: Source) -> None:
-    cache = make(loop, source, Limits(REFRESH, expire_s=2 * REFRESH, max_bytes=10**6))
-    cache.keep(["a", "b"], known=lambda _: True)
-    advance(loop, 1)
-    source.failure = CatalogUnavailable("gone")
-    advance(loop, 2 * REFRESH - 2)
-    assert cache.at_hand("a") == "a1"
-    advance(loop, 4)
-    assert cache.at_hand("a") is None
-    assert isinstance(ask(loop, cache, "b").exception(), CatalogUnavailable)
-    source.failure = None
-    advance(loop, 2)
-    assert cache.at_hand("a")
-    assert cache.at_hand("b")
     loop.run_until_complete(cache.close())
 
 
@@ -388,48 +263,6 @@ def test_every_kept_pool_is_fetched_once_even_where_not_all_fit(loop: VirtualLoo
     loop.run_until_complete(cache.close())
 
 
-def test_settling_outlasts_an_outage_but_not_a_refusal(
-    loop: VirtualLoop, source: Source, cache: PoolCache[str, str]
-) -> None:
-    source.failure = CatalogUnavailable("busy")
-    cache.keep(["a"], known=lambda _: True)
-    settled = loop.create_task(cache.settled())
-    advance(loop, 3)
-    assert not settled.done()
-    source.failure = None
-    advance(loop, 2)
-    assert settled.done()
-    source.failure = CatalogRefused("no such field")
-    cache.keep(["a", "b"], known=lambda _: True)
-    settled = loop.create_task(cache.settled())
-    advance(loop, 1)
-    assert settled.done()
-
-
-def test_when_an_outage_begins_nobody_goes_on_waiting_in_vain(
-    loop: VirtualLoop, source: Source, cache: PoolCache[str, str]
-) -> None:
-    source.takes, source.failure = 0.5, CatalogUnavailable("gone")
-    readers = [ask(loop, cache, f"c{number}") for number in range(LIMITS.max_waiting)]
-    advance(loop, 0.6)
-    assert all(isinstance(reader.exception(), CatalogUnavailable) for reader in readers)
-
-
-@pytest.mark.parametrize("error", [CatalogRefused("no"), ZeroDivisionError()])
-def test_a_pool_expires_whatever_its_refreshes_fail_of(loop: VirtualLoop, source: Source, error: Exception) -> None:
-    cache = make(loop, source, Limits(REFRESH, expire_s=2 * REFRESH, max_bytes=10**6))
-    cache.keep(["a"], known=lambda _: True)
-    advance(loop, 1)
-
-    async def failing(_key: str, _age: Age) -> Fetched[str]:
-        raise error
-
-    cache._fetch = failing
-    advance(loop, 4 * REFRESH)
-    assert cache.at_hand("a") is None
-    loop.run_until_complete(cache.close())
-
-
 def test_closing_ends_every_wait(loop: VirtualLoop, source: Source) -> None:
     cache = make(loop, source)
     source.takes = 1_000.0
@@ -439,54 +272,3 @@ def test_closing_ends_every_wait(loop: VirtualLoop, source: Source) -> None:
     assert all(isinstance(reader.exception(), CatalogUnavailable) for reader in readers)
     assert source.at_once == 0
     assert isinstance(ask(loop, cache, "a").exception(), CatalogUnavailable)
-
-
-EVENTS = st.lists(
-    st.one_of(
-        st.tuples(st.just("read"), st.sampled_from("abcdef")),
-        st.tuples(st.just("pass"), st.sampled_from([0.0, 0.05, 0.5, 3.0, 20.0])),
-        st.tuples(st.just("source"), st.sampled_from(["fine", "gone", "refusing", "partial", "slow", "huge"])),
-        st.tuples(st.just("keep"), st.sampled_from(["", "a", "ab", "def"])),
-        st.tuples(st.just("hurry"), st.just("")),
-    ),
-    max_size=60,
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(EVENTS, st.integers(0, 2**32))
-def test_whatever_happens_every_reader_gets_a_pool_or_an_error_and_the_books_balance(
-    events: list[tuple[str, Any]], seed: int
-) -> None:
-    loop = VirtualLoop()
-    source = Source(loop)
-    cache = make(loop, source, Limits(REFRESH, 100.0, max_bytes=5_000, max_fetches=2, max_waiting=4), seed)
-    readers: list[asyncio.Task[str]] = []
-    for event, what in events:
-        if event == "read":
-            readers.append(loop.create_task(cache.get(what, loop.time() + 0.3)))
-        elif event == "pass":
-            advance(loop, what, step=max(what / 10, 0.05))
-        elif event == "keep":
-            cache.keep(list(what), known=lambda key, what=what: key in what or key > "c")
-        elif event == "hurry":
-            cache.refresh_now(lambda key: key < "c")
-        else:
-            source.failure = {"gone": CatalogUnavailable("gone"), "refusing": CatalogRefused("no")}.get(what)
-            source.partial = what == "partial"
-            source.takes = 5.0 if what == "slow" else 0.1
-            source.nbytes = 4_000 if what == "huge" else 1_000
-        loop.advance()
-        values = [entry for _, entry in cache._entries.items() if entry.value is not None]
-        assert cache.nbytes == sum(entry.nbytes for _, entry in cache._entries.items())
-        assert cache.nbytes <= 5_000 or len(cache._entries) == 1
-        assert len(cache) == len(values)
-        assert len(cache._waited_for) <= 4
-        assert source.most_at_once <= 2
-        # Nothing that is there is forgotten: it is being fetched, or it has its time.
-        assert all(key in cache._running or cache._due.when(key) > float("-inf") for key, _ in cache._entries.items())
-    advance(loop, 1)
-    assert all(reader.done() for reader in readers)
-    assert all(reader.exception() is None or type(reader.exception()) in FAILURES for reader in readers)
-    loop.run_until_complete(cache.close())
-    loop.close()

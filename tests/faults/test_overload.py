@@ -1,0 +1,83 @@
+"""Three times more requests than can be ranked, for as long as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
+from tests.conftest import REPOSITORY
+from tests.faults.served import DEADLINE_MS, Served, Shop, serving
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
+
+OVERLOAD_S = float(os.environ.get("FAULTS_OVERLOAD_S", "10"))
+
+
+@contextmanager
+def on_cores(cores: set[int]) -> Iterator[None]:
+    """What is started meanwhile runs there."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.fixture(scope="module")
+def shop(catalog_dir: Path) -> Shop:
+    return asyncio.run(Shop.of(catalog_dir, kind="grid"))
+
+
+@pytest.fixture(scope="module")
+def served(shop: Shop, catalog_dir: Path) -> Iterator[Served]:
+    """Triton has a core of its own, as it has a node of its own in production: the surplus costs it nothing."""
+    *others, last = sorted(os.sched_getaffinity(0))
+    with (
+        on_cores({last}),
+        EmbeddedTriton(TritonOptions(repository=REPOSITORY)) as triton,
+        on_cores(set(others) or {last}),
+        serving(shop, catalog_dir, "--triton", triton.address) as served,
+    ):
+        yield served
+
+
+def peak(served: Served) -> float:
+    """The most full answers a second in time that the server can give."""
+    best = 0.0
+    rate = 200.0
+    while True:
+        record = served.load(4.0, rate=rate).between(1.0, 4.0)
+        good = record.goodput(DEADLINE_MS)
+        if good < 0.7 * rate:
+            return max(best, good)
+        best = max(best, good)
+        rate *= 1.2
+
+
+def test_the_surplus_is_answered_or_refused_at_once_and_what_is_let_in_is_in_time(served: Served) -> None:
+    served.load(2.0, rate=100.0)
+    capacity = peak(served)
+    calm = served.load(4.0, rate=0.5 * capacity).between(1.0, 4.0)
+    record = served.load(OVERLOAD_S, rate=3 * capacity, connections=2_000).between(2.0, OVERLOAD_S)
+    after = served.load(10.0, rate=0.5 * capacity)
+    assert record.wrong == []
+    assert after.wrong == []
+    refused = record.count(429)
+    assert record.count(200) + refused == record.status.size
+    assert after.count(200, 429) == after.status.size
+    normal = [second for second in range(9) if after.between(second, 10.0).full.mean() >= 0.99]
+    assert normal
+    print(  # noqa: T201 - figures for people
+        f"\npeak {capacity:,.0f}/s in time; at 3 x that for {OVERLOAD_S:.0f} s: {record.goodput(DEADLINE_MS):,.0f}/s in "
+        f"time ({record.goodput(DEADLINE_MS) / capacity:.0%} of the peak), p99 of the full ones "
+        f"{record.percentile(99, full=True):.1f} ms, of all {record.percentile(99):.1f} ms; of the rest "
+        f"{record.count(200) - record.full.sum():,} next rung, {refused:,} refused; 99 % full again after "
+        f"{normal[0]} s; half load before: p99 {calm.percentile(99):.1f} ms"
+    )
