@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from api.catalog.fetching import Counts
 from api.fallback.shadow import Shadow
+from api.histogram import HotHistogram
 from api.resilience.breaker import Breaker, State
 from api.resilience.budget import Budgets
 from api.resilience.limiter import Limiter, Priority
@@ -66,19 +67,18 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        request = Histogram(
+        request = HotHistogram(
             "racksort_request_seconds",
             "Time from the request's first byte in the app to its answer",
             ["route", "source"],
-            buckets=_SECONDS,
-            registry=registry,
+            _SECONDS,
         )
+        registry.register(request)
         problems = Counter(
             "racksort_problems_total", "Requests answered with an error", ["route", "status"], registry=registry
         )
-        stage = Histogram(
-            "racksort_stage_seconds", "Time of one stage of a request", ["stage"], buckets=_SECONDS, registry=registry
-        )
+        stage = HotHistogram("racksort_stage_seconds", "Time of one stage of a request", ["stage"], _SECONDS)
+        registry.register(stage)
         degraded = Counter(
             "racksort_degraded_total", "Answers made with less than the full way", ["reason"], registry=registry
         )

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from api.catalog.protocol import Catalog
-from api.errors import CatalogUnavailable, Overloaded, TooManyRequests, Unavailable
+from api.errors import CatalogUnavailable, Unavailable
 from api.ladder import Ladder
 from api.ranker import Ranker
 from api.resilience.budget import Budget, Budgets, Patience
@@ -30,7 +30,6 @@ class Pipeline:
         budgets: Budgets,
         patience: Patience,
         *,
-        busy: Callable[[], bool] = lambda: False,
         served: Callable[[Query, Pool, Ranking], None] | None = None,
         clock: Callable[[], float],
     ) -> None:
@@ -42,7 +41,6 @@ class Pipeline:
             ladder: what answers where the ensemble doesn't.
             budgets: shares out each request's time.
             patience: how much of it there is.
-            busy: whether even the ladder's answers cost more than there is.
             served: hears of each full answer, after the fact.
             clock: seconds.
         """
@@ -51,13 +49,12 @@ class Pipeline:
         self._ladder = ladder
         self._budgets = budgets
         self._patience = patience
-        self._busy = busy
         self._served = served
         self._clock = clock
 
     def overwhelmed(self) -> bool:
         """Whether a request for a first page should be refused before it is even read."""
-        return self._ranker.turns_away(_FIRST_PAGE, self._busy)
+        return self._ranker.turns_away(_FIRST_PAGE)
 
     async def recommend(self, query: Query, gone: Callable[[], bool] | None = None) -> Page:
         """A container's products for a customer.
@@ -109,8 +106,6 @@ class Pipeline:
                 if self._served is not None:
                     self._served(query, pool, ranking)
             except Unavailable as error:
-                if isinstance(error, Overloaded) and self._busy():
-                    raise TooManyRequests(str(error)) from error
                 ranking = self._ladder.without_ensemble(query, pool)
                 degraded = (*degraded, error.reason)
         timing = Timing(pooled - budget.arrived, queue_s, ensemble_s, self._clock() - budget.arrived, budget.total_s)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from api.batcher import Answer, Batcher
-from api.errors import EnsembleTimeout, EnsembleUnavailable, Overloaded, QueueFull, RowInvalid
+from api.errors import EnsembleTimeout, EnsembleUnavailable, Overloaded, QueueFull, RowInvalid, TooManyRequests
 from api.resilience.breaker import Breaker
 from api.resilience.budget import Budget
 from api.resilience.limiter import Limiter, Outcome, Priority
+from api.resilience.waiting_room import WaitingRoom
 from api.tensors import Candidates, Row
 from api.types import Pool, Query
 
@@ -22,28 +23,41 @@ _ANSWERED, _DROPPED, _IGNORED = Outcome.ANSWERED, Outcome.DROPPED, Outcome.IGNOR
 class Ranker:
     """Ranks pools for queries."""
 
-    def __init__(self, batcher: Batcher, limiter: Limiter, breaker: Breaker, *, today: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        batcher: Batcher,
+        limiter: Limiter,
+        room: WaitingRoom,
+        breaker: Breaker,
+        *,
+        busy: Callable[[], bool],
+        today: Callable[[], float],
+    ) -> None:
         """Put the way together.
 
         Args:
             batcher: shares calls of the ensemble.
             limiter: how many rows may be on this way.
+            room: where those wait whom the limiter doesn't let in at once.
             breaker: whether calls are worth trying; the one that watches the batcher's calls.
+            busy: whether even a lesser answer costs more time than there is.
             today: now for the models, as days since 1970-01-01 UTC.
         """
         self._batcher = batcher
         self._limiter = limiter
+        self._room = room
         self._breaker = breaker
+        self._busy = busy
         self._today = today
         self._candidates: WeakKeyDictionary[Pool, Candidates | str] = WeakKeyDictionary()
         """What was made of each pool, or why nothing can be: not the error, whose traceback would hold the pool."""
 
-    def turns_away(self, priority: Priority, busy: Callable[[], bool]) -> bool:
-        """Whether a request would be refused now, where even to say so by a lesser answer costs more than there is.
+    def turns_away(self, priority: Priority) -> bool:
+        """Whether there is no time for such a request, not even for a lesser answer; counts it if so.
 
-        Counts it if so. Takes a fraction of a microsecond, so that it can be asked before anything else.
+        Takes a fraction of a microsecond, so that it can be asked before anything else.
         """
-        if not self._limiter.full(priority) or not busy():
+        if not self._limiter.full(priority) or not self._busy():
             return False
         self._limiter.refuse(priority)
         return True
@@ -62,14 +76,18 @@ class Ranker:
 
         Raises:
             EnsembleError, QueueFull, RowInvalid: it can't be ranked now.
-            Overloaded: more requests of this priority than can be answered in time.
+            Overloaded: more requests of this priority than can be ranked in time.
+            TooManyRequests: more than can be answered in time at all.
             CallerGone: nobody waits any more.
         """
         if self._breaker.refuses():
             raise EnsembleUnavailable(f"not asked: {self._breaker.why}")
-        permit = self._limiter.acquire(priority)
+        if self.turns_away(priority):
+            raise TooManyRequests(f"{self._limiter.in_flight} requests are being ranked")
+        # Who gets in later than the ranking takes would be late.
+        permit = await self._room.enter(priority, budget.pool_until)
         if permit is None:
-            raise Overloaded(f"{self._limiter.in_flight} requests are being ranked")
+            raise Overloaded(f"{self._limiter.in_flight} requests are being ranked, and no place became free")
         outcome = _IGNORED
         try:
             answer = await self._batcher.submit(
@@ -80,7 +98,7 @@ class Ranker:
             outcome = _DROPPED
             raise
         finally:
-            permit.release(outcome)
+            self._room.leave(permit, outcome)
         return answer
 
     def _row(self, query: Query, pool: Pool) -> Row:

@@ -19,6 +19,7 @@ import uvloop
 from api.app import create_app
 from api.errors import AddressUnusable, CatalogInvalid, NeverReady, StartupError
 from api.readiness import Readiness
+from api.services import Services
 from api.settings import Settings
 from api.transport.descriptors import room_for
 from api.transport.drain import DrainingServer
@@ -44,12 +45,18 @@ _GC_THRESHOLDS = (50_000, 20, 20)
 for 5 % of the adapter's CPU time. What does form cycles is still found."""
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) -> None:
+def serve(
+    settings: Settings,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+    on_open: Callable[[Services], None] | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM, then answer what is in flight and return.
 
     Args:
         settings: all of them; port 0 takes any free one.
         on_ready: called once, with the adapter's URL, after the first inference through the whole path.
+        on_open: called once, with the adapter's parts, before it takes requests.
 
     Raises:
         SystemExit: 2, after one line on stderr, where the adapter can't start, or no inference has worked within the
@@ -57,7 +64,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = None) 
     """
     try:
         with contextlib.closing(listen(settings.host, settings.port)) as listener:
-            uvloop.run(_serve(settings, listener, on_ready))
+            uvloop.run(_serve(settings, listener, on_ready, on_open))
     except StartupError as error:
         sys.stderr.write(f"racksort: {error}\n")
         raise SystemExit(2) from error
@@ -86,11 +93,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve(settings: Settings, listener: socket.socket, on_ready: Callable[[str], None] | None) -> None:
+async def _serve(
+    settings: Settings,
+    listener: socket.socket,
+    on_ready: Callable[[str], None] | None,
+    on_open: Callable[[Services], None] | None,
+) -> None:
     app = create_app(settings)
     # The lifespan is entered here rather than by uvicorn, which would log a traceback where one line is enough.
     async with app.router.lifespan_context(app):
-        services = app.state.services
+        services: Services = app.state.services
+        if on_open is not None:
+            on_open(services)
         if not any(each.size for each in await services.catalog.containers()):
             where, remedy = (
                 (settings.catalog_dir, "run `racksort prepare`")

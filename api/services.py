@@ -24,6 +24,7 @@ from api.resilience.breaker import Breaker, State
 from api.resilience.budget import BudgetPolicy, Budgets
 from api.resilience.limiter import Limiter
 from api.resilience.loop_lag import LoopLag
+from api.resilience.waiting_room import WaitingRoom
 from api.settings import Settings
 from api.types import Source
 
@@ -78,14 +79,15 @@ async def running(
         clock=clock,
     )
     limiter = Limiter(settings.limiter_policy, lag.awake)
+    busy_s = _BUSY * settings.deadline_ms / 1e3
+    room = WaitingRoom(limiter, most=settings.max_waiting, clock=clock)
     shadow = None if precomputed is None else _shadow(precomputed, settings.shadow_share, rng, metrics)
     pipeline = Pipeline(
         catalog,
-        Ranker(batcher, limiter, breaker, today=today),
+        Ranker(batcher, limiter, room, breaker, busy=lambda: lag.seconds() > busy_s, today=today),
         Ladder(precomputed),
         budgets,
         settings.patience,
-        busy=lambda: lag.seconds() > settings.deadline_ms / 1e3 * _BUSY,
         served=None if shadow is None else shadow.served,
         clock=clock,
     )

@@ -95,6 +95,9 @@ class Budgets:
     def __init__(self, policy: BudgetPolicy, clock: Callable[[], float]) -> None:
         """Measure with ``clock``, in seconds."""
         now = clock()
+        self._latest = self._good_until = -1.0
+        """Whose moments are measured out, and until when that holds."""
+        self._answer_after = self._for_ranking = self._for_call = 0.0
         self._policy = policy
         self._clock = clock
         self._ranking = Percentile(
@@ -107,16 +110,21 @@ class Budgets:
 
     def of(self, seconds: float) -> Budget:
         """The moments of a request that arrives now and has so many ``seconds``."""
-        now, policy = self._clock(), self._policy
-        deadline = now + seconds
-        answer_from = deadline - min(max(self._lag.value(now), policy.least_answer_s), policy.most_answer * seconds)
-        return Budget(
-            now,
-            deadline,
-            answer_from - min(self._ranking.value(now), policy.most_ranking * seconds),
-            answer_from,
-            answer_from - min(self._call.value(now), policy.most_call * seconds),
-        )
+        now = self._clock()
+        if seconds != self._latest or now >= self._good_until:
+            self._reckon(seconds, now)
+        answer_from = now + self._answer_after
+        return Budget(now, now + seconds, answer_from - self._for_ranking, answer_from, answer_from - self._for_call)
+
+    def _reckon(self, seconds: float, now: float) -> None:
+        """Measure out such requests, until the percentiles change: they move on with their windows alone."""
+        policy = self._policy
+        kept = min(max(self._lag.value(now), policy.least_answer_s), policy.most_answer * seconds)
+        self._answer_after = seconds - kept
+        self._for_ranking = min(self._ranking.value(now), policy.most_ranking * seconds)
+        self._for_call = min(self._call.value(now), policy.most_call * seconds)
+        self._latest = seconds
+        self._good_until = min(each.changes_at for each in (self._lag, self._ranking, self._call))
 
     def took(self, queue_s: float, call_s: float) -> None:
         """A call of ``call_s`` has ended well, for which the longest of its rows had waited ``queue_s``."""

@@ -53,6 +53,11 @@ class Percentile:
             self._rotate(now)
         return self._value
 
+    @property
+    def changes_at(self) -> float:
+        """Until when :attr:`value` stays as it is, once it was asked for."""
+        return self._ends_at
+
     def _rotate(self, now: float) -> None:
         missed = int((now - self._ends_at) // self._window_s)  # windows in which nobody looked, and nothing came
         if missed >= 1:

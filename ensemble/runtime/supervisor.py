@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -85,6 +86,7 @@ class Supervisor:
         policy: Policy | None = None,
         *,
         on_event: Callable[[str], None] = lambda _line: None,
+        proven: Callable[[], float] = lambda: -math.inf,
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[], float] = random.random,
     ) -> None:
@@ -93,6 +95,7 @@ class Supervisor:
         canary: the supervisor closes it in the end.
         policy: how patient it is.
         on_event: gets one line for a person, in the supervisor's thread.
+        proven: when somebody else's inference last came out well, on ``clock``; from any thread.
         clock: monotonic seconds.
         uniform: random numbers in [0, 1), for the delays between restarts.
         """
@@ -100,7 +103,10 @@ class Supervisor:
         self._canary = canary
         self._policy = policy or Policy()
         self._say = on_event
+        self._proven = proven
         self._clock = clock
+        self._checked_at = -math.inf
+        """When the latest canary that came back well was sent."""
         self._restarts = Restarts(self._policy, uniform)
         self._reloads: deque[float] = deque(maxlen=self._policy.most_reloads)
         self._reload_helps = True
@@ -141,11 +147,13 @@ class Supervisor:
         Raises:
             ServerStoppedError: somebody has stopped the server, so there is no more to do.
         """
-        if (pause := self._processes()) is not None:
+        now = self._clock()
+        if (pause := self._without_asking(now)) is not None:
             return pause
         limit = self._policy.canary_timeout_s if self._silent_since is None else self._policy.patience_s
         verdict = self._canary.check(limit)
         if verdict.healthy:
+            self._checked_at = now
             return self._well() if verdict.took_s <= self._policy.canary_timeout_s else self._slow()
         if (pause := self._processes()) is not None:  # the first sign of a dead process may be the canary that failed
             return pause
@@ -157,6 +165,20 @@ class Supervisor:
         if verdict.health in {Health.TIMEOUT, Health.UNREACHABLE}:
             return self._silent(verdict, limit)
         return self._error(verdict)
+
+    def _without_asking(self, now: float) -> float | None:
+        """Heal what the process table shows, or see that there is nothing to ask; None where a canary is due."""
+        pause = self._processes()
+        return self._policy.interval_s if pause is None and self._is_proven(now) else pause
+
+    def _is_proven(self, now: float) -> bool:
+        """Whether the last canary was well, is not long ago, and since the last look somebody else's call was."""
+        policy = self._policy
+        return (
+            self._status.state is State.WELL
+            and now - self._checked_at < policy.proven_interval_s
+            and now - self._proven() < policy.interval_s / 2  # else a hang might go unnoticed for more than a second
+        )
 
     def _run(self) -> None:
         pause = 0.0

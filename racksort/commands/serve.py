@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import signal
 import sys
 import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ import typer
 from ensemble.errors import RacksortError
 
 if TYPE_CHECKING:
+    from api.services import Services
     from racksort.dev.elasticsearch_server import EmbeddedElasticsearch
 
 
@@ -79,14 +81,15 @@ def command(
     own_elasticsearch = settings.catalog == "elasticsearch" and settings.elasticsearch_url is None
     if own_elasticsearch or settings.catalog == "embedded":
         ensure_catalog(settings.catalog_dir, week)
+    proof: list[Services] = []
     with ExitStack() as stack:
         if own_elasticsearch:
             url = _start_elasticsearch(stack, settings.catalog_dir)
             settings = settings.model_copy(update={"elasticsearch_url": url})
         if "triton" not in settings.model_fields_set:
-            address = _start_triton(stack, repository, settings.release, model_config_name)
+            address = _start_triton(stack, repository, settings.release, model_config_name, proof)
             settings = settings.model_copy(update={"triton": address})
-        serve(settings, on_ready=lambda url: _in_background(_announce, url))
+        serve(settings, on_ready=lambda url: _in_background(_announce, url), on_open=proof.append)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
@@ -98,8 +101,13 @@ def _in_background(work: Callable[..., None], *arguments: object) -> None:
     threading.Thread(target=work, args=arguments, daemon=True).start()
 
 
-def _start_triton(stack: ExitStack, repository: Path, release: int, config_name: str | None) -> str:
-    """Start Triton, supervised until the stack unwinds; returns its address, which stays when it is restarted."""
+def _start_triton(
+    stack: ExitStack, repository: Path, release: int, config_name: str | None, proof: Sequence[Services]
+) -> str:
+    """Start Triton, supervised until the stack unwinds; returns its address, which stays when it is restarted.
+
+    ``proof`` gets the adapter that asks this Triton, whose good calls are as good as a canary's.
+    """
     from ensemble.runtime.canary import Canary  # noqa: PLC0415
     from ensemble.runtime.supervisor import Supervisor  # noqa: PLC0415
     from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions  # noqa: PLC0415
@@ -107,7 +115,12 @@ def _start_triton(stack: ExitStack, repository: Path, release: int, config_name:
     _say(f"starting Triton on release {release}")
     server = EmbeddedTriton(TritonOptions(repository=repository, releases=(release,), config_name=config_name))
     stack.enter_context(server)
-    stack.enter_context(Supervisor(server, Canary(server.address, release), on_event=_say))
+
+    def proven() -> float:
+        return max((each.readiness.last_success for each in proof), default=-math.inf)
+
+    canary = Canary(server.address, release)
+    stack.enter_context(Supervisor(server, canary, on_event=_say, proven=proven))
     return server.address
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from rich.progress import track
 
+from tests.simulation import precomputed
 from tests.simulation.world import Run, simulate
 
 _CHUNK = 20
@@ -64,6 +65,7 @@ def results(seeds: Iterable[int], *, processes: int) -> Iterator[Result]:
     if processes == 1:
         yield from map(result, seeds)
         return
+    precomputed.folder()  # one for all processes, which goes with this one
     with ProcessPoolExecutor(processes) as pool:
         yield from pool.map(result, seeds, chunksize=_CHUNK)
 

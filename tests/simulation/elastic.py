@@ -70,6 +70,8 @@ class Elasticsearch:
         self._rng = rng
         self._empty: dict[str, int] = {}
         self._answered: set[str] = set()
+        self.empties = True
+        """Whether it may answer that nothing is there; where the pool before has expired, nobody could doubt that."""
         self.timeout_s = 1.0
         """Of the client."""
         self.in_flight = 0
@@ -205,7 +207,8 @@ class Elasticsearch:
     def _nothing(self, answer: dict[str, Any], question: str, encoded: bytes) -> bytes:
         """An answer without hits that looks right: only of questions whose answer is known, and not too often."""
         count = self._empty.get(question, 0)
-        if question not in self._answered or not question.startswith("list") or count >= _EMPTY_IN_A_ROW:
+        known = self.empties and question in self._answered and question.startswith("list")
+        if not known or count >= _EMPTY_IN_A_ROW:
             self._empty[question] = 0
             return encoded
         self._empty[question] = count + 1

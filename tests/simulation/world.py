@@ -72,6 +72,7 @@ class World:
         rng = random.Random(f"world {plan.seed}")
         self._rng = random.Random(f"adapter's {plan.seed}")
         self._elasticsearch = Elasticsearch(loop, plan.faults.elasticsearch, plan.switches, rng)
+        self._elasticsearch.empties = plan.options.expire_s == NEVER_S
         self._triton = Triton(loop, plan.faults.triton, plan.capacity, rng)
         self._stalled: list[tuple[float, float]] = []
         self._tasks: list[asyncio.Task[None]] = []

@@ -453,7 +453,7 @@ async def test_without_time_for_anything_requests_are_refused_with_a_time_to_com
     pipeline = adapter.services.pipeline
     limiter = pipeline._ranker._limiter
     permits = [limiter.acquire(Priority.FIRST_PAGE) for _ in range(limiter.limit)]
-    pipeline._busy = lambda: True
+    pipeline._ranker._busy = lambda: True
     answer = await adapter.client.get(DEALS)
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "1"
@@ -462,6 +462,7 @@ async def test_without_time_for_anything_requests_are_refused_with_a_time_to_com
     assert (await adapter.client.post("/v1/rank", json={"product_ids": [1, 2]})).headers["retry-after"] == "1"
     assert adapter.metric("racksort_problems_total", route="products", status="429") == 1
     assert adapter.metric("racksort_refused_total", priority="first_page") == 1
+    assert adapter.metric("racksort_refused_total", priority="rerank") == 1
     for permit in permits:
         assert permit is not None
         permit.release(Outcome.IGNORED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,7 @@ class World:
     restart_fails: bool = False
     stall_s: float = 0.0
     """How much longer than its limit a canary takes that gets no answer: the whole machine stands still."""
+    canaries: int = 0
     done: list[tuple[float, str]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -77,6 +79,7 @@ class World:
         pass
 
     def check(self, timeout_s: float) -> Verdict:
+        self.canaries += 1
         if not self.alive_:
             return Verdict(Health.UNREACHABLE, "refused")
         if self.latency_s > timeout_s:
@@ -109,6 +112,40 @@ def test_a_server_that_is_well_costs_a_canary_each_interval_and_no_word() -> Non
     assert supervisor.status.healthy
     assert not world.done
     assert not world.said
+
+
+def test_where_traffic_shows_that_it_ranks_canaries_are_few() -> None:
+    world = World()
+    supervisor = Supervisor(world, world, POLICY, proven=lambda: world.now - 0.01, clock=lambda: world.now)
+    run(world, supervisor, 60)
+    assert 25 <= world.canaries <= 35
+    assert supervisor.status.healthy
+
+
+@pytest.mark.parametrize("since", [0.0, 0.05, 0.099, 0.15, 1.0])
+def test_a_hang_is_noticed_within_a_second_of_the_last_proof(since: float) -> None:
+    """However long ago the latest look was when the last good call ended."""
+    world = World()
+    last_good = [world.now]
+    supervisor = Supervisor(world, world, POLICY, proven=lambda: last_good[0], clock=lambda: world.now)
+    for _ in range(5):
+        last_good[0] = world.now
+        world.now += supervisor.step()
+    last_good[0] = hung = world.now - since
+    world.latency_s = math.inf
+    run(world, supervisor, 1.5)
+    noticed = supervisor.status.noticed_at
+    assert noticed is not None
+    assert noticed - hung <= 1.0 + since
+
+
+def test_a_dead_process_is_seen_although_traffic_still_shows_it_ranking() -> None:
+    world = World()
+    supervisor = Supervisor(world, world, POLICY, proven=lambda: world.now, clock=lambda: world.now)
+    run(world, supervisor, 1.0)
+    world.dead = ("ranking",)
+    run(world, supervisor, 0.3)
+    assert world.actions == ["reload ranking"]
 
 
 def test_a_server_that_ended_is_restarted_at_once() -> None:
