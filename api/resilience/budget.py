@@ -119,7 +119,8 @@ class Budgets:
     def _reckon(self, seconds: float, now: float) -> None:
         """Measure out such requests, until the percentiles change: they move on with their windows alone."""
         policy = self._policy
-        kept = min(max(self._lag.value(now), policy.least_answer_s), policy.most_answer * seconds)
+        # Late at both ends: the request waited for the loop before it arrived, and its answer will.
+        kept = min(max(2 * self._lag.value(now), policy.least_answer_s), policy.most_answer * seconds)
         self._answer_after = seconds - kept
         self._for_ranking = min(self._ranking.value(now), policy.most_ranking * seconds)
         self._for_call = min(self._call.value(now), policy.most_call * seconds)

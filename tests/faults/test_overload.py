@@ -75,9 +75,10 @@ def test_the_surplus_is_answered_or_refused_at_once_and_what_is_let_in_is_in_tim
     normal = [second for second in range(9) if after.between(second, 10.0).full.mean() >= 0.99]
     assert normal
     print(  # noqa: T201 - figures for people
-        f"\npeak {capacity:,.0f}/s in time; at 3 x that for {OVERLOAD_S:.0f} s: {record.goodput(DEADLINE_MS):,.0f}/s in "
-        f"time ({record.goodput(DEADLINE_MS) / capacity:.0%} of the peak), p99 of the full ones "
-        f"{record.percentile(99, full=True):.1f} ms, of all {record.percentile(99):.1f} ms; of the rest "
+        f"\npeak {capacity:,.0f}/s in time; at 3 x that for {OVERLOAD_S:.0f} s {record.goodput(DEADLINE_MS):,.0f}/s in "
+        f"time ({record.goodput(DEADLINE_MS) / capacity:.0%} of the peak), {record.full.sum():,} full, p99 of those "
+        f"{record.percentile(99, full=True):.1f} ms, p50 {record.percentile(50, full=True):.1f} ms, p99 of all "
+        f"{record.percentile(99):.1f} ms; of the rest "
         f"{record.count(200) - record.full.sum():,} next rung, {refused:,} refused; 99 % full again after "
         f"{normal[0]} s; half load before: p99 {calm.percentile(99):.1f} ms"
     )
