@@ -174,16 +174,20 @@ class Batcher:
             self._loop.call_soon(self._pump)
         return waiting.future
 
-    async def close(self) -> None:
-        """Refuse new rows, let the calls in flight end, and fail what still waits."""
+    async def close(self, patience_s: float = 1.0) -> None:
+        """Refuse new rows, fail what still waits, and let the calls in flight end, for as long as ``patience_s``."""
         self._closed = True
         for queue in self._queues.values():
             for waiting in queue:
                 waiting.fail(EnsembleUnavailable("the adapter is shutting down"))
             self._waiting -= len(queue)
             queue.clear()
-        while self._calls:
-            await asyncio.wait(list(self._calls))
+        if self._calls:
+            _, hanging = await asyncio.wait(list(self._calls), timeout=patience_s)
+            for task in hanging:  # a server that hangs mustn't hold up the end
+                task.cancel()
+            if hanging:
+                await asyncio.wait(hanging)
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None

@@ -71,7 +71,9 @@ class Pipeline:
         """
         budget = self._budget(query)
         # A pool at hand is handed out at once. One that never was is worth a late page, unless the caller won't wait.
-        waits_until = budget.pool_until if query.timeout_s is not None else budget.arrived + self._patience.cold_pool_s
+        waits_until = budget.pool_until
+        if query.timeout_s is None:
+            waits_until = max(waits_until, budget.arrived + self._patience.cold_pool_s)
         try:
             pool = await self._catalog.pool(query.container_id, query.category, deadline=waits_until)
         except CatalogUnavailable as error:

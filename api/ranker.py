@@ -32,6 +32,7 @@ class Ranker:
         *,
         busy: Callable[[], bool],
         today: Callable[[], float],
+        clock: Callable[[], float],
     ) -> None:
         """Put the way together.
 
@@ -42,7 +43,9 @@ class Ranker:
             breaker: whether calls are worth trying; the one that watches the batcher's calls.
             busy: whether even a lesser answer costs more time than there is.
             today: now for the models, as days since 1970-01-01 UTC.
+            clock: the budgets', in seconds.
         """
+        self._clock = clock
         self._batcher = batcher
         self._limiter = limiter
         self._room = room
@@ -84,6 +87,8 @@ class Ranker:
             raise EnsembleUnavailable(f"not asked: {self._breaker.why}")
         if self.turns_away(priority):
             raise TooManyRequests(f"{self._limiter.in_flight} requests are being ranked")
+        if self._clock() >= budget.send_until:  # such as after waiting for a first pool: no sign of overload
+            raise EnsembleTimeout("there is no time left to rank in")
         # Who gets in later than the ranking takes would be late.
         permit = await self._room.enter(priority, budget.pool_until)
         if permit is None:
@@ -95,7 +100,8 @@ class Ranker:
             )
             outcome = _ANSWERED
         except (EnsembleTimeout, QueueFull):
-            outcome = _DROPPED
+            if budget.total_s >= self._limiter.deadline_s:  # else the caller hardly waited
+                outcome = _DROPPED
             raise
         finally:
             self._room.leave(permit, outcome)

@@ -18,19 +18,25 @@ from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble, Ranked
 from api.errors import (
     AdapterError,
+    CatalogUnavailable,
     EnsembleError,
     EnsembleRejected,
+    EnsembleTimeout,
     EnsembleUnavailable,
     ReleaseTooNew,
     StartupError,
+    TooManyRequests,
 )
 from api.metrics import Metrics
 from api.pipeline import Pipeline
-from api.resilience.breaker import Breaker
+from api.resilience.breaker import Breaker, Permit
 from api.tensors import Batch
 from api.types import Query, Source
 
 _log = logging.getLogger(__name__)
+
+_ITS_FAULT: Final = {EnsembleUnavailable.reason, EnsembleRejected.reason, EnsembleTimeout.reason}
+"""Reasons of a degraded answer that tell of the ensemble rather than of the load or the catalog."""
 
 _MINUTE: Final = 1 / 1_440
 """In days: how far apart clocks and roundings may be."""
@@ -90,6 +96,9 @@ class Readiness:
             self.refused.set_exception(error)
 
 
+_UNCOUNTED: Final = Permit(lambda _permit, _end: None, -1, 0.0)
+
+
 class Watched:
     """An ensemble whose calls are timed, counted, told to the readiness, and made only as far as the breaker lets them.
 
@@ -113,7 +122,8 @@ class Watched:
 
     async def rank(self, batch: Batch) -> Ranked:
         """See :class:`Ensemble`."""
-        permit = self._breaker.allow()
+        ready = self._readiness.ready.is_set()
+        permit = self._breaker.allow() if ready else _UNCOUNTED
         if permit is None:
             raise EnsembleUnavailable(f"not asked: {self._breaker.why}")
         started = self._clock()
@@ -125,7 +135,7 @@ class Watched:
         except EnsembleError as error:
             self._metrics.calls[error.reason].inc()
             self._readiness.failed(str(error))
-            if self._readiness.ready.is_set() and not isinstance(error, EnsembleRejected):  # else the batch is to blame
+            if not isinstance(error, EnsembleRejected):  # else the batch is to blame
                 permit.failed()
             raise
         finally:
@@ -155,6 +165,7 @@ class Prober:
         ensemble: Ensemble,
         readiness: Readiness,
         *,
+        timeout_s: float,
         today: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -165,6 +176,7 @@ class Prober:
             catalog: the pipeline's.
             ensemble: the pipeline's.
             readiness: learns what came of it.
+            timeout_s: how long a probe waits: whether inferences work isn't whether they are quick.
             today: now for the models, as days since 1970-01-01 UTC.
             clock: seconds; the watch's.
         """
@@ -172,6 +184,7 @@ class Prober:
         self._catalog = catalog
         self._ensemble = ensemble
         self._readiness = readiness
+        self._timeout = timeout_s
         self._today = today
         self._clock = clock
 
@@ -184,15 +197,18 @@ class Prober:
             if container_id is None:
                 readiness.failed("no container of the catalog has a product; prepare the catalog again")
                 return
-            page = await self._pipeline.recommend(Query(container_id, limit=1))
+            page = await self._pipeline.recommend(Query(container_id, limit=1, timeout_s=self._timeout))
             if page.ranking.source is Source.ENSEMBLE:
                 if not readiness.ready.is_set():
                     self._check_moment(page.ranking.release, await self._ensemble.history_until_day())
                 readiness.passed()
-            elif readiness.ensemble_up:  # else the failed call has said why already
-                readiness.failed(", ".join(page.degraded))
+            elif readiness.ensemble_up and any(reason in _ITS_FAULT for reason in page.degraded):
+                readiness.failed(", ".join(page.degraded))  # else the failed call has said why already
         except StartupError as error:
             readiness.refuse(error)
+        except (TooManyRequests, CatalogUnavailable) as error:
+            if not readiness.ready.is_set():  # later it says nothing of the ensemble
+                readiness.failed(f"{type(error).__name__}: {error}")
         except AdapterError as error:
             readiness.failed(f"{type(error).__name__}: {error}")
 

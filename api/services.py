@@ -84,14 +84,22 @@ async def running(
     shadow = None if precomputed is None else _shadow(precomputed, settings.shadow_share, rng, metrics)
     pipeline = Pipeline(
         catalog,
-        Ranker(batcher, limiter, room, breaker, busy=lambda: lag.seconds() > busy_s, today=today),
+        Ranker(batcher, limiter, room, breaker, busy=lambda: lag.seconds() > busy_s, today=today, clock=clock),
         Ladder(precomputed),
         budgets,
         settings.patience,
         served=None if shadow is None else shadow.served,
         clock=clock,
     )
-    prober = Prober(pipeline, catalog, watched, readiness, today=today, clock=clock)
+    prober = Prober(
+        pipeline,
+        catalog,
+        watched,
+        readiness,
+        timeout_s=settings.patience.max_deadline_s,
+        today=today,
+        clock=clock,
+    )
     metrics.follow_breaker(breaker)
     metrics.follow_limiter(limiter)
     metrics.follow_budgets(budgets)

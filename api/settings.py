@@ -91,8 +91,9 @@ class Settings(BaseSettings):
     """Requests that may wait for a call slot, at most."""
     max_ranking: int = Field(default=1_024, ge=16, le=100_000)
     """What the limiter may let grow: requests that are being ranked or wait for it at the same time."""
-    slow_call_ms: int = Field(default=150, ge=1, le=60_000)
-    """A call of Triton that takes so long counts as slow, and two of them as a server that hangs: the breaker opens."""
+    slow_call_ms: int | None = Field(default=None, ge=1, le=60_000)
+    """A call of Triton that takes so long counts as slow, and two of them as a server that hangs: the breaker opens.
+    Three times ``deadline_ms`` where not set, and 150 at least."""
     shadow_share: float = Field(default=0.005, ge=0, le=1)
     """Share of the healthy requests for which the precomputed list is looked up and compared as well."""
     max_body_bytes: int = Field(default=256 * 1024, ge=1_024, le=16 * 1024 * 1024)
@@ -155,7 +156,8 @@ class Settings(BaseSettings):
     @property
     def breaker_policy(self) -> BreakerPolicy:
         """When calls of Triton aren't worth trying; with few calls at a time, fewer of them tell that it hangs."""
-        return BreakerPolicy(slow_s=self.slow_call_ms / 1e3, hung_calls=min(2, self.max_calls_in_flight))
+        slow_ms = self.slow_call_ms or min(max(150, 3 * self.deadline_ms), self.call_timeout_ms)
+        return BreakerPolicy(slow_s=slow_ms / 1e3, hung_calls=min(2, self.max_calls_in_flight))
 
     @property
     def connection(self) -> Connection:
@@ -263,10 +265,11 @@ class Settings(BaseSettings):
                 f"{PREFIX}CALL_TIMEOUT_MS ({self.call_timeout_ms}) is shorter than {PREFIX}MAX_DEADLINE_MS "
                 f"({self.max_deadline_ms}); raise it to twice that, or lower the deadline"
             )
-        if self.slow_call_ms > self.call_timeout_ms:
+        if self.slow_call_ms is not None and not self.deadline_ms <= self.slow_call_ms <= self.call_timeout_ms:
             raise ValueError(
-                f"{PREFIX}SLOW_CALL_MS ({self.slow_call_ms}) is longer than {PREFIX}CALL_TIMEOUT_MS "
-                f"({self.call_timeout_ms}), so that no call would ever be slow; make it a few times the deadline"
+                f"{PREFIX}SLOW_CALL_MS ({self.slow_call_ms}) must be at least {PREFIX}DEADLINE_MS "
+                f"({self.deadline_ms}), or calls in time would be slow, and at most {PREFIX}CALL_TIMEOUT_MS "
+                f"({self.call_timeout_ms}), or none would be"
             )
         if not self.pool_refresh_ms < self.pool_stale_ms <= self.pool_expire_ms:
             raise ValueError(

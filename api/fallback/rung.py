@@ -149,6 +149,8 @@ class PrecomputedRung:
                 if str(error) != flaw:
                     flaw = str(error)
                     _log.error("newer precomputed lists can't be used, the ones at hand stay: %s", error)
+            except Exception:  # noqa: BLE001 - following must outlive its own mistakes; they are logged
+                _log.exception("newer precomputed lists couldn't be looked for by a mistake of ours")
 
     def close(self) -> None:
         """Let the files go."""

@@ -230,6 +230,8 @@ def _map(path: Path, size: int) -> mmap.mmap | bytes:
             if not size:
                 return b""  # nothing can't be mapped
             mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    except ValueError as error:  # it was truncated since its size was looked at
+        raise FallbackInvalid(f"{path}: can't be mapped ({error}): run `racksort precompute` again") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     mapped.madvise(mmap.MADV_RANDOM)  # look-ups come from all over: reading ahead would fetch what nobody asked for

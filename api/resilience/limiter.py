@@ -186,6 +186,11 @@ class Limiter:
         return self._rooms[Priority.FIRST_PAGE]
 
     @property
+    def deadline_s(self) -> float:
+        """A request's whole time, seconds."""
+        return self._deadline
+
+    @property
     def in_flight(self) -> int:
         """Permits that aren't released yet. More than ``limit`` for a while after it has fallen."""
         return self._in_flight

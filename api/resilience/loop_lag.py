@@ -21,7 +21,7 @@ _WEIGHT: Final = 0.25
 class LoopLag:
     """Watches one event loop while it is entered."""
 
-    __slots__ = ("_clock", "_due", "_handle", "_heard", "_loop", "_lost", "_mean")
+    __slots__ = ("_clock", "_due", "_handle", "_heard", "_loop", "_lost", "_mean", "_told")
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class LoopLag:
         self._handle: asyncio.TimerHandle | None = None
         self._mean = 0.0
         self._lost = 0.0
+        self._told = -float("inf")
         self._due = float("inf")
 
     def seconds(self) -> float:
@@ -52,9 +53,11 @@ class LoopLag:
 
         A call of a server takes no longer for it that this process was held up, and doesn't count as slow by it.
         """
-        now = self._clock()
-        overdue = now - self._due
-        return now - self._lost - overdue if overdue > 0.0 else now - self._lost
+        awake = min(self._clock(), self._due) - self._lost
+        if awake < self._told:  # by a rounding
+            return self._told
+        self._told = awake
+        return awake
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:

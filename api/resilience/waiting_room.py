@@ -58,9 +58,11 @@ class WaitingRoom:
 
     def leave(self, permit: Permit, outcome: Outcome) -> None:
         """Give a place back, to whoever waits for it."""
-        permit.release(outcome)
-        if self._waiting:
-            self._admit()
+        try:
+            permit.release(outcome)
+        finally:
+            if self._waiting:
+                self._admit()
 
     async def _wait(self, priority: Priority, seconds: float) -> Permit | None:
         place: _Place = self._loop.create_future()

@@ -102,7 +102,7 @@ class Supervisor:
         self._server = server
         self._canary = canary
         self._policy = policy or Policy()
-        self._say = on_event
+        self._on_event = on_event
         self._proven = proven
         self._clock = clock
         self._checked_at = -math.inf
@@ -179,6 +179,10 @@ class Supervisor:
             and now - self._checked_at < policy.proven_interval_s
             and now - self._proven() < policy.interval_s / 2  # else a hang might go unnoticed for more than a second
         )
+
+    def _say(self, line: str) -> None:
+        if not self._ended.is_set():  # which breaks a canary off, and that is no trouble
+            self._on_event(line)
 
     def _run(self) -> None:
         pause = 0.0

@@ -71,7 +71,8 @@ def test_triton_is_killed(served: Served) -> None:
     report("killed", record, back_after_s=back_s - 1.0, full_2_s_later=again)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_the_ranking_step_is_killed(served: Served, number: signal.Signals) -> None:
     healthy = served.load(2.0)
     stub = served.stub("ranking")

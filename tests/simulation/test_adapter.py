@@ -168,6 +168,7 @@ def _let_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
             self._rooms = rooms
 
     monkeypatch.setattr(Limiter, "acquire", generous)
+    monkeypatch.setattr(Limiter, "full", lambda _self, _priority: False)
 
 
 def _never_close_the_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
