@@ -138,7 +138,8 @@ async def test_answers_stay_valid_and_in_time_and_recover(adapter: Adapter, prox
     )
     assert seen.reasons == {"stale_pool"}
     assert adapter.metric("racksort_searches_total", outcome="unavailable") >= 1  # it was felt
-    assert adapter.metric("racksort_breaker_opened_total", dependency="elasticsearch") >= 1
+    if fault != "slow body":  # of which small pools come through, each of which says that Elasticsearch is there
+        assert adapter.metric("racksort_breaker_opened_total", dependency="elasticsearch") >= 1
 
 
 @pytest.mark.slow
