@@ -71,9 +71,11 @@ class Census(threading.Thread):
         return found
 
     def run(self) -> None:
-        while not self._ended.wait(0.05):
+        counted = False
+        while not counted or not self._ended.wait(0.05):  # once at least, however short the time
             self.most = max(self.most, len(self.servers()))
             self.counts += 1
+            counted = True
 
     def end(self) -> None:
         self._ended.set()
