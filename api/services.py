@@ -78,7 +78,8 @@ async def running(
         took=budgets.took,
         clock=clock,
     )
-    limiter = Limiter(settings.limiter_policy, lag.awake)
+    limiter_policy = settings.limiter_policy
+    limiter = Limiter(limiter_policy, lag.awake, answer_s=lambda: budgets.answer_s(limiter_policy.deadline_s))
     busy_s = _BUSY * settings.deadline_ms / 1e3
     room = WaitingRoom(limiter, most=settings.max_waiting, clock=clock)
     shadow = None if precomputed is None else _shadow(precomputed, settings.shadow_share, rng, metrics)

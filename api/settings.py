@@ -26,6 +26,8 @@ from ensemble import contract
 PREFIX = "RACKSORT_"
 _NOT_OURS = (f"{PREFIX}PEER_", f"{PREFIX}PATHS")
 """Variables of the load test's tools."""
+_LEAST_RANKING = 16
+"""Requests that are ranked at the same time whatever the limiter finds: what keeps being measured."""
 _RATE_AT_FIRST = 2_560
 """Requests a second that the limiter expects until it has measured: 128 in flight for a deadline of 50 ms."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -143,7 +145,7 @@ class Settings(BaseSettings):
     def limiter_policy(self) -> LimiterPolicy:
         """How many requests may be ranked at the same time; a window is at least as long as the deadline."""
         deadline_s = self.deadline_ms / 1e3
-        least = min(contract.MAX_BATCH_SIZE, self.max_ranking)
+        least = min(_LEAST_RANKING, self.max_ranking)
         first = round(_RATE_AT_FIRST * deadline_s)
         return LimiterPolicy(
             deadline_s=deadline_s,

@@ -5,11 +5,11 @@ the lowest latency seen, which Vegas and Envoy go by, mistakes a well filled bat
 deadline instead. Little's law (L = X W, for means) says that L requests in flight, answered at X a second, take
 W = L / X seconds each; so once per window, with the L that its requests met and their mean latency W::
 
-    limit <- L * target / W, at most twice and at least half the limit        target = target_share * deadline
+    limit <- L * target / W, at most twice and at least half the limit    target = target_share * (deadline - answer)
 
-which rests at about X * target, whatever the capacity X is at the time. The bounds of a step are Envoy's. Nothing is
-probed for, so that no traffic is held back to measure and nothing needs randomness. ``docs/limiter.md`` compares it
-with the others.
+where the answer is what handing it out takes. It rests at about X * target, whatever the capacity X is at the time. The
+bounds of a step are Envoy's. Nothing is probed for, so that no traffic is held back to measure and nothing needs
+randomness. ``docs/limiter.md`` compares it with the others.
 
 Lives in one event loop and needs no locks.
 """
@@ -66,7 +66,8 @@ class LimiterPolicy:
     deadline_s: float = 0.050
     """A request's whole time, seconds."""
     target_share: float = 0.65
-    """Mean latency that the limit aims at, as a share of the deadline. The rest is for the slowest 1 %."""
+    """Mean latency that the limit aims at, as a share of the deadline less what the answer takes. The rest is for the
+    slowest 1 %."""
     window_s: float = 0.1
     """Seconds between two looks at the latency, at least."""
     window_samples: int = 10
@@ -104,10 +105,9 @@ class LimiterPolicy:
                 f"limit, and at most deep_scroll_share ({self.deep_scroll_share}), which must be at most 1"
             )
 
-    @property
-    def target_s(self) -> float:
-        """Mean latency that the limit aims at, seconds."""
-        return self.target_share * self.deadline_s
+    def target_s(self, answer_s: float = 0.0) -> float:
+        """Mean latency that the limit aims at, seconds, where handing out an answer takes ``answer_s``."""
+        return self.target_share * max(0.0, self.deadline_s - answer_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +150,21 @@ class Permit:
 class Limiter:
     """Lets requests in up to a limit that it adapts at every window's end."""
 
-    def __init__(self, policy: LimiterPolicy, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        policy: LimiterPolicy,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        answer_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         """Start with nothing in flight.
 
         Args:
             policy: bounds, target and shares.
             clock: seconds; never goes back.
+            answer_s: what an answer takes from a permit's release until the caller has it, lately; seconds.
         """
+        self._answer_s: Final = answer_s
         self._policy: Final = policy
         self._clock: Final = clock
         self._deadline: Final = policy.deadline_s
@@ -212,17 +220,26 @@ class Limiter:
         """Count a request that was refused because it is :meth:`full`."""
         self._refused[priority] += 1
 
-    def acquire(self, priority: Priority) -> Permit | None:
+    def now(self) -> float:
+        """The limiter's clock, seconds."""
+        return self._clock()
+
+    def acquire(self, priority: Priority, came: float | None = None) -> Permit | None:
         """Let a request in, or None where it must be refused, which costs no more than counting it.
 
         Requests of all priorities take from the same room, of which a lower priority sees only its share: what it
         leaves free is for the higher ones.
+
+        Args:
+            priority: what it is worth.
+            came: when it came, on the limiter's clock, where it has waited to be let in: it is the whole latency that
+                must meet the target.
         """
         in_flight = self._in_flight
         if in_flight >= self._rooms[priority]:
             self._refused[priority] += 1
             return None
-        since = self._clock()
+        since = self._clock() if came is None else came
         self._in_flight = in_flight = in_flight + 1
         self._admitted[priority] += 1
         return Permit(self._end_one, priority, since, in_flight)
@@ -256,7 +273,7 @@ class Limiter:
         mean = self._latency / self._samples
         # What was in flight rather than the limit, as lower priorities fill no more than their share of it.
         met = _CROWDING * self._met / self._samples
-        wanted = met * self._policy.target_s / mean if mean > 0.0 else math.inf
+        wanted = met * self._policy.target_s(self._answer_s()) / mean if mean > 0.0 else math.inf
         self._adopt(round(min(limit * _MAX_STEP, max(limit / _MAX_STEP, wanted))))
 
     def _adopt(self, limit: int) -> None:

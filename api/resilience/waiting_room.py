@@ -18,6 +18,8 @@ from api.resilience.limiter import Limiter, Outcome, Permit, Priority
 _BY_WORTH: Final = tuple(sorted(Priority, reverse=True))
 
 _Place = asyncio.Future[Permit | None]
+_Waiting = tuple[_Place, float]
+"""Who waits, and since when on the limiter's clock."""
 
 
 class WaitingRoom:
@@ -35,7 +37,7 @@ class WaitingRoom:
         self._most: Final = most
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._queues: dict[Priority, deque[_Place]] = {priority: deque() for priority in _BY_WORTH}
+        self._queues: dict[Priority, deque[_Waiting]] = {priority: deque() for priority in _BY_WORTH}
         self._waiting = 0
 
     def __len__(self) -> int:
@@ -66,17 +68,18 @@ class WaitingRoom:
 
     async def _wait(self, priority: Priority, seconds: float) -> Permit | None:
         place: _Place = self._loop.create_future()
-        self._queues[priority].append(place)
+        waiting = (place, self._limiter.now())
+        self._queues[priority].append(waiting)
         self._waiting += 1
         if self._waiting > self._most:
             self._turn_out_oldest()
         self._admit()  # there may be room for this priority where a lower one waits
-        timer = self._loop.call_later(seconds, self._turn_out, priority, place)
+        timer = self._loop.call_later(seconds, self._turn_out, priority, waiting)
         try:
             return await place
         except asyncio.CancelledError:
             if place.cancelled():
-                self._forget(priority, place)
+                self._forget(priority, waiting)
             elif (given := place.result()) is not None:  # in the same turn of the loop
                 self.leave(given, Outcome.IGNORED)
             raise
@@ -86,23 +89,24 @@ class WaitingRoom:
     def _admit(self) -> None:
         for priority, queue in self._queues.items():
             while queue and not self._limiter.full(priority):
-                place = queue.pop()
+                place, came = queue.pop()
                 self._waiting -= 1
                 if not place.done():
-                    place.set_result(self._limiter.acquire(priority))
+                    place.set_result(self._limiter.acquire(priority, came))
 
-    def _turn_out(self, priority: Priority, place: _Place) -> None:
+    def _turn_out(self, priority: Priority, waiting: _Waiting) -> None:
+        place, _ = waiting
         if not place.done():
             place.set_result(None)
-            self._forget(priority, place)
+            self._forget(priority, waiting)
 
     def _turn_out_oldest(self) -> None:
         """Of the lowest priority: its time was the shortest."""
         priority, queue = next((each, queue) for each, queue in reversed(self._queues.items()) if queue)
         self._turn_out(priority, queue[0])
 
-    def _forget(self, priority: Priority, place: _Place) -> None:
+    def _forget(self, priority: Priority, waiting: _Waiting) -> None:
         queue = self._queues[priority]
-        if place in queue:
-            queue.remove(place)
+        if waiting in queue:
+            queue.remove(waiting)
             self._waiting -= 1

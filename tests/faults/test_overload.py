@@ -49,15 +49,15 @@ def served(shop: Shop, catalog_dir: Path) -> Iterator[Served]:
 
 
 def peak(served: Served) -> float:
-    """The most full answers a second in time that the server can give."""
-    best = 0.0
+    """The most full answers a second in time that the server can give, for longer than a lucky moment."""
+    best = at = 0.0
     rate = 200.0
     while True:
-        record = served.load(4.0, rate=rate).between(1.0, 4.0)
-        good = record.goodput(DEADLINE_MS)
+        good = served.load(4.0, rate=rate).between(1.0, 4.0).goodput(DEADLINE_MS)
+        if good > best:
+            best, at = good, rate
         if good < 0.7 * rate:
-            return max(best, good)
-        best = max(best, good)
+            return served.load(10.0, rate=at).between(1.0, 10.0).goodput(DEADLINE_MS)
         rate *= 1.2
 
 
@@ -67,6 +67,7 @@ def test_the_surplus_is_answered_or_refused_at_once_and_what_is_let_in_is_in_tim
     calm = served.load(4.0, rate=0.5 * capacity).between(1.0, 4.0)
     record = served.load(OVERLOAD_S, rate=3 * capacity, connections=2_000).between(2.0, OVERLOAD_S)
     after = served.load(10.0, rate=0.5 * capacity)
+    again = peak(served)  # a machine doesn't stay as quick as it was
     assert record.wrong == []
     assert after.wrong == []
     refused = record.count(429)
@@ -74,9 +75,10 @@ def test_the_surplus_is_answered_or_refused_at_once_and_what_is_let_in_is_in_tim
     assert after.count(200, 429) == after.status.size
     normal = [second for second in range(9) if after.between(second, 10.0).full.mean() >= 0.99]
     assert normal
+    good = record.goodput(DEADLINE_MS)
     print(  # noqa: T201 - figures for people
-        f"\npeak {capacity:,.0f}/s in time; at 3 x that for {OVERLOAD_S:.0f} s {record.goodput(DEADLINE_MS):,.0f}/s in "
-        f"time ({record.goodput(DEADLINE_MS) / capacity:.0%} of the peak), {record.full.sum():,} full, p99 of those "
+        f"\npeak {capacity:,.0f}/s, {again:,.0f}/s afterwards; at 3 x that for {OVERLOAD_S:.0f} s {good:,.0f}/s "
+        f"in time ({2 * good / (capacity + again):.0%} of the peaks' mean), {record.full.sum():,} full, p99 of those "
         f"{record.percentile(99, full=True):.1f} ms, p50 {record.percentile(50, full=True):.1f} ms, p99 of all "
         f"{record.percentile(99):.1f} ms; of the rest "
         f"{record.count(200) - record.full.sum():,} next rung, {refused:,} refused; 99 % full again after "

@@ -30,7 +30,7 @@ _NEVER: Final = math.inf
 
 def optimum(server: Server, slowdown: float = 1.0) -> float:
     """Requests in flight by Little's law: at full batches, answered in the target latency on average."""
-    return server.capacity / slowdown * POLICY.target_s
+    return server.capacity / slowdown * POLICY.target_s()
 
 
 def off(limit: float, best: float) -> float:

@@ -101,7 +101,7 @@ def test_the_limit_halves_at_most_while_everything_is_late() -> None:
 
 
 def test_the_limit_becomes_what_would_take_the_target_on_average() -> None:
-    world = World(replace(POLICY, deadline_s=0.1))
+    world = World(replace(POLICY, deadline_s=0.1, target_share=0.65))
     permits = world.admit(100)
     world.now = 0.065  # the target
     for permit in permits[1:]:
@@ -111,6 +111,37 @@ def test_the_limit_becomes_what_would_take_the_target_on_average() -> None:
     permits[0].release(Outcome.ANSWERED)
     # 1 to 100 were in flight as they came, a tenth more over time; a hundredth of them took 35 ms longer.
     assert world.limiter.limit == round(1.1 * 50.5 * 0.065 / 0.06535)
+
+
+@pytest.mark.parametrize(("answer_s", "share"), [(0.0, 1.0), (0.02, 0.8), (0.1, 0.5)])
+def test_what_the_answer_takes_is_no_time_to_rank_in(answer_s: float, share: float) -> None:
+    policy = replace(POLICY, deadline_s=0.1, target_share=0.5)
+    now = 0.0
+    limiter = Limiter(policy, lambda: now, answer_s=lambda: answer_s)
+    permits = [permit for _ in range(limiter.limit) if (permit := limiter.acquire(Priority.FIRST_PAGE))]
+    met = 1.1 * (len(permits) + 1) / 2
+    now = 0.05 * met / len(permits)  # so that the limit stays as it is where the answer takes no time
+    for permit in permits[1:]:
+        permit.release(Outcome.ANSWERED)
+    now += 0.1
+    before = limiter.limit
+    permits[0].release(Outcome.ANSWERED)
+    mean = (99 * 0.05 * met / 100 + 0.05 * met / 100 + 0.1) / 100
+    assert limiter.limit == max(before // 2, round(met * 0.5 * (0.1 - answer_s) / mean))
+    assert limiter.limit == pytest.approx(before * share, rel=0.1)
+
+
+def test_who_has_waited_to_be_let_in_was_late_by_that_too() -> None:
+    world, at_once = World(), World()
+    for each, came in ((world, 0.0), (at_once, None)):
+        each.now = 0.06
+        permits = [permit for _ in range(100) if (permit := each.limiter.acquire(Priority.FIRST_PAGE, came))]
+        each.now = 0.09
+        for permit in permits[1:]:
+            permit.release(Outcome.ANSWERED)
+        each.now = 0.12
+        permits[0].release(Outcome.ANSWERED)
+    assert world.limiter.limit < at_once.limiter.limit
 
 
 def test_a_failure_counts_as_the_deadline_however_quick_it_was() -> None:
