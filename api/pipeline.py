@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from api.ladder import Ladder
 from api.ranker import Ranker
 from api.resilience.budget import Budget, Budgets, Patience
 from api.resilience.limiter import Priority
+from api.rules.live import Rules
+from api.rules.view import View
 from api.types import PARTIAL_POOL, STALE_POOL, Page, Pool, Query, Ranking, Source, Timing
 from ensemble import contract
 
@@ -30,6 +33,7 @@ class Pipeline:
         budgets: Budgets,
         patience: Patience,
         *,
+        rules: Rules | None = None,
         served: Callable[[Query, Pool, Ranking], None] | None = None,
         clock: Callable[[], float],
     ) -> None:
@@ -41,6 +45,7 @@ class Pipeline:
             ladder: what answers where the ensemble doesn't.
             budgets: shares out each request's time.
             patience: how much of it there is.
+            rules: the shop's; None where it has none.
             served: hears of each full answer, after the fact.
             clock: seconds.
         """
@@ -49,6 +54,7 @@ class Pipeline:
         self._ladder = ladder
         self._budgets = budgets
         self._patience = patience
+        self._rules = rules
         self._served = served
         self._clock = clock
 
@@ -98,23 +104,39 @@ class Pipeline:
         pooled = self._clock()
         queue_s = ensemble_s = 0.0
         degraded = _flaws(pool, pooled)
+        rules = None if self._rules is None else self._rules.of(query)
+        if rules is not None:
+            pool = rules.pool(pool)
         if not pool.product_id.size:
             ranking = Ranking(pool.product_id, Source.POPULARITY)
         else:
             try:
                 answer = await self._ranker.rank(query, pool, priority, budget, gone)
-                ranking = Ranking(_shown(answer.product_id, query.limit), Source.ENSEMBLE, answer.release)
+                if rules is None:
+                    shown = _shown(answer.product_id, query.limit)
+                else:
+                    shown = rules.arranged(query, pool, _shown(answer.product_id, contract.MAX_CANDIDATES))
+                ranking = Ranking(shown[: query.limit], Source.ENSEMBLE, answer.release)
                 queue_s, ensemble_s = answer.queue_s, answer.ensemble_s
                 if self._served is not None:
                     self._served(query, pool, ranking)
             except Unavailable as error:
-                ranking = self._ladder.without_ensemble(query, pool)
+                ranking = self._lesser(query, pool, rules)
                 degraded = (*degraded, error.reason)
         timing = Timing(pooled - budget.arrived, queue_s, ensemble_s, self._clock() - budget.arrived, budget.total_s)
         return Page(query, ranking, timing, degraded)
 
+    def _lesser(self, query: Query, pool: Pool, rules: View | None) -> Ranking:
+        """What the ladder says, under the same rules."""
+        if rules is None:
+            return self._ladder.without_ensemble(query, pool)
+        ranking = self._ladder.without_ensemble(replace(query, limit=contract.MAX_CANDIDATES), pool)
+        return replace(ranking, product_id=rules.arranged(query, pool, ranking.product_id)[: query.limit])
+
     def _without_pool(self, query: Query, budget: Budget, error: CatalogUnavailable) -> Page:
         ranking = self._ladder.without_pool(query)
+        if ranking is not None and self._rules is not None and (rules := self._rules.of(query)) is not None:
+            ranking = rules.allowed_of(ranking)
         if ranking is None:
             raise error
         spent = self._clock() - budget.arrived

@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from api.attributes import Attributes
+
 STALE_POOL: Final = "stale_pool"
 """Reason of a degraded answer: its pool is older than it should be."""
 PARTIAL_POOL: Final = "partial_pool"
@@ -78,6 +80,8 @@ class Pool:
     """Whether products may be missing, because the source answered only in part."""
     stale_after: float = inf
     """When answers made of it begin to be degraded, on the event loop's monotonic clock (``time.monotonic``)."""
+    attributes: Attributes | None = None
+    """What else the catalog knows of the products, for the shop's rules; None where it knows nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
