@@ -185,14 +185,14 @@ def preview(
 
         racksort rules preview rules.json --requests requests.jsonl --out friday.html --at 2026-11-27T09:00:00+01:00
     """
-    from racksort.rules_preview import Replay, run  # noqa: PLC0415 - a verb's imports wait until it runs
+    from racksort.preview.run import Plan, run  # noqa: PLC0415 - a verb's imports wait until it runs
 
     with _faults_listed(as_json):
         settings = _settings(catalog, folder, triton)
         document, warnings = _checked(file, settings)
         before = _live(settings)
-        replay = Replay(before, document, _moment(at), requests, count, seed, repository)
-        result = run(settings, replay, out, title=file.name)
+        plan = Plan(before, document, _moment(at), requests, count, seed, repository)
+        result = run(settings, plan, out, title=file.name)
     if as_json:
         typer.echo(json.dumps(result.summary() | {"page": str(out)}, indent=2))
         return
