@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from api.rules.arrange import UNKNOWN
+from api.rules.arrange import UNKNOWN, Kinds
 from api.rules.rule import Cap, HideBought, MinNew
 from api.rules.selection import Selection
 from api.types import Pool
@@ -23,9 +23,8 @@ class Table:
     """Columns of n products, sorted by id."""
 
     product_id: npt.NDArray[np.int64]
-    group: dict[str, npt.NDArray[np.int32]]
-    """``category`` and ``brand``, as far as caps ask for them."""
-    new: npt.NDArray[np.bool_]
+    kinds: Kinds
+    """What caps and the share of new products see of them."""
     replenishable: tuple[npt.NDArray[np.bool_], ...]
     """For each rule that hides what was bought."""
 
@@ -37,8 +36,7 @@ class Table:
         order = np.argsort(pool.product_id, kind="stable")
         return cls(
             pool.product_id[order],
-            {cap.per: _groups(pool, cap)[order] for cap in caps},
-            _new(pool, newness, day)[order],
+            Kinds.of([_groups(pool, cap)[order] for cap in caps], _new(pool, newness, day)[order]),
             tuple(_replenishable(pool, rule)[order] for rule in hides),
         )
 

@@ -111,16 +111,18 @@ class View:
         pins = self._pinned(order)
         if not (pins or self._caps or self._new):
             return order
-        caps: list[arrange.Capped] = []
-        share = None
-        if self._caps or self._new:
-            table = self._table_of(pool)
-            rows = table.rows(order)
-            caps = [arrange.Capped(rule.id, table.group[rule.per][rows], rule.most, rule.among) for rule in self._caps]
-            if self._new is not None:
-                share = arrange.Share(self._new.id, table.new[rows], self._new.share, self._new.among)
+        if not (self._caps or self._new):
+            return order[arrange.pinned(order.size, pins)]
+        table = self._table_of(pool)
+        kinds = table.kinds
+        caps = [
+            arrange.Capped(rule.id, group, rule.most, rule.among)
+            for rule, group in zip(self._caps, kinds.groups, strict=True)
+        ]
+        new = self._new
+        share = None if new is None else arrange.Share(new.id, kinds.new, new.share, new.among)
         heard = None if touched is None else (lambda index, rule_id: touched(int(order[index]), rule_id))
-        return order[arrange.arranged(order.size, pins, caps, share, heard)]
+        return order[arrange.arranged(kinds.code[table.rows(order)], pins, caps, share, heard)]
 
     def allowed_of(self, ranking: Ranking) -> Ranking | None:
         """A page that was made without a pool, as far as it may be shown.

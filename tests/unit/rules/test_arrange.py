@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
+import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.rules.arrange import UNKNOWN, Capped, Share, arranged
+from api.rules import arrange
+from api.rules.arrange import UNKNOWN, Kinds, Touched
 
 Pins = list[tuple[int, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Capped:
+    """A cap with the group of each product."""
+
+    group: npt.NDArray[np.int32]
+    most: int
+    among: int
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """A share with what is new."""
+
+    new: npt.NDArray[np.bool_]
+    share: float
+    among: int
+
+
+def arranged(
+    count: int, pins: Pins, caps: Sequence[Capped] = (), quota: Share | None = None, touched: Touched | None = None
+) -> npt.NDArray[np.int64]:
+    new = np.zeros(count, np.bool_) if quota is None else quota.new
+    kinds = Kinds.of([each.group for each in caps], new)
+    return arrange.arranged(
+        kinds.code,
+        pins,
+        [arrange.Capped(f"cap-{at}", kinds.groups[at], each.most, each.among) for at, each in enumerate(caps)],
+        None if quota is None else arrange.Share("share", kinds.new, quota.share, quota.among),
+        touched,
+    )
 
 
 @st.composite
@@ -24,13 +60,13 @@ def pinned(draw: st.DrawFn, count: int) -> Pins:
 @st.composite
 def cap(draw: st.DrawFn, count: int) -> Capped:
     groups = draw(st.lists(st.integers(UNKNOWN, 4), min_size=count, max_size=count))
-    return Capped("cap", np.array(groups, np.int32), draw(st.integers(1, 4)), draw(st.integers(1, 30)))
+    return Capped(np.array(groups, np.int32), draw(st.integers(1, 4)), draw(st.integers(1, 30)))
 
 
 @st.composite
 def share(draw: st.DrawFn, count: int) -> Share:
     new = draw(st.lists(st.booleans(), min_size=count, max_size=count))
-    return Share("share", np.array(new, np.bool_), draw(st.floats(0.01, 1)), draw(st.integers(1, 30)))
+    return Share(np.array(new, np.bool_), draw(st.floats(0.01, 1)), draw(st.integers(1, 30)))
 
 
 def naive(count: int, pins: Pins, caps: list[Capped], quota: Share | None) -> list[int]:
@@ -129,14 +165,14 @@ def test_new_and_other_products_each_stay_in_their_order(data: st.DataObject, co
 
 @given(st.data(), st.integers(1, 40))
 def test_without_rules_nothing_moves(data: st.DataObject, count: int) -> None:
-    rule = Capped("cap", np.full(count, UNKNOWN, np.int32), 1, data.draw(st.integers(1, 50)))
+    rule = Capped(np.full(count, UNKNOWN, np.int32), 1, data.draw(st.integers(1, 50)))
     assert arranged(count, []).tolist() == list(range(count))
     assert arranged(count, [], [rule]).tolist() == list(range(count))
 
 
 def test_who_had_to_wait_is_told() -> None:
     told: list[tuple[int, str]] = []
-    groups = Capped("one-a-brand", np.array([1, 1, 2], np.int32), 1, 2)
+    groups = Capped(np.array([1, 1, 2], np.int32), 1, 2)
     order = arranged(3, [], [groups], touched=lambda index, rule: told.append((index, rule)))
     assert order.tolist() == [0, 2, 1]
-    assert told == [(1, "one-a-brand")]
+    assert told == [(1, "cap-0")]

@@ -30,19 +30,19 @@ def test_each_effect_is_named_with_its_places() -> None:
     query = Query("shelf", 7, recent=Recent(np.array([3], np.int64), np.array([1], np.float32)))
     after, found = explained(
         query,
-        [1, 2, 3, 4, 6, 7, 20],
+        [1, 2, 3, 4, 6, 7, 9, 20],
         {"id": "out", "effect": "exclude", "products": {"ids": [1]}},
         {"id": "up", "effect": "boost", "products": {"ids": [2, 4]}, "amount": 1},
         {"id": "hero", "effect": "pin", "product": 7, "position": 1},
         {"id": "bought", "effect": "hide_bought", "days": 30},
         {"id": "mix", "effect": "cap", "per": "brand", "most": 2, "among": 4},
     )
-    assert after == [7, 2, 4, 6, 20]
+    assert after == [7, 2, 4, 9, 6, 20]
     assert found[1] == (Touch("out", "exclude", 1, None),)
     assert found[2] == (Touch("up", "boost", 2, 2),)
     assert found[3] == (Touch("bought", "hide_bought", 3, None),)
     assert found[7] == (Touch("hero", "pin", 6, 1),)
-    assert found[6] == (Touch("mix", "cap", 5, 4),)
+    assert found[6] == (Touch("mix", "cap", 5, 5),)
 
 
 def test_what_is_available_elsewhere_only_is_said() -> None:
