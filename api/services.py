@@ -27,6 +27,8 @@ from api.resilience.loop_lag import LoopLag
 from api.resilience.waiting_room import WaitingRoom
 from api.rules.figures import RulesFigures
 from api.rules.live import Rules
+from api.scroll.scroll import Scroll
+from api.scroll.seal import Seal
 from api.settings import Settings
 from api.types import Source
 
@@ -61,11 +63,13 @@ async def running(
     rules: Rules | None = None,
     *,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Services]:
     """The adapter's parts, working. Takes over ``catalog``, ``ensemble`` and ``precomputed`` and closes them.
 
-    ``clock``, in seconds, must advance with the event loop's timers; ``rng`` is for jitter and sampling.
+    ``clock``, in seconds, must advance with the event loop's timers; ``now`` is Unix time; ``rng`` is for
+    jitter and sampling.
     """
     today = _today(settings.now_day, catalog)
     readiness = Readiness(metrics)
@@ -90,6 +94,7 @@ async def running(
         catalog,
         Ranker(batcher, limiter, room, breaker, busy=lambda: lag.seconds() > busy_s, today=today, clock=clock),
         Ladder(precomputed),
+        Scroll(Seal(settings.cursor_secrets, ttl_s=settings.cursor_ttl_s, now=now)),
         budgets,
         settings.patience,
         rules=rules,

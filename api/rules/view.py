@@ -93,8 +93,9 @@ class View:
         """A ranked order as it is to be shown.
 
         Args:
-            query: who asks; ``recent`` says what they bought.
-            pool: what :meth:`pool` gave.
+            query: who asks; ``recent`` says what they bought. Behind the first page of a scroll only that counts: the
+                places that other rules speak of are on the pages before.
+            pool: what :meth:`pool` gave, or a part of it.
             order: product ids, best first: all that were ranked, without padding.
 
         Returns:
@@ -108,6 +109,8 @@ class View:
         """The same; ``touched`` hears product and rule where a cap, a share or a purchase changed something."""
         if self._hides and query.recent is not None:
             order = self._without_bought(query.recent, pool, order, touched)
+        if query.cursor is not None:
+            return order
         pins = self._pinned(order)
         if not (pins or self._caps or self._new):
             return order
