@@ -68,8 +68,7 @@ class Rules:
 
     def use(self, document: Document, version: int = 0) -> None:
         """From now on these."""
-        self.version = version
-        self._book = Book(document, version=version, now=self._now, today=self._day) if document.rules else None
+        self._go_over(self._compiled(document, version))
 
     def of(self, query: Query) -> View | None:
         """The rules for a request; see :meth:`Book.of`."""
@@ -94,16 +93,23 @@ class Rules:
             return
         self._stamp = stamp
         try:
-            version, document = await asyncio.to_thread(_live, store)
+            book = await asyncio.to_thread(self._read, store)
         except RulesInvalid as error:
             self.broken = True
             _log.error("the live rules can't be used, version %d stays: %s", self.version, error)
             return
         self.broken = False
-        self.use(document, version)
-        _log.warning("rules: version %d is live, %d rules", version, len(document.rules))
+        self._go_over(book)
+        _log.warning("rules: version %d is live, %d rules", book.version, len(book.document.rules))
 
+    def _read(self, store: Store) -> Book:
+        """The live version; beside the event loop, since segments may be large."""
+        version = store.pointer().version
+        return self._compiled(store.load(version), version)
 
-def _live(store: Store) -> tuple[int, Document]:
-    version = store.pointer().version
-    return version, store.load(version)
+    def _compiled(self, document: Document, version: int) -> Book:
+        return Book(document, version=version, now=self._now, today=self._day)
+
+    def _go_over(self, book: Book) -> None:
+        self.version = book.version
+        self._book = book if book.document.rules else None

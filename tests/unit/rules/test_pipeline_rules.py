@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from api.fallback.rung import PrecomputedRung
 from api.metrics import Metrics
 from api.rules.live import Rules
 from api.services import Services, running
-from api.types import Page, Query, Source
+from api.types import Page, Query, Recent, Source
 from tests.fakes.catalog import FakeCatalog
 from tests.fakes.ensemble import FakeEnsemble
 from tests.unit.api.conftest import UNHURRIED
@@ -79,6 +79,43 @@ async def test_a_pin_from_behind_the_ranked_window_is_shown(shop: World) -> None
     assert 1_999 not in await shop.ids("large", limit=2_000)
     shop.use({"effect": "pin", "product": 1_999, "position": 1})
     assert (await shop.ids("large", limit=5))[0] == 1_999
+
+
+async def scrolled(shop: World, *, then: Callable[[], None] = lambda: None) -> list[int]:
+    """Every page of the grid; ``then`` happens after the first one."""
+    recent = Recent(np.array([50, 1_990]), np.array([1, 1], np.float32))
+    page = await shop.page("grid", limit=90, recent=recent)
+    shown = page.ranking.product_id.tolist()
+    then()
+    while page.cursor is not None:
+        page = await shop.page("grid", limit=90, recent=recent, cursor=page.cursor)
+        shown += page.ranking.product_id.tolist()
+    return shown
+
+
+async def test_a_scroll_shows_everything_once_but_what_rules_hide(shop: World) -> None:
+    shop.use(
+        {"effect": "exclude", "products": {"ids": [5, 1_995]}},
+        {"effect": "pin", "product": 1_999, "position": 1},
+        {"effect": "cap", "per": "category", "most": 1, "among": 7},
+        {"effect": "hide_bought", "days": 30},
+    )
+    shown = await scrolled(shop)
+    assert shown[0] == 1_999
+    assert len({product % 7 for product in shown[:7]}) == 7
+    assert sorted(shown) == [each for each in range(1, 2_001) if each not in {5, 1_995, 50, 1_990}]
+
+
+async def test_rules_that_come_during_a_scroll_repeat_nothing(shop: World) -> None:
+    def apply() -> None:
+        shop.use(
+            {"effect": "exclude", "products": {"ids": [1_995]}},
+            {"effect": "pin", "product": 1_999, "position": 1},
+            {"effect": "boost", "products": {"ids": list(range(1_500, 1_600))}, "amount": 1},
+        )
+
+    shown = await scrolled(shop, then=apply)
+    assert sorted(shown) == [each for each in range(1, 2_001) if each != 1_995]
 
 
 async def test_rules_hold_where_the_ensemble_fails(shop: World) -> None:
