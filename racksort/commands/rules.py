@@ -68,7 +68,7 @@ def check(file: DocumentFile, catalog: CatalogFolder = None, as_json: AsJson = F
         typer.echo(json.dumps(_result(document, warnings), indent=2))
         return
     _warn(warnings)
-    typer.echo(f"{file}: {_size(document)}, no contradictions, {len(warnings)} warnings")
+    typer.echo(f"{file}: {_size(document)}, no contradictions, {len(warnings)} warning{'s' * (len(warnings) != 1)}")
 
 
 @app.command()
@@ -293,4 +293,5 @@ def _warn(warnings: tuple[Fault, ...]) -> None:
 
 
 def _size(document: Document) -> str:
-    return f"{len(document.rules)} rules"
+    count = len(document.rules)
+    return "1 rule" if count == 1 else f"{count} rules"
