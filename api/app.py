@@ -17,6 +17,7 @@ from api.ensemble_client import Ensemble, TritonEnsemble
 from api.fallback.rung import PrecomputedRung
 from api.metrics import Metrics
 from api.routes import router
+from api.rules.live import Rules
 from api.services import running
 from api.settings import Settings
 
@@ -40,7 +41,8 @@ def create_app(
         ensemble: instead of Triton's of the settings; closed with the app.
 
     Raises:
-        SettingsInvalid: a setting in the environment is wrong. When started: CatalogInvalid, PrecomputedMissing.
+        SettingsInvalid: a setting in the environment is wrong. When started: CatalogInvalid, PrecomputedMissing,
+            RulesInvalid.
     """
     settings = settings or Settings.load()
 
@@ -49,11 +51,12 @@ def create_app(
         metrics = Metrics()
         folder = settings.precomputed_dir
         precomputed = None if folder is None else PrecomputedRung.open(folder)
+        rules = None if settings.rules_dir is None else Rules.open(settings.rules_dir)
         used_catalog = catalog or await open_catalog(settings, metrics)
         used_ensemble = ensemble or TritonEnsemble(
             settings.triton, settings.release, timeout_s=settings.call_timeout_ms / 1e3
         )
-        async with running(settings, used_catalog, used_ensemble, metrics, precomputed) as services:
+        async with running(settings, used_catalog, used_ensemble, metrics, precomputed, rules) as services:
             app.state.services = services
             shortcut.products = ProductsEndpoint(services.pipeline, services.metrics)
             yield

@@ -28,6 +28,7 @@
         ├── SettingsInvalid
         ├── CatalogInvalid
         ├── PrecomputedMissing     the settings name precomputed lists that can't be used
+        ├── RulesInvalid           a document of the shop's rules can't be used; one entry for each fault
         ├── AddressUnusable
         ├── NeverReady             no inference has worked in time
         └── ReleaseTooNew          the release's tables end after the moment to rank for
@@ -246,6 +247,14 @@ class CatalogInvalid(StartupError):
 
 class PrecomputedMissing(StartupError):
     """The settings name precomputed lists that are missing or can't be used."""
+
+
+class RulesInvalid(StartupError):
+    """A document of rules is wrong; the first ``MAX_FAULTS`` faults are named, each once."""
+
+    def __init__(self, where: str, *faults: Fault) -> None:
+        self.faults = tuple(islice(dict.fromkeys(faults), MAX_FAULTS))
+        super().__init__(f"{where}: " + "; ".join(f"{fault.field}: {fault.message}" for fault in self.faults))
 
 
 class AddressUnusable(StartupError):

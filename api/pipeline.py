@@ -15,6 +15,8 @@ from api.ladder import Ladder
 from api.ranker import Ranker
 from api.resilience.budget import Budget, Budgets, Patience
 from api.resilience.limiter import Priority
+from api.rules.live import Rules
+from api.rules.view import View
 from api.scroll.position import Position
 from api.scroll.scroll import Scroll
 from api.scroll.stock import Stock
@@ -48,6 +50,7 @@ class Pipeline:
         budgets: Budgets,
         patience: Patience,
         *,
+        rules: Rules | None = None,
         served: Callable[[Query, Pool, Ranking], None] | None = None,
         clock: Callable[[], float],
     ) -> None:
@@ -60,6 +63,7 @@ class Pipeline:
             scroll: reads and writes the cursors of grids.
             budgets: shares out each request's time.
             patience: how much of it there is.
+            rules: the shop's; None where it has none.
             served: hears of each full answer, after the fact.
             clock: seconds.
         """
@@ -69,6 +73,7 @@ class Pipeline:
         self._scroll = scroll
         self._budgets = budgets
         self._patience = patience
+        self._rules = rules
         self._served = served
         self._clock = clock
 
@@ -120,7 +125,10 @@ class Pipeline:
         self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
     ) -> Page:
         pooled = self._clock()
+        rules, pool = self._ruled(query, pool)
         order = await self._order(query, pool, priority, budget, gone)
+        if rules is not None:
+            order = order._replace(product_id=rules.arranged(query, pool, order.product_id))
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
         if self._served is not None and order.source is _ENSEMBLE:
             self._served(query, pool, ranking)
@@ -132,16 +140,24 @@ class Pipeline:
     ) -> Page:
         """A page behind the first one: what is left of the window, else the first of the next one."""
         pooled = self._clock()
+        rules, pool = self._ruled(query, pool)
         left = self._scroll.still_there(pool, position)
         order = _Order(left, position.source, position.release)
         if not left.size and (window := self._scroll.window(pool, position)) is not None:
             order = await self._order(query, window.pool, _DEEP_SCROLL, budget, gone)
+            if rules is not None:
+                order = order._replace(product_id=rules.arranged(query, window.pool, order.product_id))
             position = replace(position, swept=window.swept, source=order.source, release=order.release)
         elif order.source is not _ENSEMBLE:
             order = order._replace(degraded=(DEGRADED_WINDOW,))
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
         cursor = self._scroll.after(query, pool, position, order.product_id, ranking.product_id.size)
         return self._page(query, ranking, (*_flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+
+    def _ruled(self, query: Query, pool: Pool) -> tuple[View | None, Pool]:
+        """The shop's rules for a request, and the pool as they want it ranked."""
+        rules = None if self._rules is None else self._rules.of(query)
+        return (None, pool) if rules is None else (rules, rules.pool(pool))
 
     async def _order(
         self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
@@ -153,7 +169,8 @@ class Pipeline:
             answer = await self._ranker.rank(query, pool, priority, budget, gone)
         except Unavailable as error:
             ranking = self._ladder.without_ensemble(query, pool)
-            order = _followed(ranking.product_id, pool) if pool.scrolls else ranking.product_id
+            whole = pool.scrolls or self._rules is not None  # rules may bring something up from behind the page
+            order = _followed(ranking.product_id, pool) if whole else ranking.product_id
             return _Order(order, ranking.source, ranking.release, (error.reason,))
         shown = answer.product_id[: np.count_nonzero(answer.product_id)]  # padding is 0 and comes last
         return _Order(shown, _ENSEMBLE, answer.release, (), answer.queue_s, answer.ensemble_s)
@@ -181,6 +198,8 @@ class Pipeline:
             cursor = self._scroll.after_blindly(query, position, ranking.product_id.size)
         else:
             ranking = None  # which products come next, only the pool can say
+        if ranking is not None and self._rules is not None and (rules := self._rules.of(query)) is not None:
+            ranking = rules.allowed_of(ranking)
         if ranking is None:
             raise error
         spent = self._clock() - budget.arrived

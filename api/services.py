@@ -25,6 +25,8 @@ from api.resilience.budget import BudgetPolicy, Budgets
 from api.resilience.limiter import Limiter
 from api.resilience.loop_lag import LoopLag
 from api.resilience.waiting_room import WaitingRoom
+from api.rules.figures import RulesFigures
+from api.rules.live import Rules
 from api.scroll.scroll import Scroll
 from api.scroll.seal import Seal
 from api.settings import Settings
@@ -58,6 +60,7 @@ async def running(
     ensemble: Ensemble,
     metrics: Metrics,
     precomputed: PrecomputedRung | None = None,
+    rules: Rules | None = None,
     *,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
@@ -94,6 +97,7 @@ async def running(
         Scroll(Seal(settings.cursor_secrets, ttl_s=settings.cursor_ttl_s, now=now)),
         budgets,
         settings.patience,
+        rules=rules,
         served=None if shadow is None else shadow.served,
         clock=clock,
     )
@@ -110,6 +114,10 @@ async def running(
     metrics.follow_limiter(limiter)
     metrics.follow_budgets(budgets)
     background = [asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")]
+    if rules is not None:
+        rules.today = today
+        metrics.registry.register(RulesFigures(rules))
+        background.append(asyncio.create_task(rules.follow(), name="follow the shop's rules"))
     if precomputed is not None and shadow is not None:
         metrics.follow_precomputed(precomputed.age_s, lambda: precomputed.customers, lambda: precomputed.damaged)
         background.append(asyncio.create_task(precomputed.follow(), name="follow the precomputed lists"))

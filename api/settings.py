@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     """Bytes that all pools take, at most."""
     precomputed_dir: Path | None = None
     """Folder of the lists that ``racksort precompute`` made; without it the ladder lacks that rung."""
+    rules_dir: Path | None = None
+    """Folder of the shop's rules, which ``racksort rules apply`` writes to; without it there are none."""
     triton: str = "127.0.0.1:8001"
     """``host:port`` of Triton's gRPC endpoint."""
     release: int = Field(default=1, ge=1)

@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from api.attributes import Attributes
+
 STALE_POOL: Final = "stale_pool"
 """Reason of a degraded answer: its pool is older than it should be."""
 PARTIAL_POOL: Final = "partial_pool"
@@ -84,6 +86,8 @@ class Pool:
     """When answers made of it begin to be degraded, on the event loop's monotonic clock (``time.monotonic``)."""
     scrolls: bool = False
     """Whether its container is a grid, so that pages go on to the last product."""
+    attributes: Attributes | None = None
+    """What else the catalog knows of the products, for the shop's rules; None where it knows nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,6 +20,7 @@ VERBS: Final = (
     "prepare",
     "catalog",
     "precompute",
+    "rules",
     "train",
     "evaluate",
     "configs",
