@@ -28,6 +28,38 @@ DEGRADED_EXAMPLE: Final = {
     "degraded": True,
     "degraded_reasons": ["ensemble_unavailable"],
 }
+_EXPLANATION_EXAMPLE: Final = {
+    "product_id": 862349,
+    "source": "ensemble",
+    "position": 1,
+    "score_rank": 1,
+    "retrieval_rank": 12,
+    "score": -1.104112,
+    "components": {"affinity": -0.021553, "demand": 0.183044, "preference": -0.985737},
+    "shares": {"affinity": 0.018106, "demand": 0.153773, "preference": 0.828121},
+    "boost": 0.0,
+    "bias": -0.279866,
+    "rules": [],
+}
+EXPLAINED_EXAMPLE: Final = {
+    **PAGE_EXAMPLE,
+    "product_ids": [862349],
+    "explanations": [_EXPLANATION_EXAMPLE],
+    "why_not": {
+        **_EXPLANATION_EXAMPLE,
+        "product_id": 844179,
+        "position": 41,
+        "score_rank": 17,
+        "retrieval_rank": 3,
+        "score": -1.011241,
+        "components": {"affinity": 0.071318, "demand": 0.183044, "preference": -0.985737},
+        "shares": {"affinity": 0.057508, "demand": 0.147600, "preference": 0.794892},
+        "reason": "ranked_low",
+        "detail": "It is at place 41 of 128 with score -1.011; the last product shown, at place 1, has score -1.104. "
+        "By its score alone it would be at place 17: rules of the list, such as the discount for more products of one "
+        "category, have moved it down.",
+    },
+}
 _TIMING_HEADER: Final = {
     "Server-Timing": {
         "description": "Milliseconds of the stages: pool, queue (waiting for a call), ensemble (the call), total; "
@@ -75,6 +107,7 @@ def page_response(description: str) -> dict[str, Any]:
                 "schema": {"$ref": "#/components/schemas/Page"},
                 "examples": {
                     "full": {"summary": "Personal order", "value": PAGE_EXAMPLE},
+                    "explained": {"summary": "With explanations", "value": EXPLAINED_EXAMPLE},
                     "degraded": {"summary": "The ensemble can't be used now", "value": DEGRADED_EXAMPLE},
                 },
             }

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import unquote, unquote_plus
 
 from api.errors import MAX_FAULTS, Fault, InvalidParameter, shortened
-from api.types import Query
+from api.types import ExplainedQuery, Query
 
 T = TypeVar("T")
 
@@ -62,6 +62,12 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _truth(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError(f"{shortened(text)!r} is neither true nor false")
+    return text == "true"
+
+
 CUSTOMER_ID: Final = Parameter(
     "customer_id",
     _whole(0, MAX_ID),
@@ -79,7 +85,22 @@ LIMIT: Final = Parameter(
 CATEGORY: Final = Parameter(
     "category", str, {"type": "string"}, "Only products of this category (its slug).", "soft-drinks"
 )
-PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY)
+EXPLAIN: Final = Parameter(
+    "explain",
+    _truth,
+    {"type": "boolean", "default": False},
+    "Whether the answer shall say how each product came to its place. Such a request may take longer: up to "
+    "`RACKSORT_MAX_DEADLINE_MS` where it doesn't say how long it waits.",
+    True,
+)
+WHY_NOT: Final = Parameter(
+    "why_not",
+    _whole(1, MAX_ID),
+    {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID},
+    "A product of which the answer shall say why it isn't shown, or where it is; implies `explain`.",
+    844_179,
+)
+PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY, EXPLAIN, WHY_NOT)
 
 MAX_TIMEOUT_MS: Final = 600_000
 TIMEOUT: Final = Parameter(
@@ -132,7 +153,14 @@ def parse_query(container_id: bytes, query_string: bytes, headers: Iterable[tupl
     values = _values(query_string) if query_string else {}
     if (timeout_s := parse_timeout(headers)) is not None:
         values["timeout_s"] = timeout_s
+    if "explain" in values or "why_not" in values:
+        return _explained(container, values)
     return Query(container, **values)
+
+
+def _explained(container: str, values: dict[str, Any]) -> Query:
+    wanted = values.pop("explain", False)
+    return ExplainedQuery(container, **values) if wanted or "why_not" in values else Query(container, **values)
 
 
 def _values(query_string: bytes) -> dict[str, Any]:

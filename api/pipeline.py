@@ -97,7 +97,7 @@ class Pipeline:
     ) -> Page:
         pooled = self._clock()
         queue_s = ensemble_s = 0.0
-        degraded = _flaws(pool, pooled)
+        degraded = flaws(pool, pooled)
         if not pool.product_id.size:
             ranking = Ranking(pool.product_id, Source.POPULARITY)
         else:
@@ -127,7 +127,7 @@ class Pipeline:
         return self._budgets.of(min(query.timeout_s, patience.max_deadline_s))
 
 
-def _flaws(pool: Pool, now: float) -> tuple[str, ...]:
+def flaws(pool: Pool, now: float) -> tuple[str, ...]:
     """Why an answer is degraded even if the ensemble ranks it."""
     if not pool.partial and now < pool.stale_after:
         return ()

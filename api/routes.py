@@ -10,7 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api import body, schemas
 from api.edge import encoded, gone_check, server_timing
-from api.metrics import RANK
+from api.explain.body import explained_body
+from api.metrics import EXPLAIN, RANK
 from api.openapi import page_response, problem_responses, request_body
 from api.parameters import TIMEOUT, parse_timeout
 from api.problems import Problem, response_of
@@ -58,10 +59,16 @@ async def rank(request: Request, services: WithServices) -> Response:
         timeout_s=timeout_s,
     )
     products = np.array(asked.product_ids, dtype=np.int64)
-    page = await services.pipeline.rerank(query, products, gone_check(request.receive))
-    services.metrics.observe_page(RANK, page)
+    if asked.explain or asked.why_not is not None:
+        gone = gone_check(request.receive)
+        answer = await services.explained.explain(query, products, why_not=asked.why_not, gone=gone)
+        route, page, content = EXPLAIN, answer.page, explained_body(encoded(answer.page), answer)
+    else:
+        page = await services.pipeline.rerank(query, products, gone_check(request.receive))
+        route, content = RANK, encoded(page)
+    services.metrics.observe_page(route, page)
     headers = {"server-timing": server_timing(page).decode("ascii")}
-    return Response(encoded(page), headers=headers, media_type="application/json")
+    return Response(content, headers=headers, media_type="application/json")
 
 
 @router.get("/livez", tags=["operation"], summary="Whether the process runs")

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from api.errors import MAX_FAULTS
+from api.explain.evidence import Reason
 from api.parameters import MAX_ID
 from api.types import Kind, Source
 from ensemble import contract
@@ -35,6 +36,48 @@ class Containers(BaseModel):
     containers: list[Container]
 
 
+class Components(BaseModel):
+    """One number for each model: category affinity, product pool, collaborative filter."""
+
+    affinity: float
+    demand: float
+    preference: float
+
+
+class RuleEffect(BaseModel):
+    """What one merchandising rule did to a product."""
+
+    rule: str = Field(description="The rule's id.")
+    effect: str = Field(description="What it did, such as pinned, boosted, buried, excluded or capped.")
+    from_: int | None = Field(alias="from", description="Place before it, from 1.")
+    to: int | None = Field(description="Place after it, from 1; null where it was taken out.")
+
+
+class Explanation(BaseModel):
+    """How a product came to its place; null for what isn't known, such as scores where the ensemble didn't rank."""
+
+    product_id: int
+    source: Source
+    position: int | None = Field(description="Place in the whole order, from 1.")
+    score_rank: int | None = Field(
+        description="Place by score alone, from 1; the list's own rules, such as category diversity, do the rest."
+    )
+    retrieval_rank: int | None = Field(description="Place in the container's own order, from 1.")
+    score: float | None = Field(description="bias + the components + boost: a logit.")
+    components: Components | None = Field(description="What each model adds to the score.")
+    shares: Components | None = Field(description="The components' absolute values as shares of their sum.")
+    boost: float | None = Field(description="What the catalog adds to the score; null for an excluded product.")
+    bias: float | None = Field(description="What all scores have in common.")
+    rules: list[RuleEffect] = Field(description="What merchandising rules did.")
+
+
+class WhyNot(Explanation):
+    """Why a product isn't shown, or where it is."""
+
+    reason: Reason
+    detail: str = Field(description="The reason in a sentence, with figures.")
+
+
 class Page(BaseModel):
     """Sorted products."""
 
@@ -45,6 +88,12 @@ class Page(BaseModel):
     source: Source = Field(description="ensemble: personal order. popularity: the container's own order.")
     degraded: bool = Field(description="Whether the answer was made with less than the full way.")
     degraded_reasons: list[str] = Field(description="Why; empty for a full answer.")
+    explanations: list[Explanation] | None = Field(
+        default=None, description="One for each product, in their order; only where `explain` or `why_not` was asked."
+    )
+    why_not: WhyNot | None = Field(
+        default=None, description="Only where explanations are; null where no product was asked about."
+    )
 
 
 class _Asked(BaseModel):
@@ -88,6 +137,12 @@ class RankRequest(_Asked):
     product_ids: list[ProductId] = Field(min_length=1, max_length=MAX_PRODUCTS, description="Each product once.")
     limit: Annotated[int, Field(strict=True, ge=1, le=MAX_PRODUCTS)] | None = Field(
         default=None, description="Products in the answer, at most; all of them where not given."
+    )
+    explain: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="Whether the answer shall say how each product came to its place."
+    )
+    why_not: ProductId | None = Field(
+        default=None, description="A product whose place, or absence, shall be explained; implies explain."
     )
     recent: list[RecentEvent] = Field(
         default=[],
