@@ -48,7 +48,7 @@ class RuleEffect(BaseModel):
     """What one merchandising rule did to a product."""
 
     rule: str = Field(description="The rule's id.")
-    effect: str = Field(description="What it did, such as pinned, boosted, buried, excluded or capped.")
+    effect: str = Field(description="What such a rule does, such as pin, boost, bury, exclude or cap.")
     from_: int | None = Field(alias="from", description="Place before it, from 1.")
     to: int | None = Field(description="Place after it, from 1; null where it was taken out.")
 
@@ -58,7 +58,7 @@ class Explanation(BaseModel):
 
     product_id: int
     source: Source
-    position: int | None = Field(description="Place in the whole order, from 1.")
+    position: int | None = Field(description="Place in the order as ranked for a page of this length, from 1.")
     score_rank: int | None = Field(
         description="Place by score alone, from 1; the list's own rules, such as category diversity, do the rest."
     )

@@ -90,7 +90,7 @@ def _cells(product: dict[str, Any]) -> list[str]:
 
 
 def _effect(rule: dict[str, Any]) -> str:
-    """Such as ``pin-new: pinned 7 -> 1``."""
+    """Such as ``summer: pin 7 -> 1``."""
     moved = "" if rule["from"] is None and rule["to"] is None else f" {_text(rule['from'])} -> {_text(rule['to'])}"
     return f"{rule['rule']}: {rule['effect']}{moved}".rstrip()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from api.ensemble_client import Ensemble, Explained
@@ -59,8 +58,7 @@ class ExplainedCalls:
     async def explain(
         self, query: Query, pool: Pool, budget: Budget, gone: Callable[[], bool] | None
     ) -> ExplainedAnswer:
-        """All of the pool's candidates in the ensemble's order, whatever the query's limit: places beyond the page are
-        meant to be told too. The leading ones are the page's (docs/ranking.md, "Short pages").
+        """All of the pool's candidates in the ensemble's order: the very row that :meth:`Ranker.rank` would send.
 
         Args:
             query: who asks.
@@ -78,7 +76,7 @@ class ExplainedCalls:
             raise EnsembleUnavailable(f"not asked: {self._breaker.why}")
         if self._ranker.turns_away(_PRIORITY):
             raise TooManyRequests("requests that needn't be explained take all the time there is")
-        batch = Batch((self._ranker.row(replace(query, limit=0), pool),))
+        batch = Batch((self._ranker.row(query, pool),))
         permit = await self._room.enter(_PRIORITY, budget.pool_until)
         if permit is None:
             raise Overloaded("no place became free for a request that wants to be explained")

@@ -5,27 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from api.ensemble_client import Explained
-from api.types import Page, Pool, Query, Source
+from api.types import Page, Pool, Query, Ranking, Source
 from ensemble import contract
+
+EXCLUDING: Final = frozenset({"exclude", "availability", "hide_bought"})
+"""Effects that take a product out."""
+CAPPING: Final = frozenset({"cap"})
+"""Effects that let others go first."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleEffect:
     """What one merchandising rule did to one product."""
 
-    EXCLUDED = "excluded"
-    CAPPED = "capped"
-
     rule: str
     """The rule's id."""
     effect: str
-    """What it did, such as ``pinned``, ``boosted`` or ``buried``; ``EXCLUDED`` and ``CAPPED`` answer why it is gone."""
+    """What such a rule does: ``pin``, ``boost``, ``bury``, or one of ``EXCLUDING`` and ``CAPPING``."""
     from_position: int | None = None
     """Place before the rule, from 1; None where it isn't known or there was none."""
     to_position: int | None = None
@@ -38,13 +40,34 @@ class RuleEffect:
 
 Effects: TypeAlias = Mapping[int, Sequence[RuleEffect]]
 """By product."""
-RuleTracer: TypeAlias = Callable[[Query, Pool, npt.NDArray[np.int64]], Effects]
-"""What rules did to the products of a pool, given the order they are served in: the seam to merchandising rules."""
 
 
-def no_rules(_query: Query, _pool: Pool, _served: npt.NDArray[np.int64]) -> Effects:
-    """The tracer where there are no rules."""
-    return {}
+class PageRules(Protocol):
+    """The merchandising rules that hold for one page: what they do to it, and what they did. A seam."""
+
+    def pool(self, pool: Pool) -> Pool:
+        """The pool as it is to be ranked."""
+        ...
+
+    def arranged(self, query: Query, pool: Pool, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """A ranked order of what :meth:`pool` gave, as it is to be shown; product ids without padding."""
+        ...
+
+    def allowed_of(self, ranking: Ranking) -> Ranking | None:
+        """A page that was made without a pool, as far as it may be shown; None where that can't be said."""
+        ...
+
+    def effects(self, query: Query, pool: Pool, before: npt.NDArray[np.int64], after: npt.NDArray[np.int64]) -> Effects:
+        """What rules did to each product of the catalog's ``pool``, given the orders before and after them."""
+        ...
+
+
+RulesOf: TypeAlias = Callable[[Query], PageRules | None]
+"""The rules that hold for a query; None where none does."""
+
+
+def no_rules(_query: Query) -> None:
+    """Where there are no rules."""
 
 
 class Reason(StrEnum):
@@ -77,7 +100,7 @@ class Explanation:
     source: Source
     """Which rung of the ladder made the order."""
     position: int | None = None
-    """Place in the whole order, from 1."""
+    """Place in the order as ranked for a page of this length, from 1."""
     score_rank: int | None = None
     """Place among the ranked candidates by score alone, from 1. What lies between it and ``position`` is the work of
     the ranking's own rules (category discount, cap, discovery) and of merchandising rules."""
@@ -152,7 +175,9 @@ class Evidence:
     shown: int
     """How many leading ones the answer has."""
     pool: Pool | None = None
-    """None where the candidates couldn't be had."""
+    """The catalog's; None where the candidates couldn't be had."""
+    candidates: Pool | None = None
+    """The same as it was ranked, after rules have changed it."""
     scored: Scored | None = None
     """None where the ensemble didn't rank."""
     effects: Effects | None = None

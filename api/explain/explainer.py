@@ -8,7 +8,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from api.explain.evidence import Components, Evidence, Explanation, Reason, RuleEffect, Scored, WhyNot
+from api.explain.evidence import (
+    CAPPING,
+    EXCLUDING,
+    Components,
+    Evidence,
+    Explanation,
+    Reason,
+    RuleEffect,
+    Scored,
+    WhyNot,
+)
 from api.explain.sentences import Case, detail
 from ensemble import contract
 
@@ -53,10 +63,13 @@ class Explainer:
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
-        pool, scored = evidence.pool, evidence.scored
+        pool, ranked, scored = evidence.pool, evidence.candidates or evidence.pool, evidence.scored
         self._position = _places(evidence.order)
         self._retrieval_rank = {} if pool is None else _places(pool.product_id)
-        self._boost = [] if pool is None else pool.boost.tolist()
+        self._boost = (
+            {} if ranked is None else dict(zip(ranked.product_id.tolist(), ranked.boost.tolist(), strict=True))
+        )
+        self._left_out = set() if ranked is None else set(ranked.product_id[contract.MAX_CANDIDATES :].tolist())
         self._scores = None if scored is None else _Scores(scored)
 
     def shown(self) -> tuple[Explanation, ...]:
@@ -83,13 +96,12 @@ class Explainer:
         return WhyNot(**facts, reason=reason, detail=said)
 
     def _explained(self, product_id: int) -> Explanation:
-        rank = self._retrieval_rank.get(product_id)
-        boost = None if rank is None else self._boost[rank - 1]
+        boost = self._boost.get(product_id)
         return Explanation(
             product_id=product_id,
             source=self._evidence.source,
             position=self._position.get(product_id),
-            retrieval_rank=rank,
+            retrieval_rank=self._retrieval_rank.get(product_id),
             boost=None if boost is None or boost == contract.EXCLUDED else round(boost, _DECIMALS),
             rules=tuple([each.encodable() for each in self._effects(product_id)]),
             **({} if self._scores is None else self._scores.of(product_id, boost or 0.0)),
@@ -99,19 +111,20 @@ class Explainer:
         return () if self._evidence.effects is None else self._evidence.effects.get(product_id, ())
 
     def _reason(self, product: Explanation, *, known: bool | None) -> Reason:
-        evidence, rank = self._evidence, product.retrieval_rank
-        effects = {each.effect for each in self._effects(product.product_id)}
+        evidence, product_id = self._evidence, product.product_id
+        effects = {each.effect for each in self._effects(product_id)}
+        gone = product.position is None
         if product.position is not None and product.position <= evidence.shown:
             return Reason.SHOWN
-        if RuleEffect.EXCLUDED in effects or (rank is not None and self._boost[rank - 1] == contract.EXCLUDED):
+        if (gone and effects & EXCLUDING) or self._boost.get(product_id) == contract.EXCLUDED:
             return Reason.EXCLUDED
-        if RuleEffect.CAPPED in effects:
+        if effects & CAPPING:
             return Reason.CAPPED
-        if rank is None:
+        if product.retrieval_rank is None:
             if evidence.pool is None or known is None:
                 return Reason.UNDETERMINED
             return Reason.NOT_IN_POOL if known else Reason.UNKNOWN_PRODUCT
-        return Reason.BEYOND_CANDIDATES if rank > contract.MAX_CANDIDATES else Reason.RANKED_LOW
+        return Reason.BEYOND_CANDIDATES if product_id in self._left_out else Reason.RANKED_LOW
 
 
 def _places(product_id: npt.NDArray[np.int64]) -> dict[int, int]:

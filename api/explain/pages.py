@@ -6,6 +6,7 @@ The same stages as in ``api.pipeline``, of which the page must not differ: tests
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from api.catalog.protocol import Catalog
 from api.errors import CatalogUnavailable, Unavailable
 from api.explain.calls import ExplainedCalls
-from api.explain.evidence import Evidence, ExplainedPage, RuleTracer, Scored, no_rules
+from api.explain.evidence import Effects, Evidence, ExplainedPage, RulesOf, Scored, no_rules
 from api.explain.explainer import Explainer
 from api.ladder import Ladder
 from api.pipeline import flaws
@@ -33,7 +34,7 @@ class ExplainedPages:
         budgets: Budgets,
         patience: Patience,
         *,
-        rules: RuleTracer = no_rules,
+        rules: RulesOf = no_rules,
         clock: Callable[[], float],
     ) -> None:
         """Put the stages together.
@@ -44,7 +45,7 @@ class ExplainedPages:
             ladder: what answers where the ensemble doesn't.
             budgets: shares out each request's time.
             patience: how much of it there is; a person waits for an explanation, so it has all that can be asked for.
-            rules: tells what merchandising rules did.
+            rules: the merchandising rules that hold for a query.
             clock: seconds.
         """
         self._catalog = catalog
@@ -80,6 +81,8 @@ class ExplainedPages:
             pool = await self._pool(query, product_ids, budget)
         except CatalogUnavailable as error:
             ranking = None if product_ids is not None else self._ladder.without_pool(query)
+            if ranking is not None and (rules := self._rules(query)) is not None:
+                ranking = rules.allowed_of(ranking)
             if ranking is None:
                 raise
             spent = self._clock() - budget.arrived
@@ -91,7 +94,9 @@ class ExplainedPages:
         explainer = Explainer(evidence)
         asked = None
         if why_not is not None:
-            known = True if explainer.in_pool(why_not) else await self._known(why_not, budget)
+            known = explainer.in_pool(why_not) or (
+                None if evidence.pool is None else await self._known(why_not, budget)
+            )
             asked = explainer.why_not(why_not, known=known)
         return ExplainedPage(page, explainer.shown(), asked)
 
@@ -109,25 +114,29 @@ class ExplainedPages:
         pooled = self._clock()
         queue_s = ensemble_s = 0.0
         degraded = flaws(pool, pooled)
+        rules = self._rules(query)
+        candidates = pool if rules is None else rules.pool(pool)
         scored: Scored | None = None
-        order = pool.product_id
-        ranking = Ranking(order, Source.POPULARITY)
+        source, release, order = Source.POPULARITY, None, candidates.product_id
         if order.size:
             try:
-                answer = await self._calls.explain(query, pool, budget, gone)
+                answer = await self._calls.explain(query, candidates, budget, gone)
                 scored = Scored.of(answer.explained)
-                order = scored.product_id
-                ranking = Ranking(order[: query.limit], Source.ENSEMBLE, answer.explained.release)
+                source, release, order = Source.ENSEMBLE, answer.explained.release, scored.product_id
                 queue_s, ensemble_s = answer.queue_s, answer.ensemble_s
             except Unavailable as error:
-                ranking = self._ladder.without_ensemble(query, pool)
                 degraded = (*degraded, error.reason)
-                order = ranking.product_id
-                if ranking.source is Source.POPULARITY:  # the only other order that is known beyond the page
-                    order = pool.product_id[pool.boost != contract.EXCLUDED]
+                # The next rung's page begins its longest one, so that places beyond the page are known as well.
+                lesser = self._ladder.without_ensemble(replace(query, limit=contract.MAX_CANDIDATES), candidates)
+                source, release, order = lesser.source, lesser.release, lesser.product_id
+        before = order
+        effects: Effects = {}
+        if rules is not None and order.size:
+            order = rules.arranged(query, candidates, order)
+            effects = rules.effects(query, pool, before, order)
+        ranking = Ranking(order[: query.limit], source, release)
         timing = Timing(pooled - budget.arrived, queue_s, ensemble_s, self._clock() - budget.arrived, budget.total_s)
-        effects = self._rules(query, pool, order)
-        evidence = Evidence(query, ranking.source, order, ranking.product_id.size, pool, scored, effects)
+        evidence = Evidence(query, source, order, ranking.product_id.size, pool, candidates, scored, effects)
         return Page(query, ranking, timing, degraded), evidence
 
     async def _known(self, product_id: int, budget: Budget) -> bool | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from api.explain.evidence import Evidence, Explanation, Reason, RuleEffect
+from api.explain.evidence import CAPPING, EXCLUDING, Evidence, Explanation, Reason, RuleEffect
 from ensemble import contract
 
 
@@ -33,7 +33,7 @@ class Case(NamedTuple):
     @property
     def rules(self) -> str:
         """Those that took the product out."""
-        return ", ".join(each.rule for each in self.effects if each.effect in {RuleEffect.EXCLUDED, RuleEffect.CAPPED})
+        return ", ".join(each.rule for each in self.effects if each.effect in EXCLUDING | CAPPING)
 
 
 def detail(reason: Reason, case: Case) -> str:
@@ -82,7 +82,9 @@ def _excluded(case: Case) -> str:
 
 
 def _capped(case: Case) -> str:
-    return f"Rule {case.rules} lets no more products of its kind onto the page."
+    product = case.product
+    place = "" if product.position is None else f"; it is at place {product.position:,} of {case.evidence.order.size:,}"
+    return f"Rule {case.rules} lets no more products of its kind onto the page{place}."
 
 
 def _not_in_pool(case: Case) -> str:

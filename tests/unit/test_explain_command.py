@@ -79,7 +79,7 @@ async def test_another_server_is_told_from_racksort(answer: bytes) -> None:
 
 def test_rules_have_a_column_where_there_are_some() -> None:
     each: dict[str, Any] = dict.fromkeys(("score", "components", "boost", "score_rank", "retrieval_rank"))
-    each |= {"product_id": 5, "position": 1, "rules": [{"rule": "pin", "effect": "pinned", "from": 7, "to": 1}]}
+    each |= {"product_id": 5, "position": 1, "rules": [{"rule": "pin", "effect": "pin", "from": 7, "to": 1}]}
     page = {"container_id": "deals", "customer_id": None, "release": None, "source": "popularity"}
     columns = table({**page, "explanations": [each], "why_not": None}).columns
-    assert list(columns[-1].cells) == ["pin: pinned 7 -> 1"]
+    assert list(columns[-1].cells) == ["pin: pin 7 -> 1"]

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.errors import EnsembleTimeout, EnsembleUnavailable
+from api.explain.evidence import RuleEffect
+from api.fallback.layout import ContainerLists
 from api.openapi import EXPLAINED_EXAMPLE
-from api.settings import Settings
+from api.types import Pool, Query, Ranking
 from tests.faults.openapi_check import misfit
-from tests.unit.api.conftest import Adapter, running_adapter
+from tests.unit.api.conftest import UNHURRIED, Adapter, running_adapter
+from tests.unit.fallback.stores import Content, write
 
 DEALS = "/v1/containers/deals/products"
 LARGE = "/v1/containers/large/products"
@@ -53,9 +60,7 @@ def test_the_explained_order_is_the_served_order(
     container: str, customer: int | None, limit: int, category: str
 ) -> None:
     async def both() -> None:
-        async with running_adapter(
-            Settings(deadline_ms=10_000, max_deadline_ms=10_000, call_timeout_ms=20_000)
-        ) as adapter:
+        async with running_adapter(UNHURRIED) as adapter:
             path = f"/v1/containers/{container}/products"
             asked = {"limit": limit, "category": category} | ({} if customer is None else {"customer_id": customer})
             plain = await get(adapter, path, **asked)
@@ -139,6 +144,78 @@ async def test_without_the_ensemble_the_source_is_explained(adapter: Adapter, fa
         assert each["score"] is each["components"] is each["shares"] is each["bias"] is None
     assert body["why_not"]["reason"] == "ranked_low"
     assert body["why_not"]["position"] == 17
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Path:
+    """A folder of precomputed lists: customer 7 has one."""
+    container = ContainerLists("deals", list(range(1, 31)), list(range(30, 0, -1)), 5)
+    write(tmp_path, Content((container,), {7: ([5, 3, 9, 1, 12],)}))
+    return tmp_path
+
+
+async def test_a_precomputed_list_is_explained_as_far_as_it_is_known(lists: Path) -> None:
+    async with running_adapter(UNHURRIED.model_copy(update={"precomputed_dir": lists})) as adapter:
+        adapter.ensemble.failure = EnsembleUnavailable("gone")
+        plain = await get(adapter, DEALS, customer_id=7, limit=3)
+        body = await get(adapter, DEALS, customer_id=7, limit=3, why_not=12)
+        assert {name: body[name] for name in plain} == plain
+        assert [(each["product_id"], each["retrieval_rank"]) for each in body["explanations"]] == [
+            (5, 5),
+            (3, 3),
+            (9, 9),
+        ]
+        assert {each["source"] for each in body["explanations"]} == {"precomputed"}
+        assert body["why_not"]["position"] == 5, "the list goes on beyond the page"
+        adapter.shelf.unavailable = True
+        plain = await get(adapter, DEALS, customer_id=7, limit=3)
+        body = await get(adapter, DEALS, customer_id=7, limit=3, why_not=12)
+        assert {name: body[name] for name in plain} == plain
+        assert body["why_not"]["reason"] == "undetermined"
+        assert [each["retrieval_rank"] for each in body["explanations"]] == [None] * 3
+
+
+class Merchandiser:
+    """Rules as a shop might have them: 4 comes first, 2 is never shown, 7 is pushed."""
+
+    def pool(self, pool: Pool) -> Pool:
+        boost = pool.boost.copy()
+        boost[pool.product_id == 2] = -np.inf
+        boost[pool.product_id == 7] += 0.5
+        return replace(pool, boost=boost)
+
+    def arranged(self, _query: Query, _pool: Pool, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return np.concatenate([order[order == 4], order[order != 4]])
+
+    def allowed_of(self, _ranking: Ranking) -> Ranking | None:
+        return None
+
+    def effects(
+        self, _query: Query, _pool: Pool, before: npt.NDArray[np.int64], _after: npt.NDArray[np.int64]
+    ) -> dict[int, list[RuleEffect]]:
+        was = before.tolist().index(4) + 1
+        return {4: [RuleEffect("pin-4", "pin", was, 1)], 2: [RuleEffect("no-2", "exclude")]}
+
+
+@pytest.mark.parametrize("failure", [None, EnsembleUnavailable("gone")])
+async def test_what_rules_do_is_in_the_order_and_in_the_explanations(
+    adapter: Adapter, failure: EnsembleUnavailable | None
+) -> None:
+    adapter.services.explained._rules = lambda _: Merchandiser()
+    adapter.ensemble.failure = failure
+    body = await get(adapter, DEALS, customer_id=5, limit=30, why_not=2)
+    first, *others = body["explanations"]
+    assert first["product_id"] == 4
+    (rule,) = first["rules"]
+    assert (rule["rule"], rule["effect"], rule["to"]) == ("pin-4", "pin", 1)
+    assert rule["from"] == (4 - 1 if failure else first["score_rank"])  # by popularity: 2 isn't there
+    assert 2 not in body["product_ids"]
+    assert (body["why_not"]["reason"], body["why_not"]["boost"]) == ("excluded", None)
+    assert "no-2" in body["why_not"]["detail"]
+    assert next(each["boost"] for each in others if each["product_id"] == 7) == 0.5
+    if failure is None:
+        ranks = [each["score_rank"] for each in others]
+        assert ranks == sorted(ranks), "the pushed product's score has its boost in it"
 
 
 async def test_without_the_catalog_there_is_nothing_to_explain(adapter: Adapter) -> None:

@@ -50,7 +50,7 @@ def explainer(pool: Pool | None, ranked: Scored | None, shown: int, **changes: A
         order = ranked.product_id
     source = Source.POPULARITY if ranked is None else Source.ENSEMBLE
     query = changes.pop("query", Query("shelf", limit=shown))
-    return Explainer(Evidence(query, source, np.array(order, np.int64), shown, pool, ranked, **changes))
+    return Explainer(Evidence(query, source, np.array(order, np.int64), shown, pool, scored=ranked, **changes))
 
 
 @given(
@@ -147,15 +147,15 @@ def test_an_excluded_product_has_a_rank_in_the_pool_and_no_boost() -> None:
     assert (answer.retrieval_rank, answer.boost, answer.position) == (2, None, None)
 
 
-@pytest.mark.parametrize(("effect", "reason"), [("excluded", Reason.EXCLUDED), ("capped", Reason.CAPPED)])
+@pytest.mark.parametrize(("effect", "reason"), [("exclude", Reason.EXCLUDED), ("cap", Reason.CAPPED)])
 def test_the_rule_that_took_a_product_out_is_named(effect: str, reason: Reason) -> None:
-    effects = {2: [RuleEffect("no-own-brand", effect, 2)], 1: [RuleEffect("pin", "pinned", 2, 1)]}
+    effects = {2: [RuleEffect("no-own-brand", effect, 2)], 1: [RuleEffect("pin", "pin", 2, 1)]}
     using = explainer(make_pool(3), scored([1, 3], [2.0, 1.0]), 2, effects=effects)
     answer = using.why_not(2, known=True)
     assert answer.reason is reason
     assert "no-own-brand" in answer.detail
     assert answer.rules == ({"rule": "no-own-brand", "effect": effect, "from": 2, "to": None},)
-    assert using.shown()[0].rules == ({"rule": "pin", "effect": "pinned", "from": 2, "to": 1},)
+    assert using.shown()[0].rules == ({"rule": "pin", "effect": "pin", "from": 2, "to": 1},)
 
 
 def test_a_product_that_isnt_in_the_pool() -> None:
