@@ -6,60 +6,13 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from api import openapi_examples as examples
 from api import schemas
 from api.parameters import PARAMETERS, TIMEOUT
 from api.problems import MEDIA_TYPE
 
 PATH: Final = "/v1/containers/{container_id}/products"
 
-PAGE_EXAMPLE: Final = {
-    "container_id": "deals",
-    "customer_id": 1234,
-    "product_ids": [862349, 844179, 9245106],
-    "release": "personalize_v1",
-    "source": "ensemble",
-    "degraded": False,
-    "degraded_reasons": [],
-}
-DEGRADED_EXAMPLE: Final = {
-    **PAGE_EXAMPLE,
-    "release": None,
-    "source": "popularity",
-    "degraded": True,
-    "degraded_reasons": ["ensemble_unavailable"],
-}
-_EXPLANATION_EXAMPLE: Final = {
-    "product_id": 862349,
-    "source": "ensemble",
-    "position": 1,
-    "score_rank": 1,
-    "retrieval_rank": 12,
-    "score": -1.104112,
-    "components": {"affinity": -0.021553, "demand": 0.183044, "preference": -0.985737},
-    "shares": {"affinity": 0.018106, "demand": 0.153773, "preference": 0.828121},
-    "boost": 0.0,
-    "bias": -0.279866,
-    "rules": [],
-}
-EXPLAINED_EXAMPLE: Final = {
-    **PAGE_EXAMPLE,
-    "product_ids": [862349],
-    "explanations": [_EXPLANATION_EXAMPLE],
-    "why_not": {
-        **_EXPLANATION_EXAMPLE,
-        "product_id": 844179,
-        "position": 41,
-        "score_rank": 17,
-        "retrieval_rank": 3,
-        "score": -1.011241,
-        "components": {"affinity": 0.071318, "demand": 0.183044, "preference": -0.985737},
-        "shares": {"affinity": 0.057508, "demand": 0.147600, "preference": 0.794892},
-        "reason": "ranked_low",
-        "detail": "It is at place 41 of 128 with score -1.011; the last product shown, at place 1, has score -1.104. "
-        "By its score alone it would be at place 17: rules of the list, such as the discount for more products of one "
-        "category, have moved it down.",
-    },
-}
 _TIMING_HEADER: Final = {
     "Server-Timing": {
         "description": "Milliseconds of the stages: pool, queue (waiting for a call), ensemble (the call), total; "
@@ -69,7 +22,19 @@ _TIMING_HEADER: Final = {
     }
 }
 
-PROBLEMS: Final[dict[int | str, str]] = {
+_RETRY_AFTER: Final = {
+    "Retry-After": {
+        "description": "Seconds after which asking again makes sense.",
+        "schema": {"type": "integer", "minimum": 0},
+        "example": 1,
+    }
+}
+_TAGS: Final = [
+    {"name": "products", "description": "Containers, their sorted products, and your own products sorted."},
+    {"name": "operation", "description": "Health and metrics."},
+]
+
+PROBLEMS: Final[dict[int, str]] = {
     404: "There is no such container or category.",
     413: "The body is longer than `RACKSORT_MAX_BODY_BYTES`.",
     415: "The body isn't sent as JSON.",
@@ -85,10 +50,16 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": PROBLEMS[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            **({"headers": _RETRY_AFTER} if status in {429, 503} else {}),
+            "content": problem_content(examples.PROBLEMS[status]),
         }
         for status in statuses
     }
+
+
+def problem_content(example: dict[str, Any]) -> dict[str, Any]:
+    """The body of an error answer."""
+    return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
 
 
 def request_body(model: type[BaseModel]) -> dict[str, Any]:
@@ -106,9 +77,9 @@ def page_response(description: str) -> dict[str, Any]:
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/Page"},
                 "examples": {
-                    "full": {"summary": "Personal order", "value": PAGE_EXAMPLE},
-                    "explained": {"summary": "With explanations", "value": EXPLAINED_EXAMPLE},
-                    "degraded": {"summary": "The ensemble can't be used now", "value": DEGRADED_EXAMPLE},
+                    "full": {"summary": "Personal order", "value": examples.PAGE},
+                    "explained": {"summary": "With explanations", "value": examples.EXPLAINED},
+                    "degraded": {"summary": "The ensemble can't be used now", "value": examples.DEGRADED},
                 },
             }
         },
@@ -122,6 +93,7 @@ def complete(document: dict[str, Any]) -> None:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         components.update(schema.pop("$defs", {}))
         components[model.__name__] = schema
+    document["tags"] = _TAGS
     document["paths"][PATH] = {
         "get": {
             "tags": ["products"],

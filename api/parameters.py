@@ -45,6 +45,7 @@ class Parameter(Generic[T]):
             "description": self.description,
             "schema": self.schema,
             "example": self.example,
+            **({"allowEmptyValue": True} if self.where == "query" else {}),
         }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from api import openapi_examples as examples
 from api.errors import MAX_FAULTS
 from api.explain.evidence import Reason
 from api.parameters import MAX_ID
@@ -32,6 +33,8 @@ class Container(BaseModel):
 
 class Containers(BaseModel):
     """All containers, in display order."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.CONTAINERS})
 
     containers: list[Container]
 
@@ -128,13 +131,19 @@ class RankRequest(_Asked):
                     "product_ids": [862349, 844179, 9245106],
                     "limit": 2,
                     "recent": [{"product_id": 1029743, "age_days": 0.5}],
-                }
+                },
+                {"customer_id": 1234, "product_ids": [862349, 844179], "explain": True, "why_not": 844179},
             ]
         },
     )
 
     customer_id: CustomerId | None = None
-    product_ids: list[ProductId] = Field(min_length=1, max_length=MAX_PRODUCTS, description="Each product once.")
+    product_ids: list[ProductId] = Field(
+        min_length=1,
+        max_length=MAX_PRODUCTS,
+        description="Each product once.",
+        json_schema_extra={"uniqueItems": True},
+    )
     limit: Annotated[int, Field(strict=True, ge=1, le=MAX_PRODUCTS)] | None = Field(
         default=None, description="Products in the answer, at most; all of them where not given."
     )
@@ -178,8 +187,20 @@ class Problem(BaseModel):
     errors: list[Fault] = []
 
 
+class Alive(BaseModel):
+    """Liveness."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.ALIVE})
+
+    status: Literal["alive"] = "alive"
+
+
 class Ready(BaseModel):
     """Readiness."""
 
-    status: str = Field(description="ready, or degraded while the ensemble can't be used and answers are by popularity")
+    model_config = ConfigDict(json_schema_extra={"example": examples.READY})
+
+    status: Literal["ready", "degraded"] = Field(
+        description="ready, or degraded while the ensemble can't be used and answers are by popularity"
+    )
     detail: str

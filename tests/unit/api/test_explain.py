@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from api.errors import EnsembleTimeout, EnsembleUnavailable
 from api.explain.evidence import RuleEffect
 from api.fallback.layout import ContainerLists
-from api.openapi import EXPLAINED_EXAMPLE
+from api.openapi_examples import EXPLAINED
 from api.types import Pool, Query, Ranking
 from tests.faults.openapi_check import misfit
 from tests.unit.api.conftest import UNHURRIED, Adapter, running_adapter
@@ -253,10 +253,10 @@ async def test_an_explanation_that_comes_too_late_is_a_degraded_answer_and_frees
 
 
 async def test_the_documents_example_is_such_an_answer(adapter: Adapter) -> None:
-    assert not misfit(adapter.app.openapi(), {"$ref": "#/components/schemas/Page"}, EXPLAINED_EXAMPLE)
+    assert not misfit(adapter.app.openapi(), {"$ref": "#/components/schemas/Page"}, EXPLAINED)
     body = await get(adapter, DEALS, why_not=5)
-    assert body.keys() == EXPLAINED_EXAMPLE.keys()
-    assert body["why_not"].keys() == EXPLAINED_EXAMPLE["why_not"].keys()  # type: ignore[attr-defined]
-    for each in (EXPLAINED_EXAMPLE["explanations"][0], EXPLAINED_EXAMPLE["why_not"]):  # type: ignore[index]
+    assert body.keys() == EXPLAINED.keys()
+    assert body["why_not"].keys() == EXPLAINED["why_not"].keys()
+    for each in (EXPLAINED["explanations"][0], EXPLAINED["why_not"]):
         assert each["score"] == pytest.approx(sum(each["components"].values()) + each["bias"], abs=1e-5)
         assert sum(each["shares"].values()) == pytest.approx(1.0, abs=1e-5)
