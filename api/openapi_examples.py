@@ -12,6 +12,7 @@ PAGE: Final[dict[str, Any]] = {
     "source": "ensemble",
     "degraded": False,
     "degraded_reasons": [],
+    "next_cursor": None,
 }
 DEGRADED: Final[dict[str, Any]] = {
     **PAGE,
@@ -71,13 +72,29 @@ def _problem(slug: str | None, title: str, status: int, detail: str, **fields: A
     return {"type": kind, "title": title, "status": status, "detail": detail, **fields}
 
 
+_SAME: Final = "send `next_cursor` of an answer to the same request as it is, or none to begin again"
+_AGAIN: Final = "begin again without a cursor"
 _WRONG: Final = "'500' isn't a whole number from 1 to 100"
 PROBLEMS: Final[dict[int, dict[str, Any]]] = {
+    400: _problem(
+        "invalid-cursor",
+        "Invalid cursor",
+        400,
+        f"The cursor can't be used: it was changed; {_SAME}",
+        errors=[{"field": "cursor", "message": f"it was changed: {_SAME}"}],
+    ),
     404: _problem(
         "unknown-container",
         "Unknown container",
         404,
         "There is no container 'dealz': GET /v1/containers lists them",
+    ),
+    410: _problem(
+        "expired-cursor",
+        "Expired cursor",
+        410,
+        f"The cursor can't be used: it is too old; {_AGAIN}",
+        errors=[{"field": "cursor", "message": f"it is too old: {_AGAIN}"}],
     ),
     413: _problem(
         "body-too-large", "Body too large", 413, "The body is longer than 262144 bytes; bring fewer products"

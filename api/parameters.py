@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import unquote, unquote_plus
 
 from api.errors import MAX_FAULTS, Fault, InvalidParameter, shortened
+from api.scroll.seal import MAX_CURSOR
 from api.types import ExplainedQuery, Query
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ MAX_ID: Final = 2**63 - 1
 """Customer and product ids are INT64."""
 MAX_PAGE: Final = 100
 DEFAULT_PAGE: Final = 24
-MAX_QUERY_STRING: Final = 4_096
+MAX_QUERY_STRING: Final = 4_096 + MAX_CURSOR
 """Bytes; what is known and makes sense is far shorter."""
 
 
@@ -86,6 +87,13 @@ LIMIT: Final = Parameter(
 CATEGORY: Final = Parameter(
     "category", str, {"type": "string"}, "Only products of this category (its slug).", "soft-drinks"
 )
+CURSOR: Final = Parameter(
+    "cursor",
+    str,
+    {"type": "string", "maxLength": MAX_CURSOR},
+    "For the next page of a grid: `next_cursor` of the page before, with the same container, customer and category.",
+    "mKq0…",
+)
 EXPLAIN: Final = Parameter(
     "explain",
     _truth,
@@ -101,7 +109,7 @@ WHY_NOT: Final = Parameter(
     "A product of which the answer shall say why it isn't shown, or where it is; implies `explain`.",
     844_179,
 )
-PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY, EXPLAIN, WHY_NOT)
+PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY, CURSOR, EXPLAIN, WHY_NOT)
 
 MAX_TIMEOUT_MS: Final = 600_000
 TIMEOUT: Final = Parameter(
@@ -161,6 +169,8 @@ def parse_query(container_id: bytes, query_string: bytes, headers: Iterable[tupl
 
 def _explained(container: str, values: dict[str, Any]) -> Query:
     wanted = values.pop("explain", False)
+    if "cursor" in values:
+        raise InvalidParameter(Fault("explain", "only first pages can be explained; leave cursor out"))
     return ExplainedQuery(container, **values) if wanted or "why_not" in values else Query(container, **values)
 
 

@@ -17,8 +17,9 @@ from api.explain.calls import ExplainedCalls
 from api.explain.evidence import Effects, Evidence, ExplainedPage, RulesOf, Scored, no_rules
 from api.explain.explainer import Explainer
 from api.ladder import Ladder
-from api.pipeline import flaws
+from api.pipeline import flaws, followed
 from api.resilience.budget import Budget, Budgets, Patience
+from api.scroll.scroll import Scroll
 from api.types import Page, Pool, Query, Ranking, Source, Timing
 from ensemble import contract
 
@@ -31,6 +32,7 @@ class ExplainedPages:
         catalog: Catalog,
         calls: ExplainedCalls,
         ladder: Ladder,
+        scroll: Scroll,
         budgets: Budgets,
         patience: Patience,
         *,
@@ -43,6 +45,7 @@ class ExplainedPages:
             catalog: where pools come from.
             calls: the way to the ensemble; on the same clock.
             ladder: what answers where the ensemble doesn't.
+            scroll: writes the cursors of grids.
             budgets: shares out each request's time.
             patience: how much of it there is; a person waits for an explanation, so it has all that can be asked for.
             rules: the merchandising rules that hold for a query.
@@ -51,6 +54,7 @@ class ExplainedPages:
         self._catalog = catalog
         self._calls = calls
         self._ladder = ladder
+        self._scroll = scroll
         self._budgets = budgets
         self._patience = patience
         self._rules = rules
@@ -129,6 +133,8 @@ class ExplainedPages:
                 # The next rung's page begins its longest one, so that places beyond the page are known as well.
                 lesser = self._ladder.without_ensemble(replace(query, limit=contract.MAX_CANDIDATES), candidates)
                 source, release, order = lesser.source, lesser.release, lesser.product_id
+                if candidates.scrolls:
+                    order = followed(order, candidates)
         before = order
         effects: Effects = {}
         if rules is not None and order.size:
@@ -137,7 +143,8 @@ class ExplainedPages:
         ranking = Ranking(order[: query.limit], source, release)
         timing = Timing(pooled - budget.arrived, queue_s, ensemble_s, self._clock() - budget.arrived, budget.total_s)
         evidence = Evidence(query, source, order, ranking.product_id.size, pool, candidates, scored, effects)
-        return Page(query, ranking, timing, degraded), evidence
+        cursor = self._scroll.begin(query, candidates, ranking, order) if candidates.scrolls else None
+        return Page(query, ranking, timing, degraded, cursor), evidence
 
     async def _known(self, product_id: int, budget: Budget) -> bool | None:
         try:

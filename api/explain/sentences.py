@@ -69,9 +69,10 @@ def _ranked_low(case: Case) -> str:
 
 
 def _beyond_candidates(case: Case) -> str:
+    later = ", so that it comes later in the scroll" if case.evidence.pool and case.evidence.pool.scrolls else ""
     return (
         f"It is number {case.product.retrieval_rank:,} of {case.size:,} in the own order of {case.where}, and only the "
-        f"first {contract.MAX_CANDIDATES:,} are ranked."
+        f"first {contract.MAX_CANDIDATES:,} are ranked for the first page{later}."
     )
 
 

@@ -23,7 +23,7 @@ from tests.unit.api.conftest import UNHURRIED, Adapter, running_adapter
 from tests.unit.fallback.stores import Content, write
 
 DEALS = "/v1/containers/deals/products"
-LARGE = "/v1/containers/large/products"
+GRID = "/v1/containers/grid/products"
 
 
 async def get(adapter: Adapter, path: str, status: int = 200, **parameters: Any) -> dict[str, Any]:
@@ -34,6 +34,15 @@ async def get(adapter: Adapter, path: str, status: int = 200, **parameters: Any)
         document = adapter.app.openapi()
         assert not misfit(document, {"$ref": "#/components/schemas/Page"}, body)
     return body
+
+
+def same_page(explained: dict[str, Any], plain: dict[str, Any]) -> None:
+    """No two cursors are alike, but there is one or there isn't."""
+    cursors = explained["next_cursor"], plain["next_cursor"]
+    assert (cursors[0] is None) == (cursors[1] is None)
+    assert {name: explained[name] for name in plain if name != "next_cursor"} == {
+        name: value for name, value in plain.items() if name != "next_cursor"
+    }
 
 
 async def post(adapter: Adapter, status: int = 200, **body: Any) -> dict[str, Any]:
@@ -51,7 +60,7 @@ async def called(adapter: Adapter, times: int) -> None:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    container=st.sampled_from(["deals", "large", "empty", "a%2Fb%20%C3%BC"]),
+    container=st.sampled_from(["deals", "large", "grid", "empty", "a%2Fb%20%C3%BC"]),
     customer=st.none() | st.integers(0, 2**63 - 1),
     limit=st.integers(1, 100),
     category=st.sampled_from(["", "soft-drinks"]),
@@ -66,7 +75,7 @@ def test_the_explained_order_is_the_served_order(
             plain = await get(adapter, path, **asked)
             explained = await get(adapter, path, explain="true", **asked)
             assert [each["product_id"] for each in explained["explanations"]] == plain["product_ids"]
-            assert {name: explained[name] for name in plain} == plain
+            same_page(explained, plain)
             assert explained["why_not"] is None
 
     asyncio.run(both())
@@ -104,6 +113,22 @@ async def test_why_each_product_of_a_pool_is_where_it_is(adapter: Adapter) -> No
         else:
             assert f"place {place} of 30" in why["detail"]
             assert f"{body['explanations'][-1]['score']:.3f}" in why["detail"]
+
+
+async def test_an_explained_first_page_of_a_grid_goes_on_as_the_plain_one_does(adapter: Adapter) -> None:
+    plain = await get(adapter, GRID, customer_id=7, limit=10)
+    explained = await get(adapter, GRID, customer_id=7, limit=10, explain="true")
+    pages = [
+        await get(adapter, GRID, customer_id=7, limit=10, cursor=first["next_cursor"]) for first in (plain, explained)
+    ]
+    assert pages[0]["product_ids"] == pages[1]["product_ids"]
+
+
+@pytest.mark.parametrize("asked", [{"explain": "true"}, {"why_not": "5"}])
+async def test_later_pages_cannot_be_explained(adapter: Adapter, asked: dict[str, str]) -> None:
+    cursor = (await get(adapter, GRID, limit=10))["next_cursor"]
+    body = await get(adapter, GRID, 422, limit=10, cursor=cursor, **asked)
+    assert "cursor" in body["errors"][0]["message"]
 
 
 async def test_a_callers_own_products_are_explained_too(adapter: Adapter) -> None:
@@ -159,7 +184,7 @@ async def test_a_precomputed_list_is_explained_as_far_as_it_is_known(lists: Path
         adapter.ensemble.failure = EnsembleUnavailable("gone")
         plain = await get(adapter, DEALS, customer_id=7, limit=3)
         body = await get(adapter, DEALS, customer_id=7, limit=3, why_not=12)
-        assert {name: body[name] for name in plain} == plain
+        same_page(body, plain)
         assert [(each["product_id"], each["retrieval_rank"]) for each in body["explanations"]] == [
             (5, 5),
             (3, 3),
@@ -170,7 +195,7 @@ async def test_a_precomputed_list_is_explained_as_far_as_it_is_known(lists: Path
         adapter.shelf.unavailable = True
         plain = await get(adapter, DEALS, customer_id=7, limit=3)
         body = await get(adapter, DEALS, customer_id=7, limit=3, why_not=12)
-        assert {name: body[name] for name in plain} == plain
+        same_page(body, plain)
         assert body["why_not"]["reason"] == "undetermined"
         assert [each["retrieval_rank"] for each in body["explanations"]] == [None] * 3
 

@@ -125,5 +125,5 @@ def test_the_document_promises_what_the_parser_does() -> None:
                 assert parameter.parse(str(schema[edge])) == schema[edge]
                 with pytest.raises(ValueError, match="isn't a whole number"):
                     parameter.parse(str(schema[edge] + step))
-        example = json.dumps(parameter.example).strip('"')
+        example = json.dumps(parameter.example, ensure_ascii=False).strip('"')
         assert parameter.parse(example) == parameter.example
