@@ -42,6 +42,7 @@ PROBLEMS: Final[dict[int, str]] = {
     415: "The body isn't sent as JSON.",
     422: "A parameter is wrong; `errors` names each and the remedy.",
     429: "More requests than can be answered in time; `Retry-After` says when to ask again.",
+    431: "Request line and headers are longer than `RACKSORT_MAX_HEAD_BYTES`, or more than 100.",
     500: "A mistake in the adapter.",
     503: "The candidates can't be had now.",
 }
@@ -117,7 +118,10 @@ def complete(document: dict[str, Any]) -> None:
             ],
             "responses": {
                 "200": page_response("The products."),
-                **{str(status): body for status, body in problem_responses(400, 404, 410, 422, 429, 500, 503).items()},
+                **{
+                    str(status): body
+                    for status, body in problem_responses(400, 404, 410, 422, 429, 431, 500, 503).items()
+                },
             },
         }
     }

@@ -118,6 +118,12 @@ PROBLEMS: Final[dict[int, dict[str, Any]]] = {
         429,
         "The adapter has more requests than it can answer in time; ask again later, or less often.",
     ),
+    431: _problem(
+        "head-too-large",
+        "Request Header Fields Too Large",
+        431,
+        "Request line and headers may take 32768 bytes and be 100 headers.",
+    ),
     500: _problem(None, "Internal Server Error", 500, "The adapter made a mistake; its log says which."),
     503: _problem("catalog-unavailable", "Service Unavailable", 503, "No products can be shown now; try again soon."),
 }

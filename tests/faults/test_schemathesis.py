@@ -19,6 +19,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from tests.faults.edge import server_process
 
@@ -58,7 +59,13 @@ def ask(url: str) -> Counter[tuple[str, int]]:
 
         def check(case: Case) -> None:
             case.body = whole(case.body)
-            answer = case.call_and_validate(url, session)
+            answer = case.call(url, session)
+            excluded: list[Any] = []
+            if "cursor" in (case.query or {}):  # no schema can say which are good: one that was made up is refused
+                excluded.append(positive_data_acceptance)
+            if answer.status_code == 431:  # a refusal too, but not one that the check knows
+                excluded.append(negative_data_rejection)
+            case.validate_response(answer, excluded_checks=excluded)
             answers[case.path, answer.status_code] += 1
 
         for batch in range(-(-REQUESTS // BATCH)):
