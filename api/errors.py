@@ -16,6 +16,7 @@
     │   ├── RowInvalid             this request's tensors break the contract; its batch mates are fine
     │   ├── QueueFull              refused before any work was done
     │   ├── Overloaded             the same: more is being ranked than can be in time
+    │   ├── EventsUnavailable      the store of events can't be reached
     │   └── EnsembleError
     │       ├── EnsembleUnavailable
     │       ├── EnsembleRejected   the server calls the batch malformed: one row of it may be the cause
@@ -26,6 +27,7 @@
         ├── SettingsInvalid
         ├── CatalogInvalid
         ├── PrecomputedMissing     the settings name precomputed lists that can't be used
+        ├── EventsUnusable         the settings name a store of events that can't be used
         ├── AddressUnusable
         ├── NeverReady             no inference has worked in time
         └── ReleaseTooNew          the release's tables end after the moment to rank for
@@ -176,6 +178,12 @@ class Overloaded(Unavailable):
     reason = "overloaded"
 
 
+class EventsUnavailable(Unavailable):
+    """The store of events can't be reached now."""
+
+    reason = "events_unavailable"
+
+
 class EnsembleError(Unavailable):
     """A call of the ensemble failed."""
 
@@ -220,6 +228,10 @@ class CatalogInvalid(StartupError):
 
 class PrecomputedMissing(StartupError):
     """The settings name precomputed lists that are missing or can't be used."""
+
+
+class EventsUnusable(StartupError):
+    """The settings name a store of events that can't be used."""
 
 
 class AddressUnusable(StartupError):

@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from api.catalog.fetching import Counts
+from api.errors import EventsUnavailable
 from api.fallback.shadow import Shadow
 from api.histogram import HotHistogram
 from api.resilience.breaker import Breaker, State
@@ -27,7 +28,12 @@ RANK: Final = "rank"
 _ROUTES: Final = (PRODUCTS, RANK)
 
 OTHER: Final = "other"
-ROUTE_OF: Final = {"/v1/rank": RANK, "/v1/containers": "containers"}
+ROUTE_OF: Final = {
+    "/v1/rank": RANK,
+    "/v1/containers": "containers",
+    "/v1/events": "events",
+    "/v1/events/merge": "events",
+}
 """Label of a path in the count of problems; any other path is ``OTHER``, so that callers can't invent labels."""
 
 REASONS: Final = (
@@ -39,7 +45,7 @@ REASONS: Final = (
     "ensemble_rejected",
     "ensemble_timeout",
 )
-_DEGRADED: Final = (*REASONS, STALE_POOL, PARTIAL_POOL)
+_DEGRADED: Final = (*REASONS, STALE_POOL, PARTIAL_POOL, EventsUnavailable.reason)
 _SEARCHES: Final = ("ok", "refused", "unavailable")
 
 

@@ -12,7 +12,10 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import unquote, unquote_plus
 
 from api.errors import MAX_FAULTS, Fault, InvalidParameter, shortened
+from api.events.event import ID_PATTERN
+from api.events.parsing import recent, visitor_id
 from api.types import Query
+from ensemble import contract
 
 T = TypeVar("T")
 
@@ -79,7 +82,22 @@ LIMIT: Final = Parameter(
 CATEGORY: Final = Parameter(
     "category", str, {"type": "string"}, "Only products of this category (its slug).", "soft-drinks"
 )
-PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY)
+VISITOR_ID: Final = Parameter(
+    "visitor_id",
+    visitor_id,
+    {"type": "string", "pattern": ID_PATTERN},
+    "A visitor whose events were posted with this id; beside `customer_id`, the events of both count.",
+    "5f0c9c1e-7c1b",
+)
+RECENT: Final = Parameter(
+    "recent",
+    recent,
+    {"type": "string"},
+    "What was bought lately, as `ID:AGE_DAYS,…`, beside what was posted as events; the newest "
+    f"{contract.RECENT} count.",
+    "1029743:0.5,862349:3",
+)
+PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY, VISITOR_ID, RECENT)
 
 MAX_TIMEOUT_MS: Final = 600_000
 TIMEOUT: Final = Parameter(

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from api.catalog.protocol import Catalog
 from api.errors import CatalogUnavailable, Unavailable
+from api.events.recall import Reading, Recall
 from api.ladder import Ladder
 from api.ranker import Ranker
 from api.resilience.budget import Budget, Budgets, Patience
@@ -30,6 +31,7 @@ class Pipeline:
         budgets: Budgets,
         patience: Patience,
         *,
+        recall: Recall | None = None,
         served: Callable[[Query, Pool, Ranking], None] | None = None,
         clock: Callable[[], float],
     ) -> None:
@@ -41,6 +43,7 @@ class Pipeline:
             ladder: what answers where the ensemble doesn't.
             budgets: shares out each request's time.
             patience: how much of it there is.
+            recall: knows what customers did lately.
             served: hears of each full answer, after the fact.
             clock: seconds.
         """
@@ -49,6 +52,7 @@ class Pipeline:
         self._ladder = ladder
         self._budgets = budgets
         self._patience = patience
+        self._recall = recall
         self._served = served
         self._clock = clock
 
@@ -74,11 +78,12 @@ class Pipeline:
         waits_until = budget.pool_until
         if query.timeout_s is None:
             waits_until = max(waits_until, budget.arrived + self._patience.cold_pool_s)
+        reading = None if self._recall is None else self._recall.begin(query, budget.pool_until)
         try:
             pool = await self._catalog.pool(query.container_id, query.category, deadline=waits_until)
         except CatalogUnavailable as error:
             return self._without_pool(query, budget, error)
-        return await self._rank(query, pool, _FIRST_PAGE, budget, gone)
+        return await self._rank(query, pool, _FIRST_PAGE, budget, gone, reading)
 
     async def rerank(
         self, query: Query, product_ids: npt.NDArray[np.int64], gone: Callable[[], bool] | None = None
@@ -89,15 +94,25 @@ class Pipeline:
             CatalogUnavailable: nothing is known of the products.
         """
         budget = self._budget(query)
+        reading = None if self._recall is None else self._recall.begin(query, budget.pool_until)
         pool = await self._catalog.lookup(product_ids, deadline=budget.pool_until)
-        return await self._rank(query, pool, _RERANK, budget, gone)
+        return await self._rank(query, pool, _RERANK, budget, gone, reading)
 
     async def _rank(
-        self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
+        self,
+        query: Query,
+        pool: Pool,
+        priority: Priority,
+        budget: Budget,
+        gone: Callable[[], bool] | None,
+        reading: Reading | None,
     ) -> Page:
+        forgotten: tuple[str, ...] = ()
+        if reading is not None and self._recall is not None:
+            query, forgotten = await self._recall.finish(query, reading)
         pooled = self._clock()
         queue_s = ensemble_s = 0.0
-        degraded = _flaws(pool, pooled)
+        degraded = _flaws(pool, pooled) + forgotten
         if not pool.product_id.size:
             ranking = Ranking(pool.product_id, Source.POPULARITY)
         else:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from api.batcher import Batcher
 from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble
+from api.events.intake import Events
 from api.fallback.rung import PrecomputedRung
 from api.fallback.shadow import Shadow
 from api.ladder import Ladder
@@ -47,6 +48,8 @@ class Services:
     metrics: Metrics
     prober: Prober
     max_body_bytes: int
+    events: Events | None = None
+    """None where events are off."""
 
 
 @asynccontextmanager
@@ -56,11 +59,13 @@ async def running(
     ensemble: Ensemble,
     metrics: Metrics,
     precomputed: PrecomputedRung | None = None,
+    events: Events | None = None,
     *,
     clock: Callable[[], float] = time.monotonic,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Services]:
-    """The adapter's parts, working. Takes over ``catalog``, ``ensemble`` and ``precomputed`` and closes them.
+    """The adapter's parts, working. Takes over ``catalog``, ``ensemble``, ``precomputed`` and ``events`` and
+    closes them.
 
     ``clock``, in seconds, must advance with the event loop's timers; ``rng`` is for jitter and sampling.
     """
@@ -89,6 +94,7 @@ async def running(
         Ladder(precomputed),
         budgets,
         settings.patience,
+        recall=None if events is None else events.recall(lambda: watched.history_until, clock),
         served=None if shadow is None else shadow.served,
         clock=clock,
     )
@@ -111,7 +117,7 @@ async def running(
         background.append(asyncio.create_task(shadow.run(), name="exercise the precomputed lists"))
     try:
         with lag.watching():
-            yield Services(catalog, pipeline, readiness, metrics, prober, settings.max_body_bytes)
+            yield Services(catalog, pipeline, readiness, metrics, prober, settings.max_body_bytes, events)
     finally:
         for task in background:
             task.cancel()
@@ -119,6 +125,8 @@ async def running(
         await batcher.close()
         await ensemble.close()
         await catalog.close()
+        if events is not None:
+            await events.close()
         if precomputed is not None:
             precomputed.close()
 

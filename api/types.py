@@ -55,6 +55,8 @@ class Query:
     """What the customer did since the models were trained, where the caller knows."""
     timeout_s: float | None = None
     """Seconds that the caller waits for the answer, where it says so."""
+    visitor_id: str | None = None
+    """Names a visitor who hasn't logged in, or hadn't before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

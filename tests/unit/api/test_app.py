@@ -395,7 +395,7 @@ async def test_the_document_describes_the_hot_route(adapter: Adapter) -> None:
     document = (await adapter.client.get("/openapi.json")).json()
     operation = document["paths"]["/v1/containers/{container_id}/products"]["get"]
     names = [each["name"] for each in operation["parameters"]]
-    assert names == ["container_id", "customer_id", "limit", "category", "X-Timeout-Ms"]
+    assert names == ["container_id", "customer_id", "limit", "category", "visitor_id", "recent", "X-Timeout-Ms"]
     assert set(operation["responses"]) == {"200", "404", "422", "429", "500", "503"}
     page = document["components"]["schemas"]["Page"]
     body = (await adapter.client.get(DEALS)).json()
