@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Final, NamedTuple
 
 from api.errors import EventsUnavailable
 from api.events.event import Owner
+
+_log = logging.getLogger(__name__)
 
 _CALLS: Final = 2
 """Calls under way at a time."""
@@ -45,12 +50,12 @@ class Reads:
 
     async def close(self) -> None:
         """End the calls under way; who waits gets nothing."""
+        waiting, self._waiting = self._waiting, []  # lest the next call begins
+        _tell(waiting, None)
         for call in self._calls:
             call.cancel()
         if self._calls:
             await asyncio.wait(self._calls)
-        _tell(self._waiting, None)
-        self._waiting = []
 
     def _send_soon(self) -> None:
         if not self._due and len(self._calls) < _CALLS:
@@ -64,19 +69,17 @@ class Reads:
         if batch:
             call = asyncio.get_running_loop().create_task(self._ask(batch), name="read events")
             self._calls.add(call)
-            call.add_done_callback(self._ended)
+            call.add_done_callback(partial(self._ended, batch))
 
     async def _ask(self, batch: Sequence[_Waiting]) -> None:
-        timelines: Sequence[bytes] | None = None
-        try:
-            timelines = await self._fetch([each.owner for each in batch])
-        except EventsUnavailable:
-            pass  # the breaker has counted it; who waits is told by the answer
-        finally:
-            _tell(batch, timelines)
+        with suppress(EventsUnavailable):  # the breaker has counted it, and who waits hears of it
+            _tell(batch, await self._fetch([each.owner for each in batch]))
 
-    def _ended(self, call: asyncio.Task[None]) -> None:
+    def _ended(self, batch: Sequence[_Waiting], call: asyncio.Task[None]) -> None:
+        _tell(batch, None)  # unless they know; a call that was cancelled before it began tells nobody anything itself
         self._calls.discard(call)
+        if not call.cancelled() and (mistake := call.exception()) is not None:
+            _log.error("events weren't read by a mistake of ours", exc_info=mistake)
         if self._waiting:
             self._send_soon()
 
