@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 _PREFIX: Final = "racksort:events:"
 _CONNECTIONS: Final = 16
+_GRACE_S: Final = 0.005
+"""A loop that was held up learns of the time limit before it reads the answer that came long ago."""
 _SCRIPT: Final = resources.files("api.events").joinpath("unite.lua").read_text("utf-8")
 _SHA: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 """How the server names a script."""
@@ -137,19 +139,41 @@ class ValkeyServer:
         if permit is None:
             raise EventsUnavailable(f"not asked: {self.breaker.why}")
         try:
-            async with asyncio.timeout(self._timeout_s):
-                answer = await ask()
+            answer = await self._in_time(ask())
             permit.succeeded()
         except (RedisError, OSError, TimeoutError) as error:
-            self._latest = str(error) or f"no answer within {self._timeout_s:g} s"
+            self._latest = str(error)
             permit.failed()
             raise EventsUnavailable(self._latest) from error
         finally:
             permit.ignored()  # cancelled; where the end is told already it does nothing
         return answer
 
+    async def _in_time(self, asked: Awaitable[T]) -> T:
+        """What ``asked`` gives.
+
+        Raises:
+            TimeoutError: it takes too long.
+        """
+        call = asyncio.ensure_future(asked)
+        call.add_done_callback(_seen)
+        try:
+            for patience_s in (self._timeout_s, _GRACE_S):
+                await asyncio.wait((call,), timeout=patience_s)
+                if call.done():
+                    return call.result()
+        finally:
+            call.cancel()
+        raise TimeoutError(f"no answer within {self._timeout_s:g} s")
+
     def _say(self, old: State, new: State, _why: str) -> None:
         if new is State.OPEN and old is State.CLOSED:
             _log.warning("the store of events isn't asked for a while: %s", self._latest)
         elif new is State.CLOSED:
             _log.warning("the store of events answers again")
+
+
+def _seen(call: asyncio.Future[T]) -> None:
+    """Look at how a call ended that nobody waits for any more."""
+    if not call.cancelled():
+        call.exception()
