@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     """Time from when an event happened until it is forgotten; longer than a release's tables are used."""
     events_bytes: int = Field(default=256 * 1024 * 1024, ge=64 * 1024, le=64 * 1024**3)
     """Bytes that the embedded store takes, at most."""
-    events_timeout_ms: int = Field(default=100, ge=1, le=60_000)
+    events_timeout_ms: int = Field(default=250, ge=1, le=60_000)
     """Time limit of one call of the Valkey server. Requests don't wait that long: their budget says how long."""
     valkey_url: SecretStr | None = None
     """Address of the Valkey or Redis server, such as ``rediss://racksort:password@events.shop.svc:6379/0``."""

@@ -74,8 +74,8 @@ class EmbeddedStore:
         if kept is None:
             return Added(0, 0)
         added = kept[0].split(b"\n")
+        self._forget(visitor)  # first: making room for the customer may forget the visitor as well
         accepted = self._unite(customer, added)
-        self._forget(visitor)
         return Added(accepted, len(added) - accepted)
 
     def oldest(self, most: int) -> list[tuple[Owner, bytes]]:

@@ -13,7 +13,7 @@ from api.errors import EventsUnavailable
 from api.events import timeline as timelines
 from api.events.embedded import EmbeddedStore
 from api.events.event import Event, Owner
-from api.events.reads import Reads
+from api.events.shared_calls import SharedCalls
 from api.events.store import Added, Timeline
 from api.events.valkey_server import Unite, ValkeyServer
 
@@ -57,7 +57,8 @@ class ValkeyStore:
         self._ttl_ms = round(ttl_s * 1e3)
         self._now = now
         self.server: Final = ValkeyServer(url, timeout_s=timeout_s, clock=clock, rng=rng)
-        self._reads = Reads(self.server.timelines, clock=clock)
+        self._reads = SharedCalls(self.server.timelines, name="read events", clock=clock)
+        self._writes = SharedCalls(self._write, name="write events", clock=clock)
         self.held: Final = EmbeddedStore(ttl_s=ttl_s, max_bytes=_HELD_BYTES, now=now)
         """What the server doesn't have yet."""
         self._merges: dict[str, int] = {}
@@ -66,7 +67,7 @@ class ValkeyStore:
 
     def read(self, owner: Owner, until: float) -> Timeline:
         """See :class:`~api.events.store.EventStore`."""
-        return None if self.server.breaker.refuses() else self._reads.read(owner, until)
+        return None if self.server.breaker.refuses() else self._reads.ask(owner, until)
 
     async def add(self, events: Sequence[tuple[Owner, Event]]) -> Added:
         """See :class:`~api.events.store.EventStore`."""
@@ -105,6 +106,7 @@ class ValkeyStore:
         if self._holds():
             _log.error("events of %d customers and %d logins are lost", len(self.held), len(self._merges))
         await self._reads.close()
+        await self._writes.close()
         await self.server.close()
 
     def _holds(self) -> bool:
@@ -138,4 +140,16 @@ class ValkeyStore:
                 del self._merges[visitor]
 
     async def _unite(self, unions: Sequence[Unite]) -> tuple[int, int]:
+        """Write beside others; how many events are new, and how many came.
+
+        Raises:
+            EventsUnavailable: not all are written.
+        """
+        counts = await asyncio.gather(*[self._writes.ask(each) for each in unions])
+        written = [each for each in counts if each is not None]
+        if len(written) < len(unions):
+            raise EventsUnavailable("not all events are written")
+        return sum(new for new, _ in written), sum(came for _, came in written)
+
+    async def _write(self, unions: Sequence[Unite]) -> list[tuple[int, int]]:
         return await self.server.unite(unions, round(self._now() * 1e3) - self._ttl_ms, self._ttl_ms)

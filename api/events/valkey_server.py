@@ -101,11 +101,11 @@ class ValkeyServer:
         found = await self._call(lambda: cast("Awaitable[list[bytes | None]]", self._client.mget(keys)))
         return [each or b"" for each in found]
 
-    async def unite(self, unions: Sequence[Unite], since_ms: int, ttl_ms: int) -> tuple[int, int]:
+    async def unite(self, unions: Sequence[Unite], since_ms: int, ttl_ms: int) -> list[tuple[int, int]]:
         """Put lines into timelines, each owner's at once.
 
         Returns:
-            How many events are new, and how many came.
+            For each, how many events are new, and how many came.
 
         Raises:
             EventsUnavailable: the server doesn't answer in time, or with an error; some may be done.
@@ -127,8 +127,7 @@ class ValkeyServer:
             except NoScriptError:  # a server that has just started; done twice is as good as once
                 return await send("EVAL", _SCRIPT)
 
-        counts = await self._call(united)
-        return sum(new for new, _ in counts), sum(came for _, came in counts)
+        return [(new, came) for new, came in await self._call(united)]
 
     async def close(self) -> None:
         """Close the connections."""

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -44,7 +45,7 @@ class EmbeddedValkey:
         """Listen on ``port``; 0 takes any free one."""
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
-        self._home = homes.create(PREFIX)
+        self._home: Path | None = None
 
     @property
     def url(self) -> str:
@@ -70,12 +71,16 @@ class EmbeddedValkey:
             RacksortError: it ends, or isn't ready in time.
         """
         program = executable()
+        if self._home is None:
+            homes.sweep(PREFIX)
+            self._home = homes.create(PREFIX)
+        home = self._home
         self._port = processes.claim_port(self._port, "Valkey", "choose another, or 0 for any free one")
         command = [
-            *(program, "--port", str(self._port), "--bind", processes.LOOPBACK, "--dir", str(self._home)),
+            *(program, "--port", str(self._port), "--bind", processes.LOOPBACK, "--dir", str(home)),
             *("--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning"),
         ]
-        with (self._home / "log").open("wb") as log, processes.signals_held():
+        with (home / "log").open("wb") as log, processes.signals_held():
             self._process = processes.from_a_lasting_thread(
                 lambda: subprocess.Popen(  # noqa: S603 - the server's own program, no shell
                     processes.ending_with_parent(command),
@@ -88,7 +93,7 @@ class EmbeddedValkey:
         deadline = time.monotonic() + _START_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                said = (self._home / "log").read_text(errors="replace").strip().splitlines()[-1:]
+                said = (home / "log").read_text(errors="replace").strip().splitlines()[-1:]
                 self.stop()
                 raise RacksortError(f"{program} doesn't start: {said[0] if said else 'it wrote nothing'}")
             time.sleep(_POLL_S)
@@ -111,7 +116,9 @@ class EmbeddedValkey:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_S)
         self.kill()
-        homes.remove(self._home)
+        home, self._home = self._home, None
+        if home is not None:
+            homes.remove(home)
 
     def __enter__(self) -> Self:
         self.start()

@@ -79,6 +79,15 @@ async def test_owners_whose_events_have_expired_go_away_while_others_come() -> N
     assert len(store) == 20
 
 
+async def test_a_visitor_whose_events_have_expired_can_log_in() -> None:
+    clock = Clock()
+    store = opened(clock=clock)
+    await store.add([("v", event("a"))])
+    clock.now += 101
+    await store.merge("v", 1)
+    assert len(store) == store.nbytes == 0
+
+
 async def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
     store = opened(tmp_path)
     await store.add([(1, event("a")), ("v", event("b")), ("gone", event("c"))])
