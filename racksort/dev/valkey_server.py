@@ -71,32 +71,15 @@ class EmbeddedValkey:
             RacksortError: it ends, or isn't ready in time.
         """
         program = executable()
+        self._port = processes.claim_port(self._port, "Valkey", "choose another, or 0 for any free one")
         if self._home is None:
             homes.sweep(PREFIX)
             self._home = homes.create(PREFIX)
-        home = self._home
-        self._port = processes.claim_port(self._port, "Valkey", "choose another, or 0 for any free one")
-        command = [
-            *(program, "--port", str(self._port), "--bind", processes.LOOPBACK, "--dir", str(home)),
-            *("--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning"),
-        ]
-        with (home / "log").open("wb") as log, processes.signals_held():
-            self._process = processes.from_a_lasting_thread(
-                lambda: subprocess.Popen(  # noqa: S603 - the server's own program, no shell
-                    processes.ending_with_parent(command),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            )
-        deadline = time.monotonic() + _START_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                said = (home / "log").read_text(errors="replace").strip().splitlines()[-1:]
-                self.stop()
-                raise RacksortError(f"{program} doesn't start: {said[0] if said else 'it wrote nothing'}")
-            time.sleep(_POLL_S)
+        try:
+            self._launch(program, self._home)
+        except BaseException:
+            self.stop()
+            raise
 
     def wait(self) -> int:
         """Wait until it ends; its exit status."""
@@ -126,6 +109,28 @@ class EmbeddedValkey:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
+
+    def _launch(self, program: str, home: Path) -> None:
+        command = [
+            *(program, "--port", str(self._port), "--bind", processes.LOOPBACK, "--dir", str(home)),
+            *("--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning"),
+        ]
+        with (home / "log").open("wb") as log, processes.signals_held():
+            process = self._process = processes.from_a_lasting_thread(
+                lambda: subprocess.Popen(  # noqa: S603 - the server's own program, no shell
+                    processes.ending_with_parent(command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            )
+        deadline = time.monotonic() + _START_S
+        while not self._answers():
+            if process.poll() is not None or time.monotonic() > deadline:
+                said = (home / "log").read_text(errors="replace").strip().splitlines()[-1:]
+                raise RacksortError(f"{program} doesn't start: {said[0] if said else 'it wrote nothing'}")
+            time.sleep(_POLL_S)
 
     def _answers(self) -> bool:
         try:
