@@ -14,6 +14,7 @@ from urllib.parse import unquote, unquote_plus
 from api.errors import MAX_FAULTS, Fault, InvalidParameter, shortened
 from api.events.event import ID_PATTERN
 from api.events.parsing import recent, visitor_id
+from api.scroll.seal import MAX_CURSOR
 from api.types import Query
 from ensemble import contract
 
@@ -23,7 +24,7 @@ MAX_ID: Final = 2**63 - 1
 """Customer and product ids are INT64."""
 MAX_PAGE: Final = 100
 DEFAULT_PAGE: Final = 24
-MAX_QUERY_STRING: Final = 4_096
+MAX_QUERY_STRING: Final = 4_096 + MAX_CURSOR
 """Bytes; what is known and makes sense is far shorter."""
 
 
@@ -97,7 +98,14 @@ RECENT: Final = Parameter(
     f"{contract.RECENT} count.",
     "1029743:0.5,862349:3",
 )
-PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY, VISITOR_ID, RECENT)
+CURSOR: Final = Parameter(
+    "cursor",
+    str,
+    {"type": "string", "maxLength": MAX_CURSOR},
+    "For the next page of a grid: `next_cursor` of the page before, with the same container, customer and category.",
+    "mKq0…",
+)
+PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY, CURSOR, VISITOR_ID, RECENT)
 
 MAX_TIMEOUT_MS: Final = 600_000
 TIMEOUT: Final = Parameter(
