@@ -73,6 +73,16 @@ async def test_the_request_itself_can_say_what_was_bought(adapter: Adapter) -> N
     assert await seen(adapter, "customer_id=7&recent=5:2,6:0.5") == [(6, 0.5), (8, 1.0), (5, 2.0)]
 
 
+async def test_a_scroll_takes_up_what_was_bought_meanwhile_with_its_next_window(adapter: Adapter) -> None:
+    route = "/v1/containers/grid/products?customer_id=7&limit=100"
+    page = (await adapter.client.get(route)).json()
+    await posted(adapter, event("a", 5))
+    calls = len(adapter.ensemble.calls)
+    while len(adapter.ensemble.calls) == calls:
+        page = (await adapter.client.get(f"{route}&cursor={page['next_cursor']}")).json()
+    assert last_seen(adapter) == [(5, 0.0)]
+
+
 async def test_a_visitors_events_become_the_customers_at_login(adapter: Adapter) -> None:
     await posted(adapter, event("a", 5, visitor_id="v-1"))
     assert await seen(adapter, "visitor_id=v-1") == [(5, 0.0)]
