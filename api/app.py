@@ -14,6 +14,8 @@ from api.catalog.embedded import EmbeddedCatalog
 from api.catalog.protocol import Catalog
 from api.edge import ProductsEndpoint, ShortCut
 from api.ensemble_client import Ensemble, TritonEnsemble
+from api.event_routes import router as event_router
+from api.events.opening import open_events
 from api.fallback.rung import PrecomputedRung
 from api.metrics import Metrics
 from api.routes import router
@@ -42,7 +44,7 @@ def create_app(
 
     Raises:
         SettingsInvalid: a setting in the environment is wrong. When started: CatalogInvalid, PrecomputedMissing,
-            RulesInvalid.
+            RulesInvalid, EventsUnusable.
     """
     settings = settings or Settings.load()
 
@@ -56,7 +58,8 @@ def create_app(
         used_ensemble = ensemble or TritonEnsemble(
             settings.triton, settings.release, timeout_s=settings.call_timeout_ms / 1e3
         )
-        async with running(settings, used_catalog, used_ensemble, metrics, precomputed, rules) as services:
+        events = open_events(settings, metrics)
+        async with running(settings, used_catalog, used_ensemble, metrics, precomputed, rules, events) as services:
             app.state.services = services
             shortcut.products = ProductsEndpoint(services.pipeline, services.explained, services.metrics)
             yield
@@ -64,6 +67,8 @@ def create_app(
 
     shortcut = ShortCut(title="racksort", description=_DESCRIPTION, version="1", lifespan=lifespan)
     shortcut.include_router(router)
+    if settings.events != "off":
+        shortcut.include_router(event_router)
     problems.install(shortcut)
     return shortcut
 

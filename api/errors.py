@@ -18,6 +18,7 @@
     │   ├── RowInvalid             this request's tensors break the contract; its batch mates are fine
     │   ├── QueueFull              refused before any work was done
     │   ├── Overloaded             the same: more is being ranked than can be in time
+    │   ├── EventsUnavailable      the store of events can't be reached
     │   └── EnsembleError
     │       ├── EnsembleUnavailable
     │       ├── EnsembleRejected   the server calls the batch malformed: one row of it may be the cause
@@ -29,6 +30,7 @@
         ├── CatalogInvalid
         ├── PrecomputedMissing     the settings name precomputed lists that can't be used
         ├── RulesInvalid           a document of the shop's rules can't be used; one entry for each fault
+        ├── EventsUnusable         the settings name a store of events that can't be used
         ├── AddressUnusable
         ├── NeverReady             no inference has worked in time
         └── ReleaseTooNew          the release's tables end after the moment to rank for
@@ -203,6 +205,12 @@ class Overloaded(Unavailable):
     reason = "overloaded"
 
 
+class EventsUnavailable(Unavailable):
+    """The store of events can't be reached now."""
+
+    reason = "events_unavailable"
+
+
 class EnsembleError(Unavailable):
     """A call of the ensemble failed."""
 
@@ -255,6 +263,10 @@ class RulesInvalid(StartupError):
     def __init__(self, where: str, *faults: Fault) -> None:
         self.faults = tuple(islice(dict.fromkeys(faults), MAX_FAULTS))
         super().__init__(f"{where}: " + "; ".join(f"{fault.field}: {fault.message}" for fault in self.faults))
+
+
+class EventsUnusable(StartupError):
+    """The settings name a store of events that can't be used."""
 
 
 class AddressUnusable(StartupError):

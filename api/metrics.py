@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from api.catalog.fetching import Counts
+from api.errors import EventsUnavailable
 from api.fallback.shadow import Shadow
 from api.histogram import HotHistogram
 from api.resilience.breaker import Breaker, State
@@ -30,7 +31,12 @@ EXPLAIN: Final = "explain"
 _ROUTES: Final = (PRODUCTS, RANK, EXPLAIN)
 
 OTHER: Final = "other"
-ROUTE_OF: Final = {"/v1/rank": RANK, "/v1/containers": "containers"}
+ROUTE_OF: Final = {
+    "/v1/rank": RANK,
+    "/v1/containers": "containers",
+    "/v1/events": "events",
+    "/v1/events/merge": "events",
+}
 """Label of a path in the count of problems; any other path is ``OTHER``, so that callers can't invent labels."""
 
 REASONS: Final = (
@@ -42,7 +48,7 @@ REASONS: Final = (
     "ensemble_rejected",
     "ensemble_timeout",
 )
-_DEGRADED: Final = (*REASONS, STALE_POOL, PARTIAL_POOL, DEGRADED_WINDOW)
+_DEGRADED: Final = (*REASONS, STALE_POOL, PARTIAL_POOL, DEGRADED_WINDOW, EventsUnavailable.reason)
 _SEARCHES: Final = ("ok", "refused", "unavailable")
 
 

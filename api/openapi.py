@@ -31,6 +31,7 @@ _RETRY_AFTER: Final = {
 }
 _TAGS: Final = [
     {"name": "products", "description": "Containers, their sorted products, and your own products sorted."},
+    {"name": "events", "description": "What customers and visitors did, for their next pages."},
     {"name": "operation", "description": "Health and metrics."},
 ]
 
@@ -92,7 +93,7 @@ def page_response(description: str) -> dict[str, Any]:
 def complete(document: dict[str, Any]) -> None:
     """Add the hot route and the schemas that only declarations by reference use to FastAPI's own document."""
     components = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (schemas.Page, schemas.Problem, schemas.RankRequest):
+    for model in (schemas.Page, schemas.Problem, schemas.RankRequest, schemas.EventsRequest, schemas.MergeRequest):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         components.update(schema.pop("$defs", {}))
         components[model.__name__] = schema

@@ -12,8 +12,11 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import unquote, unquote_plus
 
 from api.errors import MAX_FAULTS, Fault, InvalidParameter, shortened
+from api.events.event import ID_PATTERN
+from api.events.parsing import recent, visitor_id
 from api.scroll.seal import MAX_CURSOR
 from api.types import ExplainedQuery, Query
+from ensemble import contract
 
 T = TypeVar("T")
 
@@ -87,6 +90,21 @@ LIMIT: Final = Parameter(
 CATEGORY: Final = Parameter(
     "category", str, {"type": "string"}, "Only products of this category (its slug).", "soft-drinks"
 )
+VISITOR_ID: Final = Parameter(
+    "visitor_id",
+    visitor_id,
+    {"type": "string", "pattern": ID_PATTERN},
+    "A visitor whose events were posted with this id; beside `customer_id`, the events of both count.",
+    "5f0c9c1e-7c1b",
+)
+RECENT: Final = Parameter(
+    "recent",
+    recent,
+    {"type": "string"},
+    "What was bought lately, as `ID:AGE_DAYS,…`, beside what was posted as events; the newest "
+    f"{contract.RECENT} count.",
+    "1029743:0.5,862349:3",
+)
 CURSOR: Final = Parameter(
     "cursor",
     str,
@@ -109,7 +127,16 @@ WHY_NOT: Final = Parameter(
     "A product of which the answer shall say why it isn't shown, or where it is; implies `explain`.",
     844_179,
 )
-PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY, CURSOR, EXPLAIN, WHY_NOT)
+PARAMETERS: Final[tuple[Parameter[Any], ...]] = (
+    CUSTOMER_ID,
+    LIMIT,
+    CATEGORY,
+    CURSOR,
+    VISITOR_ID,
+    RECENT,
+    EXPLAIN,
+    WHY_NOT,
+)
 
 MAX_TIMEOUT_MS: Final = 600_000
 TIMEOUT: Final = Parameter(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from api.catalog.protocol import Catalog
 from api.errors import CatalogUnavailable, Unavailable
+from api.events.recall import Reading, Recall
 from api.ladder import Ladder
 from api.ranker import Ranker
 from api.resilience.budget import Budget, Budgets, Patience
@@ -51,6 +52,7 @@ class Pipeline:
         patience: Patience,
         *,
         rules: Rules | None = None,
+        recall: Recall | None = None,
         served: Callable[[Query, Pool, Ranking], None] | None = None,
         clock: Callable[[], float],
     ) -> None:
@@ -64,6 +66,7 @@ class Pipeline:
             budgets: shares out each request's time.
             patience: how much of it there is.
             rules: the shop's; None where it has none.
+            recall: knows what customers did lately; None where nobody does.
             served: hears of each full answer, after the fact.
             clock: seconds.
         """
@@ -74,6 +77,7 @@ class Pipeline:
         self._budgets = budgets
         self._patience = patience
         self._rules = rules
+        self._recall = recall
         self._served = served
         self._clock = clock
 
@@ -101,13 +105,14 @@ class Pipeline:
         waits_until = budget.pool_until
         if query.timeout_s is None:
             waits_until = max(waits_until, budget.arrived + self._patience.cold_pool_s)
+        reading = None if self._recall is None else self._recall.begin(query, budget.pool_until)
         try:
             pool = await self._catalog.pool(query.container_id, query.category, deadline=waits_until)
         except CatalogUnavailable as error:
             return self._without_pool(query, position, budget, error)
         if position is not None:
-            return await self._scrolled(query, pool, position, budget, gone)
-        return await self._rank(query, pool, _FIRST_PAGE, budget, gone)
+            return await self._scrolled(query, pool, position, budget, gone, reading)
+        return await self._rank(query, pool, _FIRST_PAGE, budget, gone, reading)
 
     async def rerank(
         self, query: Query, product_ids: npt.NDArray[np.int64], gone: Callable[[], bool] | None = None
@@ -118,13 +123,21 @@ class Pipeline:
             CatalogUnavailable: nothing is known of the products.
         """
         budget = self._budget(query)
+        reading = None if self._recall is None else self._recall.begin(query, budget.pool_until)
         pool = await self._catalog.lookup(product_ids, deadline=budget.pool_until)
-        return await self._rank(query, pool, _RERANK, budget, gone)
+        return await self._rank(query, pool, _RERANK, budget, gone, reading)
 
     async def _rank(
-        self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
+        self,
+        query: Query,
+        pool: Pool,
+        priority: Priority,
+        budget: Budget,
+        gone: Callable[[], bool] | None,
+        reading: Reading | None,
     ) -> Page:
         pooled = self._clock()
+        query, lacking = await self._recalled(query, reading)
         rules, pool = self._ruled(query, pool)
         order = await self._order(query, pool, priority, budget, gone)
         if rules is not None:
@@ -133,15 +146,25 @@ class Pipeline:
         if self._served is not None and order.source is _ENSEMBLE:
             self._served(query, pool, ranking)
         cursor = self._scroll.begin(query, pool, ranking, order.product_id) if pool.scrolls else None
-        return self._page(query, ranking, (*flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+        degraded = (*flaws(pool, pooled), *lacking, *order.degraded)
+        return self._page(query, ranking, degraded, cursor, pooled, order, budget)
 
     async def _scrolled(
-        self, query: Query, pool: Pool, position: Position, budget: Budget, gone: Callable[[], bool] | None
+        self,
+        query: Query,
+        pool: Pool,
+        position: Position,
+        budget: Budget,
+        gone: Callable[[], bool] | None,
+        reading: Reading | None,
     ) -> Page:
         """A page behind the first one: what is left of the window, else the first of the next one."""
         pooled = self._clock()
+        query, lacking = await self._recalled(query, reading)
         rules, pool = self._ruled(query, pool)
         left = self._scroll.still_there(pool, position)
+        if rules is not None:
+            left = rules.arranged(query, pool, left)
         order = _Order(left, position.source, position.release)
         if not left.size and (window := self._scroll.window(pool, position)) is not None:
             order = await self._order(query, window.pool, _DEEP_SCROLL, budget, gone)
@@ -152,7 +175,14 @@ class Pipeline:
             order = order._replace(degraded=(DEGRADED_WINDOW,))
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
         cursor = self._scroll.after(query, pool, position, order.product_id, ranking.product_id.size)
-        return self._page(query, ranking, (*flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+        degraded = (*flaws(pool, pooled), *lacking, *order.degraded)
+        return self._page(query, ranking, degraded, cursor, pooled, order, budget)
+
+    async def _recalled(self, query: Query, reading: Reading | None) -> tuple[Query, tuple[str, ...]]:
+        """The query with what its customer did lately, and why it lacks some of that, where it does."""
+        if reading is None or self._recall is None:
+            return query, ()
+        return await self._recall.finish(query, reading)
 
     def _ruled(self, query: Query, pool: Pool) -> tuple[View | None, Pool]:
         """The shop's rules for a request, and the pool as they want it ranked."""
@@ -160,7 +190,12 @@ class Pipeline:
         return (None, pool) if rules is None else (rules, rules.pool(pool))
 
     async def _order(
-        self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
+        self,
+        query: Query,
+        pool: Pool,
+        priority: Priority,
+        budget: Budget,
+        gone: Callable[[], bool] | None,
     ) -> _Order:
         """All candidates of the pool, best first."""
         if not pool.product_id.size:

@@ -122,6 +122,8 @@ class Watched:
         self._metrics = metrics
         self._breaker = breaker
         self._clock = clock
+        self.history_until: float | None = None
+        """What :meth:`history_until_day` has said last; None until then."""
 
     async def rank(self, batch: Batch) -> Ranked:
         """See :class:`Ensemble`."""
@@ -158,7 +160,8 @@ class Watched:
 
     async def history_until_day(self) -> float | None:
         """See :class:`Ensemble`."""
-        return await self._ensemble.history_until_day()
+        self.history_until = await self._ensemble.history_until_day()
+        return self.history_until
 
     async def close(self) -> None:
         """See :class:`Ensemble`."""

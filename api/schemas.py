@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from api import openapi_examples as examples
 from api.errors import MAX_FAULTS
+from api.events.event import ID_PATTERN, EventKind
+from api.events.parsing import moment
 from api.explain.evidence import Reason
 from api.parameters import MAX_ID
 from api.types import Kind, Source
@@ -17,6 +19,8 @@ MAX_PRODUCTS = 1_000
 """Products that one ``POST /v1/rank`` may bring."""
 MAX_EVENTS = 100
 """Events that one ``POST /v1/rank`` may bring; the models see the newest ``contract.RECENT``."""
+MAX_POSTED_EVENTS = 1_000
+"""Events that one ``POST /v1/events`` may bring."""
 
 ProductId = Annotated[int, Field(strict=True, gt=contract.PADDING, le=MAX_ID)]
 CustomerId = Annotated[int, Field(strict=True, ge=0, le=MAX_ID)]
@@ -172,6 +176,76 @@ class RankRequest(_Asked):
                 raise ValueError(f"{product_id} is given twice; give each product once")
             seen.add(product_id)
         return value
+
+
+EventOrVisitorId = Annotated[str, Field(strict=True, pattern=ID_PATTERN)]
+Moment = Annotated[AwareDatetime, BeforeValidator(moment)]
+
+
+class HappenedEvent(_Asked):
+    """Something that a customer or a visitor did."""
+
+    event_id: EventOrVisitorId = Field(description="Names the event: sent again, it counts once.")
+    kind: EventKind
+    product_id: ProductId
+    customer_id: Annotated[int, Field(strict=True, ge=1, le=MAX_ID)] | None = None
+    visitor_id: EventOrVisitorId | None = Field(default=None, description="Where the customer isn't known.")
+    at: Moment | None = Field(
+        default=None, description="When, ISO 8601 with a time zone; the request's arrival where not given."
+    )
+
+    @model_validator(mode="after")
+    def _one_owner(self) -> Self:
+        if (self.customer_id is None) == (self.visitor_id is None):
+            raise ValueError("must have either customer_id or visitor_id")
+        return self
+
+
+class EventsRequest(_Asked):
+    """What customers and visitors did."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "events": [
+                        {"event_id": "order-17-1", "kind": "purchase", "product_id": 1029743, "customer_id": 1234},
+                        {
+                            "event_id": "view-1",
+                            "kind": "view",
+                            "product_id": 862349,
+                            "visitor_id": "5f0c9c1e-7c1b",
+                        },
+                    ]
+                }
+            ]
+        },
+    )
+
+    events: list[HappenedEvent] = Field(min_length=1, max_length=MAX_POSTED_EVENTS)
+
+
+class MergeRequest(_Asked):
+    """A visitor who has logged in as a customer."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"visitor_id": "5f0c9c1e-7c1b", "customer_id": 1234}]})
+
+    visitor_id: EventOrVisitorId
+    customer_id: Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
+
+
+class EventsAnswer(BaseModel):
+    """What became of events."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.EVENTS})
+
+    accepted: int = Field(description="Events that weren't known.")
+    duplicates: int = Field(description="Events that were known already, by their ids.")
+    expired: int = Field(description="Events that are too old to be kept.")
+    degraded: bool = Field(
+        description="Whether the store can't be reached: events are held and written as soon as it can."
+    )
+    degraded_reasons: list[str]
 
 
 class Fault(BaseModel):

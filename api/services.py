@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from api.batcher import Batcher
 from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble
+from api.events.intake import Events
 from api.explain.calls import ExplainedCalls
 from api.explain.pages import ExplainedPages
 from api.explain.rules import rules_of
@@ -55,6 +56,8 @@ class Services:
     metrics: Metrics
     prober: Prober
     max_body_bytes: int
+    events: Events | None = None
+    """None where events are off."""
 
 
 @asynccontextmanager
@@ -65,12 +68,14 @@ async def running(
     metrics: Metrics,
     precomputed: PrecomputedRung | None = None,
     rules: Rules | None = None,
+    events: Events | None = None,
     *,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Services]:
-    """The adapter's parts, working. Takes over ``catalog``, ``ensemble`` and ``precomputed`` and closes them.
+    """The adapter's parts, working. Takes over ``catalog``, ``ensemble``, ``precomputed`` and ``events`` and
+    closes them.
 
     ``clock``, in seconds, must advance with the event loop's timers; ``now`` is Unix time; ``rng`` is for
     jitter and sampling.
@@ -97,9 +102,18 @@ async def running(
     ranker = Ranker(batcher, limiter, room, breaker, busy=lambda: lag.seconds() > busy_s, today=today, clock=clock)
     ladder = Ladder(precomputed)
     scroll = Scroll(Seal(settings.cursor_secrets, ttl_s=settings.cursor_ttl_s, now=now))
+    recall = None if events is None else events.recall(lambda: watched.history_until, clock)
     explained_calls = ExplainedCalls(watched, ranker, room, breaker, clock=clock)
     explained = ExplainedPages(
-        catalog, explained_calls, ladder, scroll, budgets, settings.patience, rules=rules_of(rules), clock=clock
+        catalog,
+        explained_calls,
+        ladder,
+        scroll,
+        budgets,
+        settings.patience,
+        rules=rules_of(rules),
+        recall=recall,
+        clock=clock,
     )
     pipeline = Pipeline(
         catalog,
@@ -109,6 +123,7 @@ async def running(
         budgets,
         settings.patience,
         rules=rules,
+        recall=recall,
         served=None if shadow is None else shadow.served,
         clock=clock,
     )
@@ -135,7 +150,7 @@ async def running(
         background.append(asyncio.create_task(shadow.run(), name="exercise the precomputed lists"))
     try:
         with lag.watching():
-            yield Services(catalog, pipeline, explained, readiness, metrics, prober, settings.max_body_bytes)
+            yield Services(catalog, pipeline, explained, readiness, metrics, prober, settings.max_body_bytes, events)
     finally:
         for task in background:
             task.cancel()
@@ -144,6 +159,8 @@ async def running(
         await explained_calls.close()
         await ensemble.close()
         await catalog.close()
+        if events is not None:
+            await events.close()
         if precomputed is not None:
             precomputed.close()
 

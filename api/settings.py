@@ -78,6 +78,18 @@ class Settings(BaseSettings):
     """Folder of the lists that ``racksort precompute`` made; without it the ladder lacks that rung."""
     rules_dir: Path | None = None
     """Folder of the shop's rules, which ``racksort rules apply`` writes to; without it there are none."""
+    events: Literal["embedded", "valkey", "off"] = "embedded"
+    """Where what customers did lately is kept: in this process, in a Valkey or Redis server, or nowhere."""
+    events_dir: Path | None = None
+    """Folder in which the embedded store keeps events on disk; without it they end with the process."""
+    events_ttl_s: int = Field(default=14 * 86_400, ge=1, le=366 * 86_400)
+    """Time from when an event happened until it is forgotten; longer than a release's tables are used."""
+    events_bytes: int = Field(default=256 * 1024 * 1024, ge=64 * 1024, le=64 * 1024**3)
+    """Bytes that the embedded store takes, at most."""
+    events_timeout_ms: int = Field(default=250, ge=1, le=60_000)
+    """Time limit of one call of the Valkey server. Requests don't wait that long: their budget says how long."""
+    valkey_url: SecretStr | None = None
+    """Address of the Valkey or Redis server, such as ``rediss://racksort:password@events.shop.svc:6379/0``."""
     triton: str = "127.0.0.1:8001"
     """``host:port`` of Triton's gRPC endpoint."""
     release: int = Field(default=1, ge=1)
@@ -255,6 +267,20 @@ class Settings(BaseSettings):
             raise ValueError(f"{str(value)!r} holds no certificate in PEM ({error.strerror or error})") from None
         return value
 
+    @field_validator("valkey_url")
+    @classmethod
+    def _valkey(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value().strip():
+            return None
+        try:
+            parts = urlsplit(value.get_secret_value())
+            sound = parts.scheme in {"redis", "rediss"} and parts.hostname and parts.port != 0
+        except ValueError:
+            sound = False
+        if not sound:  # not shown: it may hold a password
+            raise ValueError("isn't an address such as redis://127.0.0.1:6379/0, or rediss:// for TLS")
+        return value
+
     @field_validator("triton")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
@@ -302,6 +328,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}POOL_REFRESH_MS ({self.pool_refresh_ms}), {PREFIX}POOL_STALE_MS ({self.pool_stale_ms}) and "
                 f"{PREFIX}POOL_EXPIRE_MS ({self.pool_expire_ms}) must grow in this order"
+            )
+        if self.events == "valkey" and self.valkey_url is None:
+            raise ValueError(
+                f"{PREFIX}VALKEY_URL isn't set: {PREFIX}EVENTS=valkey needs the server's address, such as "
+                "redis://127.0.0.1:6379/0"
             )
         if self.drain_ms >= self.grace_ms:
             raise ValueError(

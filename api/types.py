@@ -59,6 +59,8 @@ class Query:
     """What the customer did since the models were trained, where the caller knows."""
     timeout_s: float | None = None
     """Seconds that the caller waits for the answer, where it says so."""
+    visitor_id: str | None = None
+    """Names a visitor who hasn't logged in, or hadn't before."""
     cursor: str | None = None
     """``Page.cursor`` of the page before; None for the first page."""
 

@@ -101,16 +101,50 @@ def run(
         check: looks at each answer with status 200.
         actions: what else happens, each at its moment in seconds since the start; quick things, such as a signal.
     """
-    return uvloop.run(_Run(base_url, paths, rate, seconds, connections, check).record(patience_s, actions))
+    stream = _Run(base_url, gets(base_url, paths), rate, seconds, connections, check)
+    return uvloop.run(stream.record(patience_s, actions))
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Requests of one kind at their own rate."""
+
+    requests: Sequence[bytes]
+    """Whole HTTP requests, sent in turn."""
+    rate: float
+    """Requests a second."""
+    connections: int = 512
+
+
+def run_beside(base_url: str, streams: Sequence[Stream], seconds: float, *, patience_s: float = 5.0) -> list[Record]:
+    """Send several streams at the same time, as :func:`run` sends one; a record for each."""
+
+    async def both() -> list[Record]:
+        runs = [_Run(base_url, each.requests, each.rate, seconds, each.connections, None) for each in streams]
+        return await asyncio.gather(*[each.record(patience_s, ()) for each in runs])
+
+    return uvloop.run(both())
+
+
+def gets(base_url: str, paths: Sequence[str]) -> list[bytes]:
+    """Whole requests for ``paths``."""
+    host = urlsplit(base_url).hostname
+    return [f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode() for path in paths]
 
 
 class _Run:
     def __init__(
-        self, base_url: str, paths: Sequence[str], rate: float, seconds: float, connections: int, check: Check | None
+        self,
+        base_url: str,
+        requests: Sequence[bytes],
+        rate: float,
+        seconds: float,
+        connections: int,
+        check: Check | None,
     ) -> None:
         target = urlsplit(base_url)
         self.host, self.port = target.hostname or "127.0.0.1", target.port or 80
-        self.requests = [f"GET {path} HTTP/1.1\r\nhost: {self.host}\r\n\r\n".encode() for path in paths]
+        self.requests = requests
         self.count = int(rate * seconds)
         self.rate = rate
         self.connections = connections

@@ -17,6 +17,7 @@ from racksort.commands.prepare import ensure_catalog
 from racksort.dev.elasticsearch_server import ElasticsearchOptions, EmbeddedElasticsearch
 from racksort.dev.errors import NotProvisioned
 from racksort.dev.provision import Distribution, provision
+from racksort.dev.valkey_server import EmbeddedValkey, executable
 
 REPOSITORY = Path(__file__).parent.parent / "model_repository"
 
@@ -100,3 +101,21 @@ def secured_elasticsearch() -> Iterator[EmbeddedElasticsearch]:
     """A real one with TLS and API keys, of the tests' own."""
     with EmbeddedElasticsearch(_distribution(), ElasticsearchOptions(secured=True)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedValkey]:
+    """A real Valkey or Redis server of the tests' own; what is in it is whoever's test runs."""
+    require_valkey()
+    with EmbeddedValkey() as server:
+        yield server
+
+
+def require_valkey() -> None:
+    """Skip the test where no server is installed, or fail it where REQUIRE_VALKEY=1 asks for that."""
+    try:
+        executable()
+    except NotProvisioned as error:
+        if os.environ.get("REQUIRE_VALKEY") == "1":
+            pytest.fail(f"REQUIRE_VALKEY=1: {error}", pytrace=False)
+        pytest.skip(str(error))

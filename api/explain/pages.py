@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from api.catalog.protocol import Catalog
 from api.errors import CatalogUnavailable, Unavailable
+from api.events.recall import Recall
 from api.explain.calls import ExplainedCalls
 from api.explain.evidence import Effects, Evidence, ExplainedPage, RulesOf, Scored, no_rules
 from api.explain.explainer import Explainer
@@ -37,6 +38,7 @@ class ExplainedPages:
         patience: Patience,
         *,
         rules: RulesOf = no_rules,
+        recall: Recall | None = None,
         clock: Callable[[], float],
     ) -> None:
         """Put the stages together.
@@ -49,6 +51,7 @@ class ExplainedPages:
             budgets: shares out each request's time.
             patience: how much of it there is; a person waits for an explanation, so it has all that can be asked for.
             rules: the merchandising rules that hold for a query.
+            recall: knows what customers did lately; None where nobody does.
             clock: seconds.
         """
         self._catalog = catalog
@@ -58,6 +61,7 @@ class ExplainedPages:
         self._budgets = budgets
         self._patience = patience
         self._rules = rules
+        self._recall = recall
         self._clock = clock
 
     async def explain(
@@ -81,6 +85,7 @@ class ExplainedPages:
         """
         most_s = self._patience.max_deadline_s
         budget = self._budgets.of(most_s if query.timeout_s is None else min(query.timeout_s, most_s))
+        reading = None if self._recall is None else self._recall.begin(query, budget.pool_until)
         try:
             pool = await self._pool(query, product_ids, budget)
         except CatalogUnavailable as error:
@@ -94,7 +99,11 @@ class ExplainedPages:
             order = ranking.product_id
             evidence = Evidence(query, ranking.source, order, order.size)
         else:
-            page, evidence = await self._ranked(query, pool, budget, gone)
+            pooled = self._clock()
+            lacking: tuple[str, ...] = ()
+            if reading is not None and self._recall is not None:
+                query, lacking = await self._recall.finish(query, reading)
+            page, evidence = await self._ranked(query, pool, pooled, lacking, budget, gone)
         explainer = Explainer(evidence)
         asked = None
         if why_not is not None:
@@ -113,11 +122,16 @@ class ExplainedPages:
         return await self._catalog.pool(query.container_id, query.category, deadline=waits_until)
 
     async def _ranked(
-        self, query: Query, pool: Pool, budget: Budget, gone: Callable[[], bool] | None
+        self,
+        query: Query,
+        pool: Pool,
+        pooled: float,
+        lacking: tuple[str, ...],
+        budget: Budget,
+        gone: Callable[[], bool] | None,
     ) -> tuple[Page, Evidence]:
-        pooled = self._clock()
         queue_s = ensemble_s = 0.0
-        degraded = flaws(pool, pooled)
+        degraded = (*flaws(pool, pooled), *lacking)
         rules = self._rules(query)
         candidates = pool if rules is None else rules.pool(pool)
         scored: Scored | None = None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from loadtest.bench import Case, Plan
     from loadtest.catalogs import Comparison
+    from loadtest.events import Case as EventsCase
     from racksort.progress import Report
 
 _WIDTH = 120
@@ -36,6 +37,13 @@ def command(
         str, typer.Option(help="Requests/s at which the searches that reach Elasticsearch are counted.")
     ] = "100,1000,4000,8000",
     turns: Annotated[int, typer.Option(min=1, max=20, help="Turns of each catalog.")] = 3,
+    events: Annotated[
+        int | None,
+        typer.Option(min=1, max=100_000, help="Measure only ranking at --rank-rate beside so many events/s."),
+    ] = None,
+    rank_rate: Annotated[
+        float, typer.Option(min=1, max=100_000, help="Requests/s for pages beside the events.")
+    ] = 4_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Measure requests/s and latencies of the whole path, against plain FastAPI + ONNX Runtime in the same run.
@@ -50,7 +58,12 @@ def command(
         racksort bench --seconds 30 --connections 32,64,128 --no-peers --json
 
         racksort bench --no-peers --rates 500,8000
+
+        racksort bench --events 1000 --rank-rate 4000 --seconds 5
     """
+    if events is not None:
+        _beside_events(events, rank_rate, seconds, catalog, repository, as_json=as_json)
+        return
     from loadtest import bench  # noqa: PLC0415 - a verb's imports wait until it runs
     from racksort.progress import progress_bars  # noqa: PLC0415
 
@@ -75,6 +88,40 @@ def command(
     _print(cases)
     if comparison is not None:
         _print_comparison(comparison)
+
+
+def _beside_events(
+    rate: int, rank_rate: float, seconds: int, catalog: Path, repository: Path, *, as_json: bool
+) -> None:
+    """Ranking beside events, for each store that can be had."""
+    from loadtest import events  # noqa: PLC0415 - a verb's imports wait until it runs
+    from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
+    from racksort.progress import progress_bars  # noqa: PLC0415
+
+    ensure_catalog(catalog)
+    plan = events.Plan(catalog, repository, seconds=seconds, rank_rate=rank_rate, event_rate=rate)
+    with progress_bars() as report:
+        cases = events.run(plan, report)
+    if as_json:
+        json.dump([asdict(case) for case in cases], sys.stdout)
+        return
+    _print_beside(cases, rank_rate, rate)
+
+
+def _print_beside(cases: Sequence[EventsCase], rank_rate: float, rate: int) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title=f"pages at {rank_rate:,.0f}/s beside events at {rate:,}/s, open loop, same cores")
+    for column in ("events", "per request", "pages/s", "full", "p50 ms", "p99 ms", "posts p99 ms", "lost", "cores"):
+        table.add_column(column, justify="left" if column == "events" else "right")
+    for case in cases:
+        posts = ("-", "-") if case.posts_p99_ms is None else (f"{case.posts_p99_ms:.1f}", f"{case.events_lost:,}")
+        table.add_row(
+            *(case.store, str(case.events_per_request or "-"), f"{case.pages_rate:,.0f}", f"{case.pages_full:.2%}"),
+            *(f"{case.pages_p50_ms:.1f}", f"{case.pages_p99_ms:.1f}", *posts, f"{case.adapter_cores:.2f}"),
+        )
+    Console(width=_WIDTH).print(table)
 
 
 def _compare_catalogs(plan: Plan, rates: Sequence[int], turns: int, report: Report) -> Comparison | None:

@@ -26,7 +26,31 @@ def root() -> None:
 
     Examples:
         racksort dev elasticsearch
+
+        racksort dev valkey
     """
+
+
+@app.command()
+def valkey(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 6379,
+) -> None:
+    """Run a real Valkey or Redis server until Ctrl-C, and print how to reach it.
+
+    The program must be installed (apt-get install redis-server). It listens on 127.0.0.1, and nothing stays of it.
+
+    Examples:
+        racksort dev valkey
+
+        racksort dev valkey --port 0
+    """
+    from racksort.dev.valkey_server import EmbeddedValkey  # noqa: PLC0415 - a verb's imports wait until it runs
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    with EmbeddedValkey(port) as server:
+        print(f"export RACKSORT_EVENTS=valkey RACKSORT_VALKEY_URL={server.url}", flush=True)  # noqa: T201 - the result
+        raise RacksortError(f"the server ended by itself, with status {server.wait()}")
 
 
 @app.command()

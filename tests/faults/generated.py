@@ -26,7 +26,7 @@ PATHS = (
     "//",
 )
 PARAMETERS = (
-    *("customer_id", "limit", "category", "customer_id", "limit", "explain", "why_not"),
+    *("customer_id", "limit", "category", "customer_id", "limit", "explain", "why_not", "visitor_id", "recent"),
     *("Customer_ID", "", "x", "limit%00", "%ff"),
 )
 ODD = (
@@ -48,6 +48,7 @@ ODD = (
     "%ff",
     "%",
     "soft-drinks",
+    "5:0.5,7:3",
 )
 HUGE = (str(2**63 - 1), str(2**63), "9" * 400, "0" * 5_000 + "7")
 HEADER_NAMES = (b"accept", b"x-request-id", b"traceparent", b"range", b"if-none-match", b"cookie", b"x-forwarded-for")

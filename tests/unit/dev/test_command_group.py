@@ -16,6 +16,10 @@ from racksort.cli import app
         (["--help"], r"\n  dev +Servers for development and tests"),
         (["dev", "--help"], r"      racksort dev elasticsearch\n"),
         (
+            ["dev", "valkey", "--help"],
+            r"  Examples:\n      racksort dev valkey\n\n      racksort dev valkey --port 0\n",
+        ),
+        (
             ["dev", "elasticsearch", "--help"],
             r"  Examples:\n      racksort dev elasticsearch\n\n      racksort dev elas",
         ),

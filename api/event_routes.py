@@ -1,0 +1,68 @@
+"""The routes that take events; see docs/events.md."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from api import body, schemas
+from api.events.intake import Events, Posted, Taken
+from api.openapi import problem_responses, request_body
+from api.routes import WithServices
+from api.services import Services
+
+router = APIRouter()
+_PROBLEMS = problem_responses(413, 415, 422, 500)
+
+
+def _events(services: Services) -> Events:
+    if services.events is None:
+        raise RuntimeError("routes of events without events")
+    return services.events
+
+
+@router.post(
+    "/v1/events",
+    tags=["events"],
+    summary="What customers and visitors did",
+    operation_id="events",
+    response_model=schemas.EventsAnswer,
+    responses=_PROBLEMS,
+    openapi_extra=request_body(schemas.EventsRequest),
+)
+async def post_events(request: Request, services: WithServices) -> schemas.EventsAnswer:
+    """Takes up to 1,000 events; the next page reflects them. An event that is sent again counts once."""
+    asked = await body.read(request, schemas.EventsRequest, services.max_body_bytes)
+    return _answer(await _events(services).post([_posted(event) for event in asked.events]))
+
+
+@router.post(
+    "/v1/events/merge",
+    tags=["events"],
+    summary="A visitor has logged in",
+    operation_id="merge_events",
+    response_model=schemas.EventsAnswer,
+    responses=_PROBLEMS,
+    openapi_extra=request_body(schemas.MergeRequest),
+)
+async def merge_events(request: Request, services: WithServices) -> schemas.EventsAnswer:
+    """Makes the visitor's events the customer's; again it does nothing."""
+    asked = await body.read(request, schemas.MergeRequest, services.max_body_bytes)
+    return _answer(await _events(services).merge(asked.visitor_id, asked.customer_id))
+
+
+def _posted(event: schemas.HappenedEvent) -> Posted:
+    owner = event.customer_id if event.visitor_id is None else event.visitor_id
+    if owner is None:
+        raise RuntimeError("the schema lets no event without an owner through")
+    at_s = None if event.at is None else event.at.timestamp()
+    return Posted(owner, event.event_id, event.kind, event.product_id, at_s)
+
+
+def _answer(taken: Taken) -> schemas.EventsAnswer:
+    return schemas.EventsAnswer(
+        accepted=taken.accepted,
+        duplicates=taken.duplicates,
+        expired=taken.expired,
+        degraded=bool(taken.degraded),
+        degraded_reasons=list(taken.degraded),
+    )

@@ -1,0 +1,104 @@
+"""The events' part of a running adapter: takes events in, and lets requests recall them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from api.errors import EventsUnavailable, Fault, InvalidParameter
+from api.events.event import Event, EventKind, Owner
+from api.events.metrics import EventMetrics
+from api.events.recall import Recall
+from api.events.store import Added, EventStore
+
+AHEAD_S: Final = 300.0
+"""How far the clocks of those who post events may be ahead of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """One event as it was posted."""
+
+    owner: Owner
+    event_id: str
+    kind: EventKind
+    product_id: int
+    at_s: float | None
+    """When, in Unix seconds; None for now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of posted events."""
+
+    accepted: int
+    duplicates: int
+    expired: int = 0
+    degraded: tuple[str, ...] = ()
+
+
+class Events:
+    """See the module."""
+
+    def __init__(
+        self, store: EventStore, metrics: EventMetrics, *, ttl_s: float, now: Callable[[], float] = time.time
+    ) -> None:
+        """Take over ``store``; ``ttl_s`` is the seconds until an event is forgotten, ``now`` is Unix seconds."""
+        self._store = store
+        self._metrics = metrics
+        self._ttl_s = ttl_s
+        self._now = now
+
+    async def post(self, posted: Sequence[Posted]) -> Taken:
+        """Keep events. What is too old is counted and left out.
+
+        Raises:
+            InvalidParameter: an event is said to have happened in the future; none is kept.
+        """
+        now_s = self._now()
+        faults = []
+        taken: list[tuple[Owner, Event]] = []
+        for number, each in enumerate(posted):
+            at_s = now_s if each.at_s is None else each.at_s
+            if at_s > now_s + AHEAD_S:
+                ahead = (
+                    f"is {at_s - now_s:.0f} s in the future; give the moment at which it happened, with its time zone"
+                )
+                faults.append(Fault(f"events.{number}.at", ahead))
+            elif at_s > now_s - self._ttl_s:
+                at_ms = round(min(at_s, now_s) * 1e3)
+                taken.append((each.owner, Event(each.event_id, each.kind, each.product_id, at_ms)))
+                self._metrics.received(each.kind, "taken")
+            else:
+                self._metrics.received(each.kind, "expired")
+        if faults:
+            raise InvalidParameter(*faults)
+        added = await self._store.add(taken) if taken else Added(0, 0)
+        return self._told(added, expired=len(posted) - len(taken))
+
+    async def merge(self, visitor: str, customer: int) -> Taken:
+        """Make a visitor's events the customer's."""
+        return self._told(await self._store.merge(visitor, customer))
+
+    def recall(self, history_until_day: Callable[[], float | None], clock: Callable[[], float]) -> Recall:
+        """What lets requests read the store; see :class:`Recall`."""
+        return Recall(
+            self._store,
+            ttl_s=self._ttl_s,
+            history_until_day=history_until_day,
+            now=self._now,
+            clock=clock,
+            took=self._metrics.read_seconds.observe,
+        )
+
+    async def close(self) -> None:
+        """Close the store."""
+        await self._store.close()
+
+    def _told(self, added: Added, expired: int = 0) -> Taken:
+        self._metrics.accepted.inc(added.accepted)
+        self._metrics.duplicates.inc(added.duplicates)
+        reasons = () if added.reached else (EventsUnavailable.reason,)
+        return Taken(added.accepted, added.duplicates, expired, reasons)

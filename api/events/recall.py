@@ -1,0 +1,90 @@
+"""Gives a request what its customer did lately, beside the fetching of the candidates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from api.errors import EventsUnavailable
+from api.events import timeline as timelines
+from api.events.recent import pairs, recent_of
+from api.events.store import EventStore, Timeline
+from api.types import Query
+from ensemble import contract
+
+_MS_A_DAY: Final = 86_400_000
+_REASON: Final = (EventsUnavailable.reason,)
+
+Reading: TypeAlias = tuple[Timeline, Timeline]
+"""The customer's and the visitor's, as far as they are there."""
+
+
+class Recall:
+    """Reads the store for requests that name a customer or a visitor."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        ttl_s: float,
+        history_until_day: Callable[[], float | None],
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+        took: Callable[[float], None] | None = None,
+    ) -> None:
+        """Read ``store``.
+
+        Args:
+            store: what owners did.
+            ttl_s: seconds from when an event happened until it is forgotten.
+            history_until_day: the moment up to which the models' tables know purchases, as days since 1970-01-01 UTC;
+                they mustn't hear of those again. None where it isn't known.
+            now: Unix seconds, by the clock that events are stamped with. The moment that the models rank for may be
+                another: an event's age is what has passed since.
+            clock: the requests', in seconds.
+            took: hears how many seconds a read took that wasn't at hand.
+        """
+        self._read = store.read
+        self._ttl_ms = ttl_s * 1e3
+        self._history_until_day = history_until_day
+        self._now = now
+        self._clock = clock
+        self._took = took
+
+    def begin(self, query: Query, until: float) -> Reading | None:
+        """Begin to read what the query's owners did; None where there is nothing, or nobody to ask about.
+
+        Args:
+            query: who asks.
+            until: when waiting is over, on the requests' clock.
+        """
+        customer, visitor = query.customer_id, query.visitor_id
+        found = self._read(customer, until) if customer else b""
+        also = self._read(visitor, until) if visitor is not None else b""
+        return None if found == b"" == also else (found, also)
+
+    async def finish(self, query: Query, reading: Reading) -> tuple[Query, tuple[str, ...]]:
+        """The query with the purchases that were read, and why it lacks some, where it does."""
+        told = list(pairs(query.recent))
+        lacking = False
+        now_ms = self._now() * 1e3
+        history_until = self._history_until_day()
+        since_ms = max(now_ms - self._ttl_ms, 0.0 if history_until is None else history_until * _MS_A_DAY)
+        for each in reading:
+            timeline = each if each is None or isinstance(each, bytes) else await self._fetched(each)
+            if timeline is None:
+                lacking = True
+                continue
+            bought = timelines.purchases(timeline, since_ms, contract.RECENT)
+            told += [(product_id, (now_ms - at_ms) / _MS_A_DAY) for product_id, at_ms in bought]
+        reasons = _REASON if lacking else ()
+        return (replace(query, recent=recent_of(told)), reasons) if told else (query, reasons)
+
+    async def _fetched(self, fetching: Awaitable[bytes | None]) -> bytes | None:
+        started = self._clock()
+        timeline = await fetching
+        if self._took is not None:
+            self._took(self._clock() - started)
+        return timeline

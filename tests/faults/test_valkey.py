@@ -1,0 +1,135 @@
+"""A real Valkey or Redis server that dies or hangs under the whole adapter: pages lack events, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from api.settings import Settings
+from ensemble import contract
+from racksort.dev.valkey_server import EmbeddedValkey
+from tests.conftest import require_valkey
+from tests.unit.api.conftest import Adapter, running_adapter
+
+DEADLINE_MS = 300
+CALL_MS = 2_000
+"""Limit of a call, which no request may wait for."""
+UNAVAILABLE = "events_unavailable"
+CUSTOMERS = range(1, 9)
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedValkey]:
+    require_valkey()
+    with EmbeddedValkey() as server:
+        yield server
+
+
+@pytest.fixture
+async def adapter(server: EmbeddedValkey) -> AsyncIterator[Adapter]:
+    settings = Settings(
+        events="valkey",
+        valkey_url=server.url,
+        events_timeout_ms=CALL_MS,
+        deadline_ms=DEADLINE_MS,
+        max_deadline_ms=1_000,
+    )
+    async with running_adapter(settings) as adapter:
+        yield adapter
+
+
+async def page(adapter: Adapter, customer: int) -> httpx.Response:
+    answer = await adapter.client.get(f"/v1/containers/deals/products?customer_id={customer}&limit=5")
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert len(set(body["product_ids"])) == 5
+    assert body["source"] == "ensemble"
+    total_ms = float(answer.headers["server-timing"].split("total;dur=")[1].split(",")[0])
+    assert total_ms < CALL_MS / 2
+    return answer
+
+
+async def pages(adapter: Adapter) -> set[str]:
+    """Reasons why pages are degraded."""
+    answers = await asyncio.gather(*[page(adapter, customer) for customer in CUSTOMERS])
+    return {reason for answer in answers for reason in answer.json()["degraded_reasons"]}
+
+
+async def until(true: Callable[[set[str]], bool], adapter: Adapter) -> None:
+    async with asyncio.timeout(30):
+        while not true(await pages(adapter)):
+            pass
+
+
+async def buy(adapter: Adapter, event_id: str, customer: int = 1) -> dict[str, Any]:
+    event = {"event_id": event_id, "kind": "purchase", "product_id": int(event_id), "customer_id": customer}
+    answer = await adapter.client.post("/v1/events", json={"events": [event]})
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+async def bought(adapter: Adapter, customer: int = 1) -> set[int]:
+    """What the models are told of the customer."""
+    await page(adapter, customer)
+    tensors = adapter.ensemble.calls[-1].tensors()
+    row = tensors[contract.CUSTOMER_ID.name][:, 0].tolist().index(customer)
+    return set(tensors[contract.RECENT_PRODUCT_ID.name][row].tolist()) - {contract.PADDING}
+
+
+def down(server: EmbeddedValkey, how: str) -> Callable[[], None]:
+    """Do harm to the server; returns what mends it."""
+    if how == "hangs":
+        os.kill(server.pid, signal.SIGSTOP)
+        return lambda: os.kill(server.pid, signal.SIGCONT)
+    server.kill()
+    return server.start
+
+
+@pytest.mark.parametrize("how", ["dies", "hangs"])
+async def test_pages_come_in_time_without_events_and_what_is_posted_meanwhile_is_kept(
+    adapter: Adapter, server: EmbeddedValkey, how: str
+) -> None:
+    assert await pages(adapter) == set()
+    assert (await buy(adapter, "11"))["degraded"] is False
+    assert await bought(adapter) == {11}
+    mend = down(server, how)
+    try:
+        assert await pages(adapter) == {UNAVAILABLE}
+        held = await buy(adapter, "12")
+        assert (held["accepted"], held["degraded_reasons"]) == (1, [UNAVAILABLE])
+        await until(lambda _: adapter.metric("racksort_event_store_up") == 0, adapter)
+        assert await pages(adapter) == {UNAVAILABLE}
+        assert await buy(adapter, "13")
+        assert (await buy(adapter, "13"))["duplicates"] == 1
+        merged = await adapter.client.post("/v1/events/merge", json={"visitor_id": "v", "customer_id": 2})
+        assert merged.json()["degraded"] is True
+        assert (adapter.metric("racksort_event_held") or 0) >= 1
+    finally:
+        mend()
+    await until(lambda reasons: not reasons and adapter.metric("racksort_event_held") == 0, adapter)
+    assert await bought(adapter) == ({11, 12, 13} if how == "hangs" else {12, 13})
+    assert adapter.metric("racksort_event_dropped") == 0
+
+
+async def test_an_adapter_that_starts_before_the_server_gets_on(server: EmbeddedValkey) -> None:
+    server.kill()
+    settings = Settings(events="valkey", valkey_url=server.url, deadline_ms=DEADLINE_MS, max_deadline_ms=1_000)
+    async with running_adapter(settings) as adapter:
+        assert await pages(adapter) == {UNAVAILABLE}
+        await buy(adapter, "11")
+        server.start()
+        await until(lambda reasons: not reasons and adapter.metric("racksort_event_held") == 0, adapter)
+        assert await bought(adapter) == {11}
+
+
+async def test_adapters_share_what_was_posted_to_one_of_them(adapter: Adapter, server: EmbeddedValkey) -> None:
+    settings = Settings(events="valkey", valkey_url=server.url, deadline_ms=DEADLINE_MS, max_deadline_ms=1_000)
+    async with running_adapter(settings) as other:
+        await buy(adapter, "11")
+        assert await bought(other) == {11}
