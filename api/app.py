@@ -58,7 +58,7 @@ def create_app(
         )
         async with running(settings, used_catalog, used_ensemble, metrics, precomputed, rules) as services:
             app.state.services = services
-            shortcut.products = ProductsEndpoint(services.pipeline, services.metrics)
+            shortcut.products = ProductsEndpoint(services.pipeline, services.explained, services.metrics)
             yield
             shortcut.products = None
 

@@ -133,7 +133,7 @@ class Pipeline:
         if self._served is not None and order.source is _ENSEMBLE:
             self._served(query, pool, ranking)
         cursor = self._scroll.begin(query, pool, ranking, order.product_id) if pool.scrolls else None
-        return self._page(query, ranking, (*_flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+        return self._page(query, ranking, (*flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
 
     async def _scrolled(
         self, query: Query, pool: Pool, position: Position, budget: Budget, gone: Callable[[], bool] | None
@@ -152,7 +152,7 @@ class Pipeline:
             order = order._replace(degraded=(DEGRADED_WINDOW,))
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
         cursor = self._scroll.after(query, pool, position, order.product_id, ranking.product_id.size)
-        return self._page(query, ranking, (*_flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+        return self._page(query, ranking, (*flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
 
     def _ruled(self, query: Query, pool: Pool) -> tuple[View | None, Pool]:
         """The shop's rules for a request, and the pool as they want it ranked."""
@@ -170,7 +170,7 @@ class Pipeline:
         except Unavailable as error:
             ranking = self._ladder.without_ensemble(query, pool)
             whole = pool.scrolls or self._rules is not None  # rules may bring something up from behind the page
-            order = _followed(ranking.product_id, pool) if whole else ranking.product_id
+            order = followed(ranking.product_id, pool) if whole else ranking.product_id
             return _Order(order, ranking.source, ranking.release, (error.reason,))
         shown = answer.product_id[: np.count_nonzero(answer.product_id)]  # padding is 0 and comes last
         return _Order(shown, _ENSEMBLE, answer.release, (), answer.queue_s, answer.ensemble_s)
@@ -212,14 +212,14 @@ class Pipeline:
         return self._budgets.of(min(query.timeout_s, patience.max_deadline_s))
 
 
-def _flaws(pool: Pool, now: float) -> tuple[str, ...]:
+def flaws(pool: Pool, now: float) -> tuple[str, ...]:
     """Why an answer is degraded even if the ensemble ranks it."""
     if not pool.partial and now < pool.stale_after:
         return ()
     return (PARTIAL_POOL,) * pool.partial + (STALE_POOL,) * (now >= pool.stale_after)
 
 
-def _followed(page: npt.NDArray[np.int64], pool: Pool) -> npt.NDArray[np.int64]:
+def followed(page: npt.NDArray[np.int64], pool: Pool) -> npt.NDArray[np.int64]:
     """The page's products, and behind them the pool's other candidates in its own order."""
     candidates = Stock.candidates(pool)
     return np.concatenate([page, candidates[~np.isin(candidates, page)]])

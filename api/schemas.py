@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from api import openapi_examples as examples
 from api.errors import MAX_FAULTS
+from api.explain.evidence import Reason
 from api.parameters import MAX_ID
 from api.types import Kind, Source
 from ensemble import contract
@@ -32,7 +34,51 @@ class Container(BaseModel):
 class Containers(BaseModel):
     """All containers, in display order."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.CONTAINERS})
+
     containers: list[Container]
+
+
+class Components(BaseModel):
+    """One number for each model: category affinity, product pool, collaborative filter."""
+
+    affinity: float
+    demand: float
+    preference: float
+
+
+class RuleEffect(BaseModel):
+    """What one merchandising rule did to a product."""
+
+    rule: str = Field(description="The rule's id.")
+    effect: str = Field(description="What such a rule does, such as pin, boost, bury, exclude or cap.")
+    from_: int | None = Field(alias="from", description="Place before it, from 1.")
+    to: int | None = Field(description="Place after it, from 1; null where it was taken out.")
+
+
+class Explanation(BaseModel):
+    """How a product came to its place; null for what isn't known, such as scores where the ensemble didn't rank."""
+
+    product_id: int
+    source: Source
+    position: int | None = Field(description="Place in the order as ranked for a page of this length, from 1.")
+    score_rank: int | None = Field(
+        description="Place by score alone, from 1; the list's own rules, such as category diversity, do the rest."
+    )
+    retrieval_rank: int | None = Field(description="Place in the container's own order, from 1.")
+    score: float | None = Field(description="bias + the components + boost: a logit.")
+    components: Components | None = Field(description="What each model adds to the score.")
+    shares: Components | None = Field(description="The components' absolute values as shares of their sum.")
+    boost: float | None = Field(description="What the catalog adds to the score; null for an excluded product.")
+    bias: float | None = Field(description="What all scores have in common.")
+    rules: list[RuleEffect] = Field(description="What merchandising rules did.")
+
+
+class WhyNot(Explanation):
+    """Why a product isn't shown, or where it is."""
+
+    reason: Reason
+    detail: str = Field(description="The reason in a sentence, with figures.")
 
 
 class Page(BaseModel):
@@ -48,6 +94,12 @@ class Page(BaseModel):
     next_cursor: str | None = Field(
         description="What to ask for a grid's next page with; null at the end, and for lists. A page may be "
         "shorter than `limit` before the end."
+    )
+    explanations: list[Explanation] | None = Field(
+        default=None, description="One for each product, in their order; only where `explain` or `why_not` was asked."
+    )
+    why_not: WhyNot | None = Field(
+        default=None, description="Only where explanations are; null where no product was asked about."
     )
 
 
@@ -83,15 +135,27 @@ class RankRequest(_Asked):
                     "product_ids": [862349, 844179, 9245106],
                     "limit": 2,
                     "recent": [{"product_id": 1029743, "age_days": 0.5}],
-                }
+                },
+                {"customer_id": 1234, "product_ids": [862349, 844179], "explain": True, "why_not": 844179},
             ]
         },
     )
 
     customer_id: CustomerId | None = None
-    product_ids: list[ProductId] = Field(min_length=1, max_length=MAX_PRODUCTS, description="Each product once.")
+    product_ids: list[ProductId] = Field(
+        min_length=1,
+        max_length=MAX_PRODUCTS,
+        description="Each product once.",
+        json_schema_extra={"uniqueItems": True},
+    )
     limit: Annotated[int, Field(strict=True, ge=1, le=MAX_PRODUCTS)] | None = Field(
         default=None, description="Products in the answer, at most; all of them where not given."
+    )
+    explain: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="Whether the answer shall say how each product came to its place."
+    )
+    why_not: ProductId | None = Field(
+        default=None, description="A product whose place, or absence, shall be explained; implies explain."
     )
     recent: list[RecentEvent] = Field(
         default=[],
@@ -127,8 +191,20 @@ class Problem(BaseModel):
     errors: list[Fault] = []
 
 
+class Alive(BaseModel):
+    """Liveness."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.ALIVE})
+
+    status: Literal["alive"] = "alive"
+
+
 class Ready(BaseModel):
     """Readiness."""
 
-    status: str = Field(description="ready, or degraded while the ensemble can't be used and answers are by popularity")
+    model_config = ConfigDict(json_schema_extra={"example": examples.READY})
+
+    status: Literal["ready", "degraded"] = Field(
+        description="ready, or degraded while the ensemble can't be used and answers are by popularity"
+    )
     detail: str

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from api.batcher import Batcher
 from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble
+from api.explain.calls import ExplainedCalls
+from api.explain.pages import ExplainedPages
+from api.explain.rules import rules_of
 from api.fallback.rung import PrecomputedRung
 from api.fallback.shadow import Shadow
 from api.ladder import Ladder
@@ -47,6 +50,7 @@ class Services:
 
     catalog: Catalog
     pipeline: Pipeline
+    explained: ExplainedPages
     readiness: Readiness
     metrics: Metrics
     prober: Prober
@@ -90,11 +94,18 @@ async def running(
     busy_s = _BUSY * settings.deadline_ms / 1e3
     room = WaitingRoom(limiter, most=settings.max_waiting, clock=clock)
     shadow = None if precomputed is None else _shadow(precomputed, settings.shadow_share, rng, metrics)
+    ranker = Ranker(batcher, limiter, room, breaker, busy=lambda: lag.seconds() > busy_s, today=today, clock=clock)
+    ladder = Ladder(precomputed)
+    scroll = Scroll(Seal(settings.cursor_secrets, ttl_s=settings.cursor_ttl_s, now=now))
+    explained_calls = ExplainedCalls(watched, ranker, room, breaker, clock=clock)
+    explained = ExplainedPages(
+        catalog, explained_calls, ladder, scroll, budgets, settings.patience, rules=rules_of(rules), clock=clock
+    )
     pipeline = Pipeline(
         catalog,
-        Ranker(batcher, limiter, room, breaker, busy=lambda: lag.seconds() > busy_s, today=today, clock=clock),
-        Ladder(precomputed),
-        Scroll(Seal(settings.cursor_secrets, ttl_s=settings.cursor_ttl_s, now=now)),
+        ranker,
+        ladder,
+        scroll,
         budgets,
         settings.patience,
         rules=rules,
@@ -124,12 +135,13 @@ async def running(
         background.append(asyncio.create_task(shadow.run(), name="exercise the precomputed lists"))
     try:
         with lag.watching():
-            yield Services(catalog, pipeline, readiness, metrics, prober, settings.max_body_bytes)
+            yield Services(catalog, pipeline, explained, readiness, metrics, prober, settings.max_body_bytes)
     finally:
         for task in background:
             task.cancel()
         await asyncio.wait(background)
         await batcher.close()
+        await explained_calls.close()
         await ensemble.close()
         await catalog.close()
         if precomputed is not None:

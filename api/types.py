@@ -63,6 +63,14 @@ class Query:
     """``Page.cursor`` of the page before; None for the first page."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExplainedQuery(Query):  # fields of Query itself would cost every request 0.3 µs
+    """What a caller asked for who wants to know how the answer came about."""
+
+    why_not: int | None = None
+    """A product whose place, or absence, shall be explained as well."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Pool:
     """The products a container can show now, in the catalog's own order: the same for every customer.

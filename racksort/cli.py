@@ -16,6 +16,7 @@ from ensemble.errors import RacksortError
 
 VERBS: Final = (
     "serve",
+    "explain",
     "probe",
     "prepare",
     "catalog",

@@ -111,6 +111,11 @@ class EmbeddedCatalog:
             )
         return Pool("", _GENERATION, product_ids, category_id, offer, boost, attributes=Attributes(self._columns, row))
 
+    async def has_product(self, product_id: int, *, deadline: float = inf) -> bool:  # noqa: ARG002 - never waits
+        """Whether the folder's products include it, available or not."""
+        at = int(np.searchsorted(self._product_id, product_id))
+        return at < self._product_id.size and int(self._product_id[at]) == product_id
+
     async def close(self) -> None:
         """Nothing is held but memory."""
 

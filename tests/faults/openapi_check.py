@@ -16,7 +16,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 _SAYS_NOTHING = {"title", "description", "default", "examples", "example", "format"}
 _KNOWN = {
     *("$ref", "anyOf", "type", "enum", "const", "properties", "required", "additionalProperties", "items"),
-    *("minimum", "maximum", "minItems", "maxItems"),
+    *("minimum", "exclusiveMinimum", "maximum", "minItems", "maxItems", "uniqueItems"),
 }
 
 
@@ -45,6 +45,8 @@ def _wrong_value(schema: dict[str, Any], value: Any, where: str) -> str:
         return f"{where}: {value!r} isn't {schema['const']!r}"
     if isinstance(value, (int, float)) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
         return f"{where}: {value!r} is out of bounds"
+    if isinstance(value, (int, float)) and "exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"]:
+        return f"{where}: {value!r} is out of bounds"
     return ""
 
 
@@ -59,6 +61,8 @@ def _wrong_parts(document: dict[str, Any], schema: dict[str, Any], value: Any, w
     elif isinstance(value, list):
         if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
             return f"{where}: {len(value)} items"
+        if schema.get("uniqueItems") and any(each in value[:at] for at, each in enumerate(value)):
+            return f"{where}: an item is there twice"
         parts = [(schema.get("items", {}), part, f"{where}[{number}]") for number, part in enumerate(value)]
     else:
         return ""
