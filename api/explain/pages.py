@@ -144,10 +144,12 @@ class ExplainedPages:
                 queue_s, ensemble_s = answer.queue_s, answer.ensemble_s
             except Unavailable as error:
                 degraded = (*degraded, error.reason)
-                # The next rung's page begins its longest one, so that places beyond the page are known as well.
-                lesser = self._ladder.without_ensemble(replace(query, limit=contract.MAX_CANDIDATES), candidates)
+                whole = candidates.scrolls or rules is not None  # then the pipeline goes on behind the page, and how
+                # Else the page is the beginning of a longer one, which tells places beyond it.
+                longer = query if whole else replace(query, limit=contract.MAX_CANDIDATES)
+                lesser = self._ladder.without_ensemble(longer, candidates)
                 source, release, order = lesser.source, lesser.release, lesser.product_id
-                if candidates.scrolls:
+                if whole:
                     order = followed(order, candidates)
         before = order
         effects: Effects = {}
