@@ -92,6 +92,23 @@ class Pipeline:
         pool = await self._catalog.lookup(product_ids, deadline=budget.pool_until)
         return await self._rank(query, pool, _RERANK, budget, gone)
 
+    async def without_ensemble(self, query: Query) -> Page:
+        """What :meth:`recommend` would answer if the ensemble couldn't be used: asked for, so no degraded answer.
+
+        Raises:
+            UnknownContainer, UnknownCategory, CatalogUnavailable: as there.
+        """
+        budget = self._budget(query)
+        try:
+            pool = await self._catalog.pool(query.container_id, query.category, deadline=budget.pool_until)
+        except CatalogUnavailable as error:
+            return self._without_pool(query, budget, error)
+        pooled = self._clock()
+        ranking = self._ladder.without_ensemble(query, pool)
+        spent = self._clock() - budget.arrived
+        timing = Timing(pooled - budget.arrived, total=spent, budget=budget.total_s)
+        return Page(query, ranking, timing, _flaws(pool, pooled))
+
     async def _rank(
         self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
     ) -> Page:

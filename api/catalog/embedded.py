@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Final, TypeVar
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from api.catalog import files
+from api.catalog.details import FIELDS, ProductDetails, details
 from api.catalog.files import CatalogFiles, Definition
 from api.catalog.protocol import Container
 from api.errors import UnknownCategory, UnknownContainer
@@ -41,6 +43,7 @@ class EmbeddedCatalog:
         self._category_id = _frozen(products["category_id"].to_numpy())
         self._offer = _frozen(products.select(contract.OFFER).to_numpy().astype(np.float32, order="C"))
         self._boost = _frozen(products["boost"].to_numpy())
+        self._described = products.select(name for name in FIELDS if name in products.columns)
         self._category_number = {slug: number for number, slug in enumerate(content.categories)}
         self._category = _category_numbers(products, content.categories)
         self._rows = {entry.container_id: _rows(products, entry) for entry in content.definitions}
@@ -104,6 +107,17 @@ class EmbeddedCatalog:
                 self._boost[rows],
             )
         return Pool("", _GENERATION, product_ids, category_id, offer, boost)
+
+    async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:  # noqa: ARG002 - never waits
+        """Details of the given products that the folder has, in the given order."""
+        rows = np.searchsorted(self._product_id, np.array(product_ids, np.int64)).tolist()
+        known = {
+            product_id: row
+            for product_id, row in zip(product_ids, rows, strict=True)
+            if row < self._product_id.size and self._product_id[row] == product_id
+        }
+        found = self._described[list(known.values())].iter_rows(named=True)
+        return tuple(details(product_id, fields) for product_id, fields in zip(known, found, strict=True))
 
     async def close(self) -> None:
         """Nothing is held but memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from api.catalog.details import ProductDetails
 from api.types import Kind, Pool
 
 
@@ -54,6 +56,15 @@ class Catalog(Protocol):
         """The given products as a pool, in the given order; ids that the catalog doesn't have get category 0, no
         promotion and no boost, so that re-ranking never drops a product silently. Where the catalog can't say in time
         whether it has a product, the pool is partial.
+        """
+        ...
+
+    async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:
+        """Details of the given products for people to read, each once in the given order, whether they can be shown
+        or not; those that the catalog doesn't have are left out.
+
+        Raises:
+            api.errors.CatalogUnavailable: they can't be had by ``deadline``.
         """
         ...
 

@@ -1,0 +1,124 @@
+"""Ordinary routes that help to read a page: details of products, and the order without the ensemble."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, Field
+
+from api.edge import encoded, server_timing
+from api.errors import Fault, InvalidParameter, shortened
+from api.openapi import page_response, problem_responses
+from api.parameters import MAX_ID, PARAMETERS, TIMEOUT, parse_query
+from api.routes import WithServices
+
+MAX_DESCRIBED: Final = 100
+"""Products of one ``GET /v1/products``."""
+_PATIENCE_S: Final = 1.0
+"""Nobody's page waits for descriptions, but a person may."""
+_IDS: Final[dict[str, Any]] = {
+    "name": "ids",
+    "in": "query",
+    "required": True,
+    "description": f"Product ids, comma separated; at most {MAX_DESCRIBED}, each once.",
+    "schema": {"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"},
+    "example": "862349,844179",
+}
+
+router = APIRouter()
+
+
+class ProductDetails(BaseModel):
+    """What the catalog knows of a product; null is what it doesn't."""
+
+    product_id: int
+    name: str | None
+    leaf_category: str | None = Field(description="The finest product class.")
+    category: str | None
+    department: str | None
+    brand: str | None
+    package_size: str | None
+    regular_price: float | None = Field(description="Before discounts.")
+    price: float | None = Field(description="Now.")
+    price_ratio: float = Field(description="price / regular price; 1 is not reduced.")
+    mailer: float = Field(description="Share of stores with it in this week's mailer, weighted by customers.")
+    display: float = Field(description="Share of stores with it on display, weighted by customers.")
+    coupon: float = Field(description="1 where a coupon campaign covers it, else 0.")
+    available: bool = Field(description="Whether it can be shown now.")
+
+
+class Described(BaseModel):
+    """Products in the order in which they were asked for."""
+
+    products: list[ProductDetails]
+
+
+@router.get(
+    "/v1/products",
+    tags=["products"],
+    summary="Details of products",
+    responses=problem_responses(422, 500, 503),
+    openapi_extra={"parameters": [_IDS]},
+)
+async def products(request: Request, services: WithServices) -> Described:
+    """What the catalog knows of the products, whether they can be shown or not; unknown ones are left out."""
+    ids = _ids(request)
+    found = await services.catalog.describe(ids, deadline=time.monotonic() + _PATIENCE_S)
+    return Described(products=[ProductDetails(**asdict(each)) for each in found])
+
+
+@router.get(
+    "/v1/containers/{container_id:path}/precomputed",
+    tags=["products"],
+    summary="A container's products as they come without the ensemble",
+    response_class=Response,
+    responses={200: page_response("The products."), **problem_responses(404, 422, 500, 503)},
+    openapi_extra={"parameters": [*(each.openapi() for each in PARAMETERS), TIMEOUT.openapi()]},
+)
+async def precomputed(
+    container_id: Annotated[str, Path(description="One of `GET /v1/containers`.")],
+    request: Request,
+    services: WithServices,
+) -> Response:
+    """What the next rung of the degradation ladder would answer now: the customer's precomputed list, else by
+    popularity. Being asked for, that alone makes no degraded answer.
+    """
+    query = replace(
+        parse_query(b"", request.scope["query_string"], request.scope["headers"]), container_id=container_id
+    )
+    page = await services.pipeline.without_ensemble(query)
+    headers = {"server-timing": server_timing(page).decode("ascii")}
+    return Response(encoded(page), headers=headers, media_type="application/json")
+
+
+def _ids(request: Request) -> list[int]:
+    """The product ids that are asked for.
+
+    Raises:
+        InvalidParameter: they aren't what the route takes, or there are other parameters.
+    """
+    given = request.query_params.multi_items()
+    if others := [name for name, _ in given if name != "ids"]:
+        raise InvalidParameter(*(Fault(shortened(name), "there is no such parameter; known is ids") for name in others))
+    if len(given) != 1:
+        raise InvalidParameter(Fault("ids", "is given twice; give it once" if given else "is missing; give ids=1,2,3"))
+    texts = given[0][1].split(",", MAX_DESCRIBED)
+    if len(texts) > MAX_DESCRIBED:
+        raise InvalidParameter(Fault("ids", f"holds more than {MAX_DESCRIBED} products; ask several times"))
+    wrong = [text for text in texts if not _is_id(text)]
+    if wrong:
+        raise InvalidParameter(
+            *(Fault("ids", f"{shortened(text)!r} isn't a whole number from 1 to {MAX_ID}") for text in wrong)
+        )
+    ids = [int(text) for text in texts]
+    if len(set(ids)) < len(ids):
+        double = next(each for at, each in enumerate(ids) if each in ids[:at])
+        raise InvalidParameter(Fault("ids", f"{double} is given twice; give each product once"))
+    return ids
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) and 1 <= int(text) <= MAX_ID
