@@ -31,7 +31,7 @@ export function card(shown, open) {
       'button',
       { class: 'card', type: 'button', tabindex: -1, 'aria-haspopup': 'dialog', 'data-id': id, onclick: () => open(shown) },
       tile(product, id, rank),
-      span('body', ...facts(product, id), explanation?.shares ? shareBar(explanation.shares) : null, rules(explanation)),
+      span('body', ...facts(product, id, explanation), explanation?.shares ? shareBar(explanation.shares) : null),
       span('move'),
     ),
   );
@@ -67,7 +67,7 @@ function tile(product, id, rank) {
     {
       class: 'tile',
       style: {
-        '--hue': HUES[hash(family) % HUES.length],
+        '--hue': HUES[hash(family) % HUES.length] + (hash(product?.category ?? '') % 47) - 23,
         '--x': `${15 + (look % 70)}%`,
         '--y': `${10 + ((look >> 7) % 80)}%`,
         '--turn': `${(look >> 14) % 360}deg`,
@@ -78,16 +78,16 @@ function tile(product, id, rank) {
   );
 }
 
-function facts(product, id) {
-  if (!product) return [span('name', `Product ${id}`), span('maker', 'no details')];
+function facts(product, id, explanation) {
+  if (!product) return [span('name', `Product ${id}`), span('maker', 'no details'), tags({}, explanation)];
   const path = [product.department, product.category].map(calm).filter(Boolean);
   const maker = [calm(product.brand), product.package_size?.toLowerCase()].filter(Boolean);
   return [
     path.length ? span('kicker', path.join(' › ')) : null,
     span('name', title(product, id)),
     span('maker', maker.join(' · ') || `No. ${id}`),
+    tags(product, explanation),
     price(product),
-    promotion(product),
   ];
 }
 
@@ -101,15 +101,20 @@ function price({ price: now, regular_price: before, price_ratio: ratio }) {
   );
 }
 
-function promotion({ mailer, display, coupon }) {
-  const tags = [
-    mailer >= PROMOTED && ['mailer', `Mailer ${percent(mailer)}`],
-    display >= PROMOTED && ['display', `Display ${percent(display)}`],
-    coupon > 0 && ['coupon', 'Coupon'],
+function tags({ mailer, display, coupon }, explanation) {
+  const promotions = [
+    mailer >= PROMOTED && ['mailer', 'Mailer', mailer],
+    display >= PROMOTED && ['display', 'Display', display],
+    coupon > 0 && ['coupon', 'Coupon', 1],
   ].filter(Boolean);
   return span(
     'tags',
-    ...tags.map(([kind, label]) => element('span', { class: `tag ${kind}`, title: PROMOTIONS[kind] }, label)),
+    ...promotions.map(([kind, label, share]) =>
+      element('span', { class: `tag ${kind}`, title: PROMOTIONS[kind] }, share < 0.995 ? `${label} ${percent(share)}` : label),
+    ),
+    ...(explanation?.rules ?? [])
+      .map(ruled)
+      .map(({ rule, text }) => element('span', { class: 'rule', title: `Rule ${rule}` }, text)),
   );
 }
 
@@ -126,13 +131,6 @@ export function shareBar(shares) {
       element('i', { class: `share ${name}`, style: { '--share': `${(100 * Math.max(0, shares[name])) / whole}%` } }),
     ),
   );
-}
-
-function rules(explanation) {
-  const applied = explanation?.rules ?? [];
-  return applied.length
-    ? span('rules', ...applied.map(ruled).map(({ rule, text }) => element('span', { class: 'rule', title: rule }, text)))
-    : null;
 }
 
 /** A number from a text, the same every time (FNV-1a). */

@@ -16,6 +16,7 @@ export class Column {
   #notes = element('div', { class: 'notes' });
   #more = element('button', { class: 'more', type: 'button', hidden: true, onclick: () => this.more() }, 'More products');
   #end = element('div', { class: 'end' }, this.#more);
+  #sight;
   #on;
 
   /**
@@ -40,9 +41,8 @@ export class Column {
       this.list,
       this.#end,
     );
-    new IntersectionObserver((seen) => seen.some((each) => each.isIntersecting) && this.more(), {
-      rootMargin: '600px',
-    }).observe(this.#end);
+    this.#sight = new IntersectionObserver((seen) => seen.at(-1).isIntersecting && this.more(), { rootMargin: '600px' });
+    this.#sight.observe(this.#end);
   }
 
   /** Show a container's products from the first on. Resolves once they are shown, or why they aren't. */
@@ -109,6 +109,8 @@ export class Column {
         this.list.removeAttribute('aria-busy');
         this.#more.disabled = false;
         this.#more.hidden = this.#cursor === null;
+        this.#sight.unobserve(this.#end); // it tells of changes alone, and the end may still be in sight
+        this.#sight.observe(this.#end);
         this.#on.change(this);
       }
     }

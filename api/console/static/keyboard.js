@@ -22,8 +22,7 @@ export function roam(list) {
 }
 
 function target(key, at, cards) {
-  const top = cards[0].getBoundingClientRect().top;
-  const below = cards.findIndex((card) => card.getBoundingClientRect().top > top + 1);
+  const below = cards.findIndex((card) => card.offsetTop > cards[0].offsetTop + 1); // wherever they glide just now
   const across = below < 0 ? cards.length : below;
   switch (key) {
     case 'ArrowRight':
