@@ -257,7 +257,9 @@ def test_an_explained_answer_shows_shares_and_rules(page: Console) -> None:
     shares = {"affinity": 0.5, "demand": 0.2, "preference": 0.3}
 
     def explained(route: Route) -> None:
-        assert "explain=true" in route.request.url
+        if "explain=true" not in route.request.url:
+            route.continue_()
+            return
         answer = route.fetch(url=route.request.url.replace("&explain=true", ""))
         body = answer.json()
         body["explanations"] = [
@@ -265,7 +267,8 @@ def test_an_explained_answer_shows_shares_and_rules(page: Console) -> None:
                 "product_id": product,
                 "position": at + 1,
                 "score": 2.0,
-                "components": {"affinity": 1.0, "demand": 0.4, "preference": 0.6},
+                "components": {"affinity": 1.0, "demand": -0.4, "preference": 0.6},
+                "bias": -0.3,
                 "shares": shares,
                 "retrieval_rank": 40 + at,
                 "score_rank": at + 1,
@@ -280,7 +283,7 @@ def test_an_explained_answer_shows_shares_and_rules(page: Console) -> None:
     page.page.route("**/v1/containers/*/products?*", explained)
     page.open(f"?customer={CUSTOMER}")
     card = page.page.locator(".card").first
-    expect(card.locator(".shares")).to_have_text("Affinity 50%, Demand 20%, Preference 30%")
+    expect(card.locator(".shares")).to_have_text("Affinity 50%, Demand 20% against it, Preference 30%")
     widths = card.locator(".share").evaluate_all("parts => parts.map(part => part.getBoundingClientRect().width)")
     assert [width / sum(widths) for width in widths] == pytest.approx(list(shares.values()), abs=0.02)
     expect(card.locator(".rule")).to_have_text("pinned: 9 → 1")

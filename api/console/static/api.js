@@ -73,21 +73,36 @@ export async function containers() {
 }
 
 /**
- * One page of products.
- * @param {{container: string, customer: string, way: string, limit: number, cursor?: string}} query
- * @param {Set<string>} known parameters that the route takes
+ * One page of products, as a shop gets it.
+ * @param {{container: string, customer: string, way: string, limit: number, cursor?: string, explain?: boolean}} query
  */
-export async function page({ container, customer, way, limit, cursor }, known, signal) {
-  const ranked = way === 'personal' || way === 'anonymous';
+export async function page({ container, customer, way, limit, cursor, explain = false }, signal) {
   const own = way === 'personal' || way === 'precomputed';
-  const parameters = {
-    customer_id: own ? customer : null,
-    limit,
-    cursor,
-    explain: ranked && known.has('explain') ? 'true' : null,
-  };
-  const path = `v1/containers/${encodeURIComponent(container)}/${ranked ? 'products' : 'precomputed'}`;
+  const parameters = { customer_id: own ? customer : null, limit, cursor, explain: explain ? 'true' : null };
+  const path = `v1/containers/${encodeURIComponent(container)}/${isRanked(way) ? 'products' : 'precomputed'}`;
   return ask(path, parameters, signal);
+}
+
+const isRanked = (way) => way === 'personal' || way === 'anonymous';
+
+/**
+ * Why the products of a page stand where they stand. It is asked for beside the page, because an explained answer has
+ * more time than a shop gives: the page's stage times shall be a shop's.
+ * @param {object} query as of `page`
+ * @param {string} source of the page; explanations of another order would explain nothing
+ * @param {Set<string>} known parameters that the route takes
+ * @returns {Promise<Map<string, object>>} by product id; empty where there are none
+ */
+export async function explain(query, source, known, signal) {
+  if (!known.has('explain') || !isRanked(query.way)) return new Map();
+  try {
+    const { body } = await page({ ...query, explain: true }, signal);
+    if (body.source !== source) return new Map();
+    return new Map((body.explanations ?? []).map((each) => [String(each.product_id), each]));
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    return new Map();
+  }
 }
 
 const described = new Map();
@@ -101,7 +116,7 @@ const KEPT = 5_000;
 export async function describe(ids, signal) {
   const missing = ids.filter((id) => !described.has(id));
   if (described.size + missing.length > KEPT) described.clear();
-  const wanted = described.size ? missing : ids;
+  const wanted = described.size ? missing : ids; // all of them where they have just been forgotten
   for (let at = 0; at < wanted.length; at += MOST_DESCRIBED) {
     const some = wanted.slice(at, at + MOST_DESCRIBED);
     try {

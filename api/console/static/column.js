@@ -1,6 +1,6 @@
 // One order of a container's products: asks for it, shows it, goes on where it is scrolled.
 
-import { Problem, describe, page } from './api.js';
+import { Problem, describe, explain, page } from './api.js';
 import { card, mark } from './cards.js';
 import { element, span } from './dom.js';
 import { glide, positions } from './motion.js';
@@ -90,14 +90,17 @@ export class Column {
     this.list.setAttribute('aria-busy', 'true');
     this.#more.disabled = true;
     try {
-      const query = this.#query;
-      const { body, timing } = await page({ ...query, cursor }, this.#known, under.signal);
+      const query = { ...this.#query, cursor };
+      const { body, timing } = await page(query, under.signal);
       const ids = body.product_ids.map(String);
-      const products = await describe(ids, under.signal);
+      const [products, explained] = await Promise.all([
+        describe(ids, under.signal),
+        explain(query, body.source, this.#known, under.signal),
+      ]);
       if (under.signal.aborted) return;
       this.#cursor = body.next_cursor ?? null;
       this.#tell(body, timing);
-      this.#show(ids, products, body.explanations ?? [], cursor !== null);
+      this.#show(ids, products, explained, cursor !== null);
       this.said = `${several(this.ids.length, 'product')}, ${madeBy(body.source, body.release).toLowerCase()}`;
     } catch (error) {
       if (error.name === 'AbortError') return;
@@ -116,8 +119,7 @@ export class Column {
     }
   }
 
-  #show(ids, products, explanations, append) {
-    const explained = new Map(explanations.map((each) => [String(each.product_id), each]));
+  #show(ids, products, explained, append) {
     const before = append ? null : positions(this.list);
     const shown = append ? new Set(this.ids) : new Set();
     const fresh = ids.filter((id) => !shown.has(id));

@@ -27,23 +27,23 @@ function parts({ id, rank, product, explanation }) {
 }
 
 function why(explanation) {
-  const { components = {}, shares = {}, rules = [] } = explanation;
-  const rows = MODELS.filter(([name]) => name in components || name in shares).map(([name, label, question]) => [
+  const { components, shares, rules } = explanation;
+  const figure = (value) => (Number.isFinite(value) ? score(value) : null);
+  const rows = MODELS.map(([name, label, question]) => [
     element('span', {}, element('i', { class: `dot ${name}` }), label, span('question', question)),
-    [name in shares ? percent(shares[name]) : null, name in components ? score(components[name]) : null],
+    [Number.isFinite(shares?.[name]) ? percent(shares[name]) : null, figure(components?.[name])],
   ]);
+  const parts = [['The same for all', ['', figure(explanation.bias)]], ['Boost of the shop', ['', figure(explanation.boost)]]];
   const way = [
     ['Found at', explanation.retrieval_rank],
     ['By score', explanation.score_rank],
     ['Shown at', explanation.position],
-    ['Score', explanation.score === undefined ? undefined : score(explanation.score)],
-    ['Boost of the shop', explanation.boost ? score(explanation.boost) : undefined],
-    ...rules.map(ruled).map(({ rule, text }) => [`Rule ${rule}`, text]),
+    ...(rules ?? []).map(ruled).map(({ rule, text }) => [`Rule ${rule}`, text]),
   ].filter(([, value]) => value !== undefined && value !== null);
   return [
     element('h3', {}, 'Why it stands here'),
-    Object.keys(shares).length ? shareBar(shares) : null,
-    table('Parts of the score', rows),
+    shares ? shareBar(explanation) : null,
+    shares ? table('Parts of the score', [...rows, ...parts, ['Score', ['', figure(explanation.score)]]]) : null,
     table('Its way', way),
   ].filter(Boolean);
 }

@@ -60,7 +60,7 @@ const REASONS = {
 /** Why an answer is degraded. */
 export const because = (reason) => REASONS[reason] ?? reason.replaceAll('_', ' ');
 
-const EFFECTS = { pin: 'pinned', bury: 'buried', exclude: 'excluded', boost: 'boosted' };
+const EFFECTS = { pin: 'pinned', bury: 'buried', exclude: 'excluded', boost: 'boosted', cap: 'capped' };
 
 /** What a rule did to a product: `pinned: 7 → 1`. */
 export function ruled({ rule, effect, from, to }) {
