@@ -89,6 +89,17 @@ class EmbeddedCatalog:
             return pool
         return self._narrowed.get((container_id, category)) or self._narrow(container_id, category)
 
+    async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:  # noqa: ARG002 - never waits
+        """Details of the given products that the folder has, in the given order."""
+        rows = np.searchsorted(self._product_id, np.array(product_ids, np.int64)).tolist()
+        known = {
+            product_id: row
+            for product_id, row in zip(product_ids, rows, strict=True)
+            if row < self._product_id.size and self._product_id[row] == product_id
+        }
+        found = self._described[list(known.values())].iter_rows(named=True)
+        return tuple(details(product_id, fields) for product_id, fields in zip(known, found, strict=True))
+
     async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:  # noqa: ARG002 - never waits
         """The given products as a pool, in the given order, available or not; an id that the catalog doesn't have gets
         category 0, an unreduced and unpromoted offer and no boost.
@@ -107,17 +118,6 @@ class EmbeddedCatalog:
                 self._boost[rows],
             )
         return Pool("", _GENERATION, product_ids, category_id, offer, boost)
-
-    async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:  # noqa: ARG002 - never waits
-        """Details of the given products that the folder has, in the given order."""
-        rows = np.searchsorted(self._product_id, np.array(product_ids, np.int64)).tolist()
-        known = {
-            product_id: row
-            for product_id, row in zip(product_ids, rows, strict=True)
-            if row < self._product_id.size and self._product_id[row] == product_id
-        }
-        found = self._described[list(known.values())].iter_rows(named=True)
-        return tuple(details(product_id, fields) for product_id, fields in zip(known, found, strict=True))
 
     async def close(self) -> None:
         """Nothing is held but memory."""

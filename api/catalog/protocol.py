@@ -52,19 +52,19 @@ class Catalog(Protocol):
         """
         ...
 
-    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:
-        """The given products as a pool, in the given order; ids that the catalog doesn't have get category 0, no
-        promotion and no boost, so that re-ranking never drops a product silently. Where the catalog can't say in time
-        whether it has a product, the pool is partial.
-        """
-        ...
-
     async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:
         """Details of the given products for people to read, each once in the given order, whether they can be shown
         or not; those that the catalog doesn't have are left out.
 
         Raises:
             api.errors.CatalogUnavailable: they can't be had by ``deadline``.
+        """
+        ...
+
+    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:
+        """The given products as a pool, in the given order; ids that the catalog doesn't have get category 0, no
+        promotion and no boost, so that re-ranking never drops a product silently. Where the catalog can't say in time
+        whether it has a product, the pool is partial.
         """
         ...
 

@@ -83,15 +83,15 @@ class FakeCatalog:
             return replace(self._pools[key], partial=self.partial, stale_after=self.stale_after)
         return self._pools[key]
 
-    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:  # noqa: ARG002 - never waits
-        return _pool("", [self._products.get(each, {"product_id": each}) for each in product_ids.tolist()])
-
     async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:  # noqa: ARG002 - never waits
         if self.unavailable:
             raise CatalogUnavailable("the fake was told to have nothing")
         return tuple(
             details(each, self._products[each]) for each in dict.fromkeys(product_ids) if each in self._products
         )
+
+    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:  # noqa: ARG002 - never waits
+        return _pool("", [self._products.get(each, {"product_id": each}) for each in product_ids.tolist()])
 
     async def close(self) -> None:
         self.closed = True

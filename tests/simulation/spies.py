@@ -59,6 +59,10 @@ class SpiedCatalog:
             served.cold |= self._clock() > before and category is not None
         return pool
 
+    async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:
+        """The catalog's."""
+        return await self._catalog.describe(product_ids, deadline=deadline)
+
     async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:
         """The catalog's, noted."""
         pool = await self._catalog.lookup(product_ids, deadline=deadline)
@@ -66,10 +70,6 @@ class SpiedCatalog:
         if served is not None:
             self._note(served, pool)
         return pool
-
-    async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:
-        """The catalog's."""
-        return await self._catalog.describe(product_ids, deadline=deadline)
 
     async def close(self) -> None:
         """The catalog's."""

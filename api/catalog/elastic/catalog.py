@@ -170,10 +170,6 @@ class ElasticsearchCatalog:
                 raise
             return shelf_of_all.narrowed(names)
 
-    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:
-        """The given products as a pool, in the given order; partial where some can't be looked up by ``deadline``."""
-        return await self._lookup.find(product_ids, deadline)
-
     async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:
         """Details of the given products that the live version has, in the given order.
 
@@ -181,6 +177,10 @@ class ElasticsearchCatalog:
             CatalogUnavailable: they can't be had by ``deadline``.
         """
         return await self._descriptions.find(product_ids, deadline)
+
+    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:
+        """The given products as a pool, in the given order; partial where some can't be looked up by ``deadline``."""
+        return await self._lookup.find(product_ids, deadline)
 
     async def close(self) -> None:
         """End everything that is under way, and the connections."""

@@ -41,10 +41,10 @@ class Shop:
         del category, deadline
         return self._pools[container_id]
 
-    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = 0.0) -> Pool:
+    async def describe(self, product_ids: Sequence[int], *, deadline: float = 0.0) -> tuple[ProductDetails, ...]:
         raise NotImplementedError
 
-    async def describe(self, product_ids: Sequence[int], *, deadline: float = 0.0) -> tuple[ProductDetails, ...]:
+    async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = 0.0) -> Pool:
         raise NotImplementedError
 
     async def close(self) -> None:
