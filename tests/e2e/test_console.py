@@ -283,7 +283,7 @@ def test_an_explained_answer_shows_shares_and_rules(page: Console) -> None:
     page.page.route("**/v1/containers/*/products?*", explained)
     page.open(f"?customer={CUSTOMER}")
     card = page.page.locator(".card").first
-    expect(card.locator(".shares")).to_have_text("Affinity 50%, Demand 20% against it, Preference 30%")
+    expect(card.locator(".shares")).to_have_text("Affinity 50%, Demand 20%, Preference 30%")
     widths = card.locator(".share").evaluate_all("parts => parts.map(part => part.getBoundingClientRect().width)")
     assert [width / sum(widths) for width in widths] == pytest.approx(list(shares.values()), abs=0.02)
     expect(card.locator(".rule")).to_have_text("pinned: 9 → 1")

@@ -31,7 +31,7 @@ export function card(shown, open) {
       'button',
       { class: 'card', type: 'button', tabindex: -1, 'aria-haspopup': 'dialog', 'data-id': id, onclick: () => open(shown) },
       tile(product, id, rank),
-      span('body', ...facts(product, id, explanation), explanation?.shares ? shareBar(explanation) : null),
+      span('body', ...facts(product, id, explanation), explanation?.shares ? shareBar(explanation.shares) : null),
       span('move'),
     ),
   );
@@ -118,18 +118,17 @@ function tags({ mailer, display, coupon }, explanation) {
   );
 }
 
-/** The models' parts in the score; what lowers it is hatched. */
-export function shareBar({ shares, components }) {
+/** The models' parts in the score. */
+export function shareBar(shares) {
   const known = MODELS.filter(([name]) => Number.isFinite(shares[name]));
   const whole = known.reduce((sum, [name]) => sum + Math.max(0, shares[name]), 0) || 1;
-  const lowers = (name) => components?.[name] < 0;
-  const told = known.map(([name, label]) => `${label} ${percent(shares[name])}${lowers(name) ? ' against it' : ''}`).join(', ');
+  const told = known.map(([name, label]) => `${label} ${percent(shares[name])}`).join(', ');
   return element(
     'span',
     { class: 'shares', title: told },
     spoken(told),
     ...known.map(([name]) =>
-      element('i', { class: `share ${name}${lowers(name) ? ' lowers' : ''}`, style: { '--share': `${(100 * Math.max(0, shares[name])) / whole}%` } }),
+      element('i', { class: `share ${name}`, style: { '--share': `${(100 * Math.max(0, shares[name])) / whole}%` } }),
     ),
   );
 }

@@ -42,7 +42,7 @@ function why(explanation) {
   ].filter(([, value]) => value !== undefined && value !== null);
   return [
     element('h3', {}, 'Why it stands here'),
-    shares ? shareBar(explanation) : null,
+    shares ? shareBar(shares) : null,
     shares ? table('Parts of the score', [...rows, ...parts, ['Score', ['', figure(explanation.score)]]]) : null,
     table('Its way', way),
   ].filter(Boolean);
