@@ -107,14 +107,14 @@ class Pipeline:
         ranking = self._ladder.without_ensemble(query, pool)
         spent = self._clock() - budget.arrived
         timing = Timing(pooled - budget.arrived, total=spent, budget=budget.total_s)
-        return Page(query, ranking, timing, _flaws(pool, pooled))
+        return Page(query, ranking, timing, flaws(pool, pooled))
 
     async def _rank(
         self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
     ) -> Page:
         pooled = self._clock()
         queue_s = ensemble_s = 0.0
-        degraded = _flaws(pool, pooled)
+        degraded = flaws(pool, pooled)
         if not pool.product_id.size:
             ranking = Ranking(pool.product_id, Source.POPULARITY)
         else:
@@ -144,7 +144,7 @@ class Pipeline:
         return self._budgets.of(min(query.timeout_s, patience.max_deadline_s))
 
 
-def _flaws(pool: Pool, now: float) -> tuple[str, ...]:
+def flaws(pool: Pool, now: float) -> tuple[str, ...]:
     """Why an answer is degraded even if the ensemble ranks it."""
     if not pool.partial and now < pool.stale_after:
         return ()

@@ -9,7 +9,7 @@ const DEFAULTS = {
   customer: '',
   view: 'one',
   order: 'personal',
-  left: 'precomputed',
+  left: 'popularity',
   right: 'personal',
   limit: 24,
 };
