@@ -80,18 +80,6 @@ class Pipeline:
             return self._without_pool(query, budget, error)
         return await self._rank(query, pool, _FIRST_PAGE, budget, gone)
 
-    async def rerank(
-        self, query: Query, product_ids: npt.NDArray[np.int64], gone: Callable[[], bool] | None = None
-    ) -> Page:
-        """The caller's own products, sorted for a customer; see :meth:`recommend`.
-
-        Raises:
-            CatalogUnavailable: nothing is known of the products.
-        """
-        budget = self._budget(query)
-        pool = await self._catalog.lookup(product_ids, deadline=budget.pool_until)
-        return await self._rank(query, pool, _RERANK, budget, gone)
-
     async def without_ensemble(self, query: Query) -> Page:
         """What :meth:`recommend` would answer if the ensemble couldn't be used: asked for, so no degraded answer.
 
@@ -108,6 +96,18 @@ class Pipeline:
         spent = self._clock() - budget.arrived
         timing = Timing(pooled - budget.arrived, total=spent, budget=budget.total_s)
         return Page(query, ranking, timing, flaws(pool, pooled))
+
+    async def rerank(
+        self, query: Query, product_ids: npt.NDArray[np.int64], gone: Callable[[], bool] | None = None
+    ) -> Page:
+        """The caller's own products, sorted for a customer; see :meth:`recommend`.
+
+        Raises:
+            CatalogUnavailable: nothing is known of the products.
+        """
+        budget = self._budget(query)
+        pool = await self._catalog.lookup(product_ids, deadline=budget.pool_until)
+        return await self._rank(query, pool, _RERANK, budget, gone)
 
     async def _rank(
         self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None

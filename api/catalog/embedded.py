@@ -39,11 +39,11 @@ class EmbeddedCatalog:
     def __init__(self, content: CatalogFiles, *, narrowed_pools: int = 4_096) -> None:
         products = content.products
         self._now_day = content.now_day
+        self._described = products.select(name for name in FIELDS if name in products.columns)
         self._product_id = _frozen(products["product_id"].to_numpy())
         self._category_id = _frozen(products["category_id"].to_numpy())
         self._offer = _frozen(products.select(contract.OFFER).to_numpy().astype(np.float32, order="C"))
         self._boost = _frozen(products["boost"].to_numpy())
-        self._described = products.select(name for name in FIELDS if name in products.columns)
         self._category_number = {slug: number for number, slug in enumerate(content.categories)}
         self._category = _category_numbers(products, content.categories)
         self._rows = {entry.container_id: _rows(products, entry) for entry in content.definitions}
