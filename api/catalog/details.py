@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final
 
-import numpy as np
-
 from api.catalog.files import DEFAULTS
 
 FIELDS: Final = (
@@ -99,7 +97,7 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    """As the shortest number that is the same float32: columns are of that precision, and people read it."""
+    """To the seven digits that a column of float32 holds: 2.49 and not 2.490000009536743."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         return None
-    return float(str(np.float32(value)))
+    return float(f"{value:.7g}")

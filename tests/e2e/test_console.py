@@ -195,9 +195,17 @@ def test_stage_times_are_those_of_the_answer(page: Console) -> None:
         page.open(f"?customer={CUSTOMER}")
     stages = dict(re.findall(r"(\w+);dur=([\d.]+)", answered.value.headers["server-timing"]))
     told = page.page.locator(".timing-bar").get_attribute("aria-label") or ""
-    assert told.endswith(re.search(r"other [\d.]+ ms", told)[0])  # type: ignore[index]  # or it fails
-    total = float(stages["total"])
-    assert told.startswith(f"{total:.1f} ms of " if total < 10 else f"{total:.0f} ms of ")
+
+    def words(stage: str) -> str:
+        took = float(stages[stage])
+        return f"{took:.1f} ms" if took < 10 else f"{took:.0f} ms"
+
+    assert told.startswith(f"{words('total')} of {words('budget')}: pool {words('pool')}, queue {words('queue')}, ")
+    assert f"ensemble {words('ensemble')}, other " in told
+    bar = page.page.locator(".timing-bar")
+    widths = bar.locator(".stage").evaluate_all("parts => parts.map(part => part.getBoundingClientRect().width)")
+    whole = bar.evaluate("bar => bar.getBoundingClientRect().width")
+    assert sum(widths) / whole == pytest.approx(float(stages["total"]) / float(stages["budget"]), abs=0.02)
 
 
 def test_text_of_the_catalog_stays_text(page: Console) -> None:

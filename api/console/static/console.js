@@ -109,7 +109,7 @@ function customerTyped(pause) {
   const text = $('customer').value.trim();
   const valid = /^\d{0,19}$/.test(text);
   $('customer').setCustomValidity(valid ? '' : 'A customer is a whole number; leave it empty for anonymous.');
-  $('customer').toggleAttribute('aria-invalid', !valid);
+  $('customer').setAttribute('aria-invalid', String(!valid));
   clearTimeout(typing);
   if (valid && text !== state.customer) typing = setTimeout(choose, pause, { customer: text });
 }

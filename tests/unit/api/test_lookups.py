@@ -63,6 +63,13 @@ async def test_wrong_ids_are_named(adapter: Adapter, query: str, field: str, mes
     assert message in error["message"]
 
 
+async def test_answers_have_the_fields_that_are_documented(adapter: Adapter) -> None:
+    document = (await adapter.client.get("/openapi.json")).json()
+    documented = document["components"]["schemas"]["ProductDetails"]["properties"]
+    (product,) = (await adapter.client.get("/v1/products?ids=1")).json()["products"]
+    assert list(product) == list(documented) == ["product_id", *FIELDS]
+
+
 async def test_a_hundred_products_are_described(adapter: Adapter) -> None:
     ids = range(101, 201)
     answer = await adapter.client.get("/v1/products", params={"ids": ",".join(map(str, ids))})
@@ -149,6 +156,8 @@ async def test_without_a_pool_nothing_can_be_shown(adapter: Adapter) -> None:
 
 async def test_both_routes_are_documented(adapter: Adapter) -> None:
     paths = (await adapter.client.get("/openapi.json")).json()["paths"]
+    described = paths["/v1/products"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert described == {"$ref": "#/components/schemas/Described"}
     (ids,) = paths["/v1/products"]["get"]["parameters"]
     assert (ids["name"], ids["required"]) == ("ids", True)
     names = {each["name"] for each in paths["/v1/containers/{container_id}/precomputed"]["get"]["parameters"]}
