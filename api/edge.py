@@ -55,6 +55,7 @@ def encoded(page: Page) -> bytes:
             "source": ranking.source,
             "degraded": bool(page.degraded),
             "degraded_reasons": page.degraded,
+            "next_cursor": page.cursor,
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
     )

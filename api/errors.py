@@ -8,7 +8,9 @@
     │   ├── UnknownCategory        404
     │   ├── BodyTooLarge           413
     │   ├── UnsupportedMediaType   415
-    │   └── InvalidParameter       422, one entry for each field
+    │   ├── InvalidParameter       422, one entry for each field
+    │   ├── CursorInvalid          400: it isn't one of ours, or of another scroll
+    │   └── CursorExpired          410: it was one of ours
     ├── Unavailable                a stage can't do its part now: the next rung of the ladder, else 503
     │   ├── CatalogUnavailable
     │   │   ├── CatalogDenied      the source isn't what the settings say: credentials, certificate, alias
@@ -63,6 +65,8 @@ class CallerError(AdapterError):
     slug: ClassVar[str]
     """Last part of the problem type."""
     title: ClassVar[str]
+    faults: tuple[Fault, ...] = ()
+    """Which fields are wrong, where there are fields."""
 
 
 class UnknownContainer(CallerError):
@@ -135,6 +139,28 @@ class InvalidParameter(CallerError):
     def __init__(self, *faults: Fault) -> None:
         self.faults = tuple(islice(dict.fromkeys(faults), MAX_FAULTS))
         super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in self.faults))
+
+
+class CursorInvalid(CallerError):
+    """A cursor that no answer to such a request has given out."""
+
+    status = 400
+    slug = "invalid-cursor"
+    title = "Invalid cursor"
+    remedy = "send `next_cursor` of an answer to the same request as it is, or none to begin again"
+
+    def __init__(self, why: str) -> None:
+        self.faults = (Fault("cursor", f"{why}: {self.remedy}"),)
+        super().__init__(f"The cursor can't be used: {why}; {self.remedy}")
+
+
+class CursorExpired(CursorInvalid):
+    """A cursor that was good once."""
+
+    status = 410
+    slug = "expired-cursor"
+    title = "Expired cursor"
+    remedy = "begin again without a cursor"
 
 
 class Unavailable(AdapterError):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from api.edge import encoded, server_timing
 from api.errors import Fault, InvalidParameter, shortened
 from api.openapi import page_response, problem_responses
-from api.parameters import MAX_ID, PARAMETERS, TIMEOUT, parse_query
+from api.parameters import CATEGORY, CUSTOMER_ID, LIMIT, MAX_ID, TIMEOUT, Parameter, parse_query
 from api.routes import WithServices
 
 MAX_DESCRIBED: Final = 100
@@ -28,6 +28,8 @@ _IDS: Final[dict[str, Any]] = {
     "schema": {"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"},
     "example": "862349,844179",
 }
+_TAKEN: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY)
+"""Parameters of the order without the ensemble: one page, of which there is nothing to explain."""
 
 router = APIRouter()
 
@@ -78,7 +80,7 @@ async def products(request: Request, services: WithServices) -> Response:
     summary="A container's products as they come without the ensemble",
     response_class=Response,
     responses={200: page_response("The products."), **problem_responses(404, 422, 500, 503)},
-    openapi_extra={"parameters": [*(each.openapi() for each in PARAMETERS), TIMEOUT.openapi()]},
+    openapi_extra={"parameters": [*(each.openapi() for each in _TAKEN), TIMEOUT.openapi()]},
 )
 async def precomputed(
     container_id: Annotated[str, Path(description="One of `GET /v1/containers`.")],
@@ -88,6 +90,7 @@ async def precomputed(
     """What the next rung of the degradation ladder would answer now: the customer's precomputed list, else by
     popularity. Being asked for, that alone makes no degraded answer.
     """
+    _refuse_others(request, *(each.name for each in _TAKEN))
     query = replace(
         parse_query(b"", request.scope["query_string"], request.scope["headers"]), container_id=container_id
     )
@@ -102,9 +105,8 @@ def _ids(request: Request) -> list[int]:
     Raises:
         InvalidParameter: they aren't what the route takes, or there are other parameters.
     """
+    _refuse_others(request, "ids")
     given = request.query_params.multi_items()
-    if others := [name for name, _ in given if name != "ids"]:
-        raise InvalidParameter(*(Fault(shortened(name), "there is no such parameter; known is ids") for name in others))
     if len(given) != 1:
         raise InvalidParameter(Fault("ids", "is given twice; give it once" if given else "is missing; give ids=1,2,3"))
     texts = given[0][1].split(",", MAX_DESCRIBED)
@@ -120,6 +122,18 @@ def _ids(request: Request) -> list[int]:
         double = next(each for at, each in enumerate(ids) if each in ids[:at])
         raise InvalidParameter(Fault("ids", f"{double} is given twice; give each product once"))
     return ids
+
+
+def _refuse_others(request: Request, *known: str) -> None:
+    """Refuse parameters that aren't ``known``, as the hot route does: a slip isn't a silently different answer.
+
+    Raises:
+        InvalidParameter: there are some.
+    """
+    others = [name for name in request.query_params if name not in known]
+    if others:
+        message = f"there is no such parameter; known are {', '.join(known)}"
+        raise InvalidParameter(*(Fault(shortened(name), message) for name in others))
 
 
 def _is_id(text: str) -> bool:

@@ -15,7 +15,8 @@ from api.histogram import HotHistogram
 from api.resilience.breaker import Breaker, State
 from api.resilience.budget import Budgets
 from api.resilience.limiter import Limiter, Priority
-from api.types import PARTIAL_POOL, STALE_POOL, Page, Source
+from api.supervision_figures import Supervision, SupervisionFigures
+from api.types import DEGRADED_WINDOW, PARTIAL_POOL, STALE_POOL, Page, Source
 from ensemble import contract
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5)
@@ -39,7 +40,7 @@ REASONS: Final = (
     "ensemble_rejected",
     "ensemble_timeout",
 )
-_DEGRADED: Final = (*REASONS, STALE_POOL, PARTIAL_POOL)
+_DEGRADED: Final = (*REASONS, STALE_POOL, PARTIAL_POOL, DEGRADED_WINDOW)
 _SEARCHES: Final = ("ok", "refused", "unavailable")
 
 
@@ -184,6 +185,10 @@ class Metrics:
             ("racksort_precomputed_damaged", "Look-ups of precomputed lists that met damage", damaged),
         ):
             Gauge(name, text, registry=self.registry).set_function(value)
+
+    def follow_supervision(self, status: Callable[[], Supervision]) -> None:
+        """Read what the supervision of an embedded Triton has seen when it is scraped."""
+        self.registry.register(SupervisionFigures(status))
 
     def follow_batcher(self, waiting: Callable[[], float], in_flight: Callable[[], float]) -> None:
         """Read the batcher's gauges when they are scraped, instead of setting them with every request."""

@@ -20,6 +20,7 @@ PAGE_EXAMPLE: Final = {
     "source": "ensemble",
     "degraded": False,
     "degraded_reasons": [],
+    "next_cursor": None,
 }
 DEGRADED_EXAMPLE: Final = {
     **PAGE_EXAMPLE,
@@ -38,7 +39,9 @@ _TIMING_HEADER: Final = {
 }
 
 PROBLEMS: Final[dict[int | str, str]] = {
+    400: "The cursor can't be used: it was changed, or belongs to another scroll.",
     404: "There is no such container or category.",
+    410: "The cursor is too old: begin again without one.",
     413: "The body is longer than `RACKSORT_MAX_BODY_BYTES`.",
     415: "The body isn't sent as JSON.",
     422: "A parameter is wrong; `errors` names each and the remedy.",
@@ -108,7 +111,7 @@ def complete(document: dict[str, Any]) -> None:
             ],
             "responses": {
                 "200": page_response("The products."),
-                **{str(status): body for status, body in problem_responses(404, 422, 429, 500, 503).items()},
+                **{str(status): body for status, body in problem_responses(400, 404, 410, 422, 429, 500, 503).items()},
             },
         }
     }

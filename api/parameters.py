@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import unquote, unquote_plus
 
 from api.errors import MAX_FAULTS, Fault, InvalidParameter, shortened
+from api.scroll.seal import MAX_CURSOR
 from api.types import Query
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ MAX_ID: Final = 2**63 - 1
 """Customer and product ids are INT64."""
 MAX_PAGE: Final = 100
 DEFAULT_PAGE: Final = 24
-MAX_QUERY_STRING: Final = 4_096
+MAX_QUERY_STRING: Final = 4_096 + MAX_CURSOR
 """Bytes; what is known and makes sense is far shorter."""
 
 
@@ -79,7 +80,14 @@ LIMIT: Final = Parameter(
 CATEGORY: Final = Parameter(
     "category", str, {"type": "string"}, "Only products of this category (its slug).", "soft-drinks"
 )
-PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY)
+CURSOR: Final = Parameter(
+    "cursor",
+    str,
+    {"type": "string", "maxLength": MAX_CURSOR},
+    "For the next page of a grid: `next_cursor` of the page before, with the same container, customer and category.",
+    "mKq0…",
+)
+PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY, CURSOR)
 
 MAX_TIMEOUT_MS: Final = 600_000
 TIMEOUT: Final = Parameter(

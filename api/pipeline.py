@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +15,25 @@ from api.ladder import Ladder
 from api.ranker import Ranker
 from api.resilience.budget import Budget, Budgets, Patience
 from api.resilience.limiter import Priority
-from api.types import PARTIAL_POOL, STALE_POOL, Page, Pool, Query, Ranking, Source, Timing
-from ensemble import contract
+from api.scroll.position import Position
+from api.scroll.scroll import Scroll
+from api.scroll.stock import Stock
+from api.types import DEGRADED_WINDOW, PARTIAL_POOL, STALE_POOL, Page, Pool, Query, Ranking, Source, Timing
 
-_FIRST_PAGE, _RERANK = Priority.FIRST_PAGE, Priority.RERANK
+_FIRST_PAGE, _DEEP_SCROLL, _RERANK = Priority.FIRST_PAGE, Priority.DEEP_SCROLL, Priority.RERANK
+_ENSEMBLE = Source.ENSEMBLE
+
+
+class _Order(NamedTuple):
+    """Candidates in one order, and what it took."""
+
+    product_id: npt.NDArray[np.int64]
+    """Best first, without padding and excluded products."""
+    source: Source
+    release: str | None
+    degraded: tuple[str, ...] = ()
+    queue_s: float = 0.0
+    ensemble_s: float = 0.0
 
 
 class Pipeline:
@@ -27,6 +44,7 @@ class Pipeline:
         catalog: Catalog,
         ranker: Ranker,
         ladder: Ladder,
+        scroll: Scroll,
         budgets: Budgets,
         patience: Patience,
         *,
@@ -39,6 +57,7 @@ class Pipeline:
             catalog: where pools come from.
             ranker: the way to the ensemble; on the same clock.
             ladder: what answers where the ensemble doesn't.
+            scroll: reads and writes the cursors of grids.
             budgets: shares out each request's time.
             patience: how much of it there is.
             served: hears of each full answer, after the fact.
@@ -47,6 +66,7 @@ class Pipeline:
         self._catalog = catalog
         self._ranker = ranker
         self._ladder = ladder
+        self._scroll = scroll
         self._budgets = budgets
         self._patience = patience
         self._served = served
@@ -65,11 +85,13 @@ class Pipeline:
 
         Raises:
             UnknownContainer, UnknownCategory: there is nothing of that name.
+            CursorInvalid, CursorExpired: the cursor can't be used.
             CatalogUnavailable: there is no pool to choose from, and nothing was computed for it before.
             TooManyRequests: there is no time for an answer, not even a degraded one.
             CallerGone: nobody waits any more.
         """
         budget = self._budget(query)
+        position = None if query.cursor is None else self._scroll.position(query)
         # A pool at hand is handed out at once. One that never was is worth a late page, unless the caller won't wait.
         waits_until = budget.pool_until
         if query.timeout_s is None:
@@ -77,7 +99,9 @@ class Pipeline:
         try:
             pool = await self._catalog.pool(query.container_id, query.category, deadline=waits_until)
         except CatalogUnavailable as error:
-            return self._without_pool(query, budget, error)
+            return self._without_pool(query, position, budget, error)
+        if position is not None:
+            return await self._scrolled(query, pool, position, budget, gone)
         return await self._rank(query, pool, _FIRST_PAGE, budget, gone)
 
     async def without_ensemble(self, query: Query) -> Page:
@@ -90,12 +114,12 @@ class Pipeline:
         try:
             pool = await self._catalog.pool(query.container_id, query.category, deadline=budget.pool_until)
         except CatalogUnavailable as error:
-            return self._without_pool(query, budget, error)
+            return self._without_pool(query, None, budget, error)
         pooled = self._clock()
         ranking = self._ladder.without_ensemble(query, pool)
         spent = self._clock() - budget.arrived
         timing = Timing(pooled - budget.arrived, total=spent, budget=budget.total_s)
-        return Page(query, ranking, timing, flaws(pool, pooled))
+        return Page(query, ranking, timing, _flaws(pool, pooled))
 
     async def rerank(
         self, query: Query, product_ids: npt.NDArray[np.int64], gone: Callable[[], bool] | None = None
@@ -113,29 +137,71 @@ class Pipeline:
         self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
     ) -> Page:
         pooled = self._clock()
-        queue_s = ensemble_s = 0.0
-        degraded = flaws(pool, pooled)
-        if not pool.product_id.size:
-            ranking = Ranking(pool.product_id, Source.POPULARITY)
-        else:
-            try:
-                answer = await self._ranker.rank(query, pool, priority, budget, gone)
-                ranking = Ranking(_shown(answer.product_id, query.limit), Source.ENSEMBLE, answer.release)
-                queue_s, ensemble_s = answer.queue_s, answer.ensemble_s
-                if self._served is not None:
-                    self._served(query, pool, ranking)
-            except Unavailable as error:
-                ranking = self._ladder.without_ensemble(query, pool)
-                degraded = (*degraded, error.reason)
-        timing = Timing(pooled - budget.arrived, queue_s, ensemble_s, self._clock() - budget.arrived, budget.total_s)
-        return Page(query, ranking, timing, degraded)
+        order = await self._order(query, pool, priority, budget, gone)
+        ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
+        if self._served is not None and order.source is _ENSEMBLE:
+            self._served(query, pool, ranking)
+        cursor = self._scroll.begin(query, pool, ranking, order.product_id) if pool.scrolls else None
+        return self._page(query, ranking, (*_flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
 
-    def _without_pool(self, query: Query, budget: Budget, error: CatalogUnavailable) -> Page:
-        ranking = self._ladder.without_pool(query)
+    async def _scrolled(
+        self, query: Query, pool: Pool, position: Position, budget: Budget, gone: Callable[[], bool] | None
+    ) -> Page:
+        """A page behind the first one: what is left of the window, else the first of the next one."""
+        pooled = self._clock()
+        left = self._scroll.still_there(pool, position)
+        order = _Order(left, position.source, position.release)
+        if not left.size and (window := self._scroll.window(pool, position)) is not None:
+            order = await self._order(query, window.pool, _DEEP_SCROLL, budget, gone)
+            position = replace(position, swept=window.swept, source=order.source, release=order.release)
+        elif order.source is not _ENSEMBLE:
+            order = order._replace(degraded=(DEGRADED_WINDOW,))
+        ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
+        cursor = self._scroll.after(query, pool, position, order.product_id, ranking.product_id.size)
+        return self._page(query, ranking, (*_flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+
+    async def _order(
+        self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
+    ) -> _Order:
+        """All candidates of the pool, best first."""
+        if not pool.product_id.size:
+            return _Order(pool.product_id, Source.POPULARITY, None)
+        try:
+            answer = await self._ranker.rank(query, pool, priority, budget, gone)
+        except Unavailable as error:
+            ranking = self._ladder.without_ensemble(query, pool)
+            order = _followed(ranking.product_id, pool) if pool.scrolls else ranking.product_id
+            return _Order(order, ranking.source, ranking.release, (error.reason,))
+        shown = answer.product_id[: np.count_nonzero(answer.product_id)]  # padding is 0 and comes last
+        return _Order(shown, _ENSEMBLE, answer.release, (), answer.queue_s, answer.ensemble_s)
+
+    def _page(
+        self,
+        query: Query,
+        ranking: Ranking,
+        degraded: tuple[str, ...],
+        cursor: str | None,
+        pooled: float,
+        order: _Order,
+        budget: Budget,
+    ) -> Page:
+        spent = self._clock() - budget.arrived
+        timing = Timing(pooled - budget.arrived, order.queue_s, order.ensemble_s, spent, budget.total_s)
+        return Page(query, ranking, timing, degraded, cursor)
+
+    def _without_pool(self, query: Query, position: Position | None, budget: Budget, error: CatalogUnavailable) -> Page:
+        cursor = None
+        if position is None:
+            ranking = self._ladder.without_pool(query)
+        elif position.order.size:
+            ranking = Ranking(position.order[: query.limit], position.source, position.release)
+            cursor = self._scroll.after_blindly(query, position, ranking.product_id.size)
+        else:
+            ranking = None  # which products come next, only the pool can say
         if ranking is None:
             raise error
         spent = self._clock() - budget.arrived
-        return Page(query, ranking, Timing(spent, total=spent, budget=budget.total_s), (error.reason,))
+        return Page(query, ranking, Timing(spent, total=spent, budget=budget.total_s), (error.reason,), cursor)
 
     def _budget(self, query: Query) -> Budget:
         patience = self._patience
@@ -144,14 +210,14 @@ class Pipeline:
         return self._budgets.of(min(query.timeout_s, patience.max_deadline_s))
 
 
-def flaws(pool: Pool, now: float) -> tuple[str, ...]:
+def _flaws(pool: Pool, now: float) -> tuple[str, ...]:
     """Why an answer is degraded even if the ensemble ranks it."""
     if not pool.partial and now < pool.stale_after:
         return ()
     return (PARTIAL_POOL,) * pool.partial + (STALE_POOL,) * (now >= pool.stale_after)
 
 
-def _shown(product_id: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
-    """The leading ``limit`` products without padding."""
-    leading = product_id[:limit]
-    return leading if leading[-1] != contract.PADDING else leading[leading != contract.PADDING]
+def _followed(page: npt.NDArray[np.int64], pool: Pool) -> npt.NDArray[np.int64]:
+    """The page's products, and behind them the pool's other candidates in its own order."""
+    candidates = Stock.candidates(pool)
+    return np.concatenate([page, candidates[~np.isin(candidates, page)]])

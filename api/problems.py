@@ -15,7 +15,6 @@ from api.errors import (
     CallerError,
     CallerGone,
     Fault,
-    InvalidParameter,
     TooManyRequests,
     Unavailable,
     shortened,
@@ -72,8 +71,7 @@ BUSY: Final = Problem(
 def problem_of(error: AdapterError) -> Problem:
     """The answer to an error of the tree."""
     if isinstance(error, CallerError):
-        faults = error.faults if isinstance(error, InvalidParameter) else ()
-        return Problem(error.status, error.title, str(error), error.slug, faults)
+        return Problem(error.status, error.title, str(error), error.slug, error.faults)
     if isinstance(error, Unavailable):
         slug = error.reason.replace("_", "-")
         detail = "No products can be shown now; try again soon."

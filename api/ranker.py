@@ -84,6 +84,7 @@ class Ranker:
             CallerGone: nobody waits any more.
         """
         if self._breaker.refuses():
+            self._breaker.refuse()
             raise EnsembleUnavailable(f"not asked: {self._breaker.why}")
         if self.turns_away(priority):
             raise TooManyRequests(f"{self._limiter.in_flight} requests are being ranked")

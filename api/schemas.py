@@ -45,6 +45,10 @@ class Page(BaseModel):
     source: Source = Field(description="ensemble: personal order. popularity: the container's own order.")
     degraded: bool = Field(description="Whether the answer was made with less than the full way.")
     degraded_reasons: list[str] = Field(description="Why; empty for a full answer.")
+    next_cursor: str | None = Field(
+        description="What to ask for a grid's next page with; null at the end, and for lists. A page may be "
+        "shorter than `limit` before the end."
+    )
 
 
 class _Asked(BaseModel):

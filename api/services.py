@@ -25,6 +25,8 @@ from api.resilience.budget import BudgetPolicy, Budgets
 from api.resilience.limiter import Limiter
 from api.resilience.loop_lag import LoopLag
 from api.resilience.waiting_room import WaitingRoom
+from api.scroll.scroll import Scroll
+from api.scroll.seal import Seal
 from api.settings import Settings
 from api.types import Source
 
@@ -58,11 +60,13 @@ async def running(
     precomputed: PrecomputedRung | None = None,
     *,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Services]:
     """The adapter's parts, working. Takes over ``catalog``, ``ensemble`` and ``precomputed`` and closes them.
 
-    ``clock``, in seconds, must advance with the event loop's timers; ``rng`` is for jitter and sampling.
+    ``clock``, in seconds, must advance with the event loop's timers; ``now`` is Unix time; ``rng`` is for
+    jitter and sampling.
     """
     today = _today(settings.now_day, catalog)
     readiness = Readiness(metrics)
@@ -87,6 +91,7 @@ async def running(
         catalog,
         Ranker(batcher, limiter, room, breaker, busy=lambda: lag.seconds() > busy_s, today=today, clock=clock),
         Ladder(precomputed),
+        Scroll(Seal(settings.cursor_secrets, ttl_s=settings.cursor_ttl_s, now=now)),
         budgets,
         settings.patience,
         served=None if shadow is None else shadow.served,

@@ -21,6 +21,7 @@ from api.errors import SettingsInvalid
 from api.resilience.breaker_policy import BreakerPolicy
 from api.resilience.budget import Patience
 from api.resilience.limiter import LimiterPolicy
+from api.scroll.seal import MIN_KEY
 from ensemble import contract
 
 PREFIX = "RACKSORT_"
@@ -69,7 +70,7 @@ class Settings(BaseSettings):
     """Age from which answers made of a pool say that they are degraded."""
     pool_expire_ms: int = Field(default=86_400_000, ge=10, le=2_592_000_000)
     """Age from which a pool isn't used any more."""
-    pool_products: int = Field(default=10_000, ge=contract.MAX_CANDIDATES, le=1_000_000)
+    pool_products: int = Field(default=20_000, ge=contract.MAX_CANDIDATES, le=1_000_000)
     """Products of one pool, at most."""
     pool_cache_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024, le=64 * 1024**3)
     """Bytes that all pools take, at most."""
@@ -96,11 +97,16 @@ class Settings(BaseSettings):
     slow_call_ms: int | None = Field(default=None, ge=1, le=60_000)
     """A call of Triton that takes so long counts as slow, and two of them as a server that hangs: the breaker opens.
     Three times ``deadline_ms`` where not set, and 150 at least."""
+    cursor_keys: SecretStr | None = None
+    """Secrets that cursors are sealed with, separated by commas: the first seals, all open. Without any, cursors end
+    with the process."""
+    cursor_ttl_s: int = Field(default=3_600, ge=1, le=2_592_000)
+    """Seconds that a cursor is good for."""
     shadow_share: float = Field(default=0.005, ge=0, le=1)
     """Share of the healthy requests for which the precomputed list is looked up and compared as well."""
     max_body_bytes: int = Field(default=256 * 1024, ge=1_024, le=16 * 1024 * 1024)
     """Bytes of a request's body, at most."""
-    max_head_bytes: int = Field(default=16 * 1024, ge=8 * 1024, le=128 * 1024)
+    max_head_bytes: int = Field(default=32 * 1024, ge=16 * 1024, le=128 * 1024)
     """Bytes of a request's first line and headers, at most."""
     max_connections: int = Field(default=4_096, ge=1, le=1_000_000)
     """Connections of clients at the same time, at most; more are told to come back."""
@@ -137,6 +143,13 @@ class Settings(BaseSettings):
     def now_day(self) -> float | None:
         """``now`` as days since 1970-01-01 UTC."""
         return None if self.now is None else (self.now - _EPOCH).total_seconds() / 86_400
+
+    @property
+    def cursor_secrets(self) -> tuple[bytes, ...]:
+        """The keys of cursors, the newest first."""
+        if self.cursor_keys is None:
+            return ()
+        return tuple(key.strip().encode() for key in self.cursor_keys.get_secret_value().split(","))
 
     @property
     def patience(self) -> Patience:
@@ -211,6 +224,16 @@ class Settings(BaseSettings):
                     "isn't an address with scheme and port; write it as https://search.shop.svc:9200, without a name "
                     "or password, which ELASTICSEARCH_API_KEY replaces"
                 )
+        return value
+
+    @field_validator("cursor_keys")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        keys = [] if value is None else value.get_secret_value().split(",")
+        if any(len(key.strip().encode()) < MIN_KEY for key in keys):
+            raise ValueError(
+                f"holds a key of less than {MIN_KEY} bytes; make each with `openssl rand -hex 32`, separated by commas"
+            )
         return value
 
     @field_validator("elasticsearch_fingerprint")

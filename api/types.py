@@ -14,6 +14,8 @@ STALE_POOL: Final = "stale_pool"
 """Reason of a degraded answer: its pool is older than it should be."""
 PARTIAL_POOL: Final = "partial_pool"
 """Reason of a degraded answer: products may be missing in its pool, or their offers unknown."""
+DEGRADED_WINDOW: Final = "degraded_window"
+"""Reason of a degraded answer: an earlier page of the scroll was, and its order goes on."""
 
 
 class Kind(StrEnum):
@@ -55,6 +57,8 @@ class Query:
     """What the customer did since the models were trained, where the caller knows."""
     timeout_s: float | None = None
     """Seconds that the caller waits for the answer, where it says so."""
+    cursor: str | None = None
+    """``Page.cursor`` of the page before; None for the first page."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -78,6 +82,8 @@ class Pool:
     """Whether products may be missing, because the source answered only in part."""
     stale_after: float = inf
     """When answers made of it begin to be degraded, on the event loop's monotonic clock (``time.monotonic``)."""
+    scrolls: bool = False
+    """Whether its container is a grid, so that pages go on to the last product."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,3 +119,5 @@ class Page:
     timing: Timing
     degraded: tuple[str, ...] = ()
     """Why the answer was made with less than the full way; empty for a full answer."""
+    cursor: str | None = None
+    """What the next page is asked for with; None where there is none."""

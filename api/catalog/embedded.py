@@ -16,7 +16,7 @@ from api.catalog.details import FIELDS, ProductDetails, details
 from api.catalog.files import CatalogFiles, Definition
 from api.catalog.protocol import Container
 from api.errors import UnknownCategory, UnknownContainer
-from api.types import Pool
+from api.types import Kind, Pool
 from ensemble import contract
 
 _GENERATION: Final = 1
@@ -48,6 +48,7 @@ class EmbeddedCatalog:
         self._category = _category_numbers(products, content.categories)
         self._rows = {entry.container_id: _rows(products, entry) for entry in content.definitions}
         """Every product that matches, best first: a category narrows a list before its size is cut."""
+        self._grids = {entry.container_id for entry in content.definitions if entry.kind is Kind.GRID}
         self._size = {entry.container_id: entry.size for entry in content.definitions}
         self._pools = {name: self._make(name, rows) for name, rows in self._rows.items()}
         self._narrowed: dict[tuple[str, str], Pool] = {}
@@ -131,6 +132,7 @@ class EmbeddedCatalog:
             _frozen(self._category_id[rows]),
             _frozen(self._offer[rows]),
             _frozen(self._boost[rows]),
+            scrolls=container_id in self._grids,
         )
 
     def _narrow(self, container_id: str, category: str) -> Pool:

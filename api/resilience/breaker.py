@@ -208,6 +208,10 @@ class Breaker:
         state = self.tick()
         return state is not _CLOSED and (state is _OPEN or len(self._fresh) >= self._policy.trials)
 
+    def refuse(self) -> None:
+        """Count a call that wasn't made because it :meth:`refuses`."""
+        self.counts.refused += 1
+
     def _ended(self, permit: Permit, end: _End) -> None:
         if permit.generation != self.generation:
             self.counts.late += 1

@@ -22,6 +22,7 @@ from ensemble.errors import RacksortError
 
 if TYPE_CHECKING:
     from api.services import Services
+    from ensemble.runtime.supervisor import Supervisor
     from racksort.dev.elasticsearch_server import EmbeddedElasticsearch
 
 
@@ -86,10 +87,17 @@ def command(
         if own_elasticsearch:
             url = _start_elasticsearch(stack, settings.catalog_dir)
             settings = settings.model_copy(update={"elasticsearch_url": url})
+        supervisor: Supervisor | None = None
         if "triton" not in settings.model_fields_set:
-            address = _start_triton(stack, repository, settings.release, model_config_name, proof)
+            address, supervisor = _start_triton(stack, repository, settings.release, model_config_name, proof)
             settings = settings.model_copy(update={"triton": address})
-        serve(settings, on_ready=lambda url: _in_background(_announce, url, settings.console), on_open=proof.append)
+
+        def opened(services: Services) -> None:
+            proof.append(services)
+            if supervisor is not None:
+                services.metrics.follow_supervision(lambda: supervisor.status)
+
+        serve(settings, on_ready=lambda url: _in_background(_announce, url, settings.console), on_open=opened)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
@@ -103,8 +111,9 @@ def _in_background(work: Callable[..., None], *arguments: object) -> None:
 
 def _start_triton(
     stack: ExitStack, repository: Path, release: int, config_name: str | None, proof: Sequence[Services]
-) -> str:
-    """Start Triton, supervised until the stack unwinds; returns its address, which stays when it is restarted.
+) -> tuple[str, Supervisor]:
+    """Start Triton, supervised until the stack unwinds; returns its address, which stays when it is restarted, and who
+    supervises it.
 
     ``proof`` gets the adapter that asks this Triton, whose good calls are as good as a canary's.
     """
@@ -120,8 +129,7 @@ def _start_triton(
         return max((each.readiness.last_success for each in proof), default=-math.inf)
 
     canary = Canary(server.address, release)
-    stack.enter_context(Supervisor(server, canary, on_event=_say, proven=proven))
-    return server.address
+    return server.address, stack.enter_context(Supervisor(server, canary, on_event=_say, proven=proven))
 
 
 def _start_elasticsearch(stack: ExitStack, catalog: Path) -> str:

@@ -78,7 +78,9 @@ class FakeCatalog:
             raise UnknownCategory(category)
         key = (container_id, category)
         if key not in self._pools:
-            self._pools[key] = _pool(container_id, self._candidates(self._definitions[container_id], category))
+            definition = self._definitions[container_id]
+            pool = _pool(container_id, self._candidates(definition, category))
+            self._pools[key] = replace(pool, scrolls=definition["kind"] == Kind.GRID)
         if self.partial or self.stale_after < inf:
             return replace(self._pools[key], partial=self.partial, stale_after=self.stale_after)
         return self._pools[key]

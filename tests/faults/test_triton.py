@@ -68,6 +68,8 @@ def test_triton_is_killed(served: Served) -> None:
     again = full_share(record, back_s + 2.0)
     assert again >= 0.99
     assert len(served.tritons()) == 1
+    assert served.metric("racksort_triton_restarts_total") == 1
+    assert served.metric("racksort_triton_healthy") == 1
     report("killed", record, back_after_s=back_s - 1.0, full_2_s_later=again)
 
 

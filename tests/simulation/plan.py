@@ -19,7 +19,7 @@ ALL_BACK_S: Final = 5.0
 _WATCHED_S: Final = 0.7
 """How long it is looked at then."""
 NEVER_S: Final = 86_400.0
-_SETTINGS: Final = Settings()
+_SETTINGS: Final = Settings.load(cursor_keys="the same for every run")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

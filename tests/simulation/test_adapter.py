@@ -25,6 +25,7 @@ from api.catalog.elastic.fetcher import Fetcher
 from api.catalog.entries import Entries
 from api.edge import ProductsEndpoint
 from api.ladder import Ladder
+from api.pipeline import Pipeline
 from api.resilience.breaker import Breaker
 from api.resilience.limiter import Limiter, Permit
 from api.tensors import Batch
@@ -160,10 +161,10 @@ def _leak_permits(monkeypatch: pytest.MonkeyPatch) -> None:
 def _let_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
     acquire = Limiter.acquire
 
-    def generous(self: Limiter, priority: Any) -> Any:
+    def generous(self: Limiter, priority: Any, came: float | None = None) -> Any:
         self._rooms, rooms = [10**6] * 3, self._rooms
         try:
-            return acquire(self, priority)
+            return acquire(self, priority, came)
         finally:
             self._rooms = rooms
 
@@ -206,8 +207,13 @@ def _ask_nobody_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _send_what_isnt_in_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = "api.pipeline._shown"
-    monkeypatch.setattr(shown, lambda product_id, limit: np.sort(product_id)[::-1][:limit])
+    order = Pipeline._order
+
+    async def by_id(self: Pipeline, *asked: Any) -> Any:
+        found = await order(self, *asked)
+        return found._replace(product_id=np.sort(found.product_id)[::-1])
+
+    monkeypatch.setattr(Pipeline, "_order", by_id)
 
 
 def _leave_a_task(monkeypatch: pytest.MonkeyPatch) -> None:

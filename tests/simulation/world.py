@@ -103,7 +103,9 @@ class World:
         rung = PrecomputedRung(PrecomputedLists.open(precomputed.folder()), now=loop.time) if plan.store else None
         for at, seconds in plan.faults.stalls:
             loop.call_at(self._began + at, self._stall, seconds)
-        async with running(plan.settings, spied, ensemble, metrics, rung, clock=loop.time, rng=self._rng) as services:
+        async with running(
+            plan.settings, spied, ensemble, metrics, rung, clock=loop.time, now=loop.time, rng=self._rng
+        ) as services:
             bounds = Bounds(services, plan.settings, catalog, self._triton, self._elasticsearch)
             loop.on_jump = lambda now: self._look(bounds, now)
             _APP.state.services = services

@@ -59,7 +59,7 @@ class Options:
     refresh_s: float = 30.0
     stale_s: float = 120.0
     expire_s: float = 86_400.0
-    max_products: int = 10_000
+    max_products: int = 20_000
     max_bytes: int = 256 * 1024 * 1024
     page: int = PAGE
 

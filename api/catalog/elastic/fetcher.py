@@ -13,7 +13,7 @@ from api.catalog.elastic.shelf import Shelf
 from api.catalog.fetching import Age, Fetched
 from api.catalog.files import Definition
 from api.errors import CatalogRefused, CatalogUnavailable
-from api.types import Pool
+from api.types import Kind, Pool
 
 PAGE: Final = 1_000
 """Products of one answer: parsing it holds the event loop for about 2 ms."""
@@ -80,6 +80,7 @@ class Fetcher:
             _frozen(columns.boost),
             partial=partial,
             stale_after=age.since + self._stale,
+            scrolls=definition.kind is Kind.GRID,
         )
         shelf = Shelf(pool, columns.category, whole=_total(pages[0]) <= wanted)
         return Fetched(shelf, shelf.nbytes, partial)

@@ -20,6 +20,8 @@ _NARROWED_BYTES: Final = 3_072
 """What a small pool costs beside its products, with the tensors that are made of it."""
 _ROW_BYTES: Final = 8 + 4 + 4 * len(contract.OFFER) + 4
 """One product in a pool's arrays, and once more in the tensors that are made of it."""
+_BY_ID_BYTES: Final = 8 + 8
+"""One product in the order of ids, which scrolls go by; the windows of a scroll hold it twice more."""
 
 
 class Shelf:
@@ -50,7 +52,8 @@ class Shelf:
         count = self.pool.product_id.size
         ranked = contract.bucket_for(min(max(count, 1), contract.MAX_CANDIDATES)) * _ROW_BYTES
         names = len(self._names) * _NAME_BYTES + min(len(self._names), MOST_NARROWED) * _NARROWED_BYTES
-        return 2 * count * _ROW_BYTES + ranked + self._category.nbytes + names + _NARROWED_BYTES
+        windows = (2 * _ROW_BYTES + _BY_ID_BYTES) * count if self.pool.scrolls else 0
+        return 2 * count * _ROW_BYTES + windows + ranked + self._category.nbytes + names + _NARROWED_BYTES
 
     def narrowed(self, names: Sequence[str]) -> Pool:
         """Only the products whose category is one of ``names``; the same object while it is kept."""
@@ -79,4 +82,5 @@ class Shelf:
             pool.boost[rows],
             partial=pool.partial or not self.whole,
             stale_after=pool.stale_after,
+            scrolls=pool.scrolls,
         )

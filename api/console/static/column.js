@@ -7,6 +7,9 @@ import { glide, positions } from './motion.js';
 import { timingBar } from './timing.js';
 import { WAYS, because, madeBy, several } from './words.js';
 
+/** Answers to a cursor that can't be used, or not any more. */
+const OVER = [400, 410];
+
 export class Column {
   #query;
   #known;
@@ -147,7 +150,9 @@ export class Column {
 
   #fail(problem, cursor) {
     this.said = problem.message;
-    const again = element('button', { type: 'button', class: 'again', onclick: () => this.#fetch(cursor) }, 'Try again');
+    const over = cursor !== null && OVER.includes(problem.status);
+    const retry = () => this.#fetch(over ? null : cursor);
+    const again = element('button', { type: 'button', class: 'again', onclick: retry }, over ? 'From the start' : 'Try again');
     const notice = element('p', { class: 'notice failed', role: 'alert' }, element('b', {}, problem.message), ' ', again);
     if (cursor !== null) {
       this.#cursor = null; // not by itself for ever

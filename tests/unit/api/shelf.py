@@ -50,6 +50,7 @@ def make_shelf() -> FakeCatalog:
             _list("a/b ü", {"product_id": {"gte": 100, "lt": 105}}),
             _list("empty", {"product_id": {"lt": 1}}),
             _list("large", {}),
+            {**_list("grid", {}), "kind": "grid"},
         ],
         {"soft-drinks": ["SOFT DRINKS"]},
         NOW_DAY,

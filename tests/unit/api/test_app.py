@@ -38,6 +38,7 @@ async def test_a_page_is_the_ensembles_order(adapter: Adapter) -> None:
         "source": "ensemble",
         "degraded": False,
         "degraded_reasons": [],
+        "next_cursor": None,
     }
 
 
@@ -106,6 +107,7 @@ async def test_without_the_ensemble_the_pools_own_order_is_shown_and_named(adapt
         "source": "popularity",
         "degraded": True,
         "degraded_reasons": ["ensemble_unavailable"],
+        "next_cursor": None,
     }
     metrics = (await adapter.client.get("/metrics")).text
     assert 'racksort_degraded_total{reason="ensemble_unavailable"} 1.0' in metrics
@@ -395,8 +397,8 @@ async def test_the_document_describes_the_hot_route(adapter: Adapter) -> None:
     document = (await adapter.client.get("/openapi.json")).json()
     operation = document["paths"]["/v1/containers/{container_id}/products"]["get"]
     names = [each["name"] for each in operation["parameters"]]
-    assert names == ["container_id", "customer_id", "limit", "category", "X-Timeout-Ms"]
-    assert set(operation["responses"]) == {"200", "404", "422", "429", "500", "503"}
+    assert names == ["container_id", "customer_id", "limit", "category", "cursor", "X-Timeout-Ms"]
+    assert set(operation["responses"]) == {"200", "400", "404", "410", "422", "429", "500", "503"}
     page = document["components"]["schemas"]["Page"]
     body = (await adapter.client.get(DEALS)).json()
     assert set(body) == set(page["required"]) == set(page["properties"])

@@ -34,8 +34,8 @@ def test_limits_that_make_no_sense_are_one_line(given: dict[str, int], names: st
 
 def test_limits_are_the_settings() -> None:
     limits = Limits.of(Settings(receive_timeout_ms=500, keep_alive_ms=900, max_body_bytes=2_000, max_connections=3))
-    assert limits == Limits(receive_s=0.5, keep_alive_s=0.9, head_bytes=16_384, body_bytes=2_000, connections=3)
-    assert limits.wire_bytes == 16_384 + 4_000
+    assert limits == Limits(receive_s=0.5, keep_alive_s=0.9, head_bytes=32_768, body_bytes=2_000, connections=3)
+    assert limits.wire_bytes == 32_768 + 4_000
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ async def test_any_container_can_be_named(adapter: Adapter) -> None:
         ("deals/precomputed?category=none", 404),
         ("deals/precomputed?limit=0", 422),
         ("deals/precomputed?no=1", 422),
+        ("deals/precomputed?cursor=x", 422),
     ],
 )
 async def test_mistakes_are_problems(adapter: Adapter, path: str, status: int) -> None:
