@@ -301,33 +301,64 @@ def test_an_explained_answer_shows_shares_and_rules(page: Console) -> None:
     expect(page.page.get_by_role("row", name="Rule fruit first")).to_contain_text("pinned")
 
 
+def scrolled(url: str, container: str, pages: int) -> list[str]:
+    """Products of the first pages, as the API gives them."""
+    found: list[str] = []
+    following = ""
+    for _ in range(pages):
+        path = f"/v1/containers/{container}/products?customer_id={CUSTOMER}&limit=24{following}"
+        body = ask(url, path)
+        found += map(str, body["product_ids"])
+        following = "&cursor=" + quote(body["next_cursor"] or "", safe="")
+    return found
+
+
 @pytest.mark.parametrize("by", ["scrolling", "button"])
-def test_a_cursor_leads_to_the_following_products(page: Console, by: str) -> None:
-    every = order(page.url, "popular", CUSTOMER, 72)
-
-    def paged(route: Route) -> None:
-        query = parse_qs(urlsplit(route.request.url).query)
-        begin = int(query.get("cursor", ["0"])[0])
-        answer = route.fetch(url=f"{page.url}/v1/containers/popular/products?customer_id={CUSTOMER}&limit=72")
-        following = str(begin + 24) if begin < 48 else None
-        body = answer.json() | {"product_ids": [int(each) for each in every[begin : begin + 24]]}
-        route.fulfill(response=answer, json=body | {"next_cursor": following})
-
-    page.page.route("**/v1/containers/popular/products?*", paged)
+def test_the_following_products_of_a_grid_come(page: Console, by: str) -> None:
+    grid = next(
+        each["container_id"]
+        for each in ask(page.url, "/v1/containers")["containers"]
+        if each["kind"] == "grid" and each["size"] >= 1_024
+    )
+    every = scrolled(page.url, grid, 4)
     if by == "button":  # nothing comes by itself where nothing is ever seen
         page.page.add_init_script("IntersectionObserver.prototype.observe = () => {}")
-    page.open(f"?customer={CUSTOMER}")
-    for shown in (48, 72):
+    page.open(f"?customer={CUSTOMER}&container={grid}")
+    for shown in (48, 72, 96):
         if by == "button":
-            more = page.page.get_by_role("button", name="More products")
-            more.focus()
+            page.page.get_by_role("button", name="More products").focus()
             page.page.keyboard.press("Enter")
         else:
             page.page.mouse.wheel(0, 10_000)
         page.wait_for(lambda shown=shown: page.shows()[:shown], every[:shown])
     ranks = page.page.locator(".rank").all_inner_texts()
-    assert [int(re.findall(r"\d+", each)[0]) for each in ranks] == list(range(1, 73))
+    assert [int(re.findall(r"\d+", each)[0]) for each in ranks] == list(range(1, len(ranks) + 1))
+
+
+def test_a_scroll_ends_with_the_last_product(page: Console) -> None:
+    containers = ask(page.url, "/v1/containers")["containers"]
+    grids = [each for each in containers if each["kind"] == "grid" and each["size"] > 24]
+    small = min(grids, key=lambda each: each["size"])
+    page.open(f"?customer={CUSTOMER}&container={quote(small['container_id'])}")
+    page.page.mouse.wheel(0, 100_000)
+    page.wait_for(lambda: len(set(page.shows())), small["size"])
     expect(page.page.get_by_role("button", name="More products")).to_be_hidden()
+
+
+def test_a_scroll_that_is_too_old_begins_again(page: Console) -> None:
+    gone = {"status": 410, "detail": "The cursor is too old."}
+    page.page.route("**/products?*cursor=*", lambda route: route.fulfill(status=410, json=gone))
+    grid = next(each for each in ask(page.url, "/v1/containers")["containers"] if each["kind"] == "grid")
+    page.open(f"?customer={CUSTOMER}&container={quote(grid['container_id'])}")
+    first = page.shows()
+    page.page.mouse.wheel(0, 10_000)
+    expect(page.page.get_by_role("alert")).to_contain_text("too old")
+    assert page.shows() == first
+    page.page.unroute("**/products?*cursor=*")
+    page.page.get_by_role("button", name="From the start").click()
+    expect(page.page.get_by_role("alert")).to_be_hidden()
+    page.wait_for(lambda: page.shows()[: len(first)], first)
+    page.complaints.clear()
 
 
 def rank_biased_overlap(left: list[int], right: list[int], p: float = 0.9) -> float:
