@@ -58,7 +58,7 @@ function arrow(places) {
 }
 
 function tile(product, id, rank) {
-  const family = product?.department ?? product?.category ?? '';
+  const family = product?.category ?? product?.department ?? '';
   const words = (product?.leaf_category ?? product?.category ?? product?.name ?? '').split(/[^\p{L}\p{N}]+/u).filter(Boolean);
   const initials = words.length > 1 ? words[0][0] + words[1][0] : (words[0] ?? '').slice(0, 2);
   const look = hash(id);
@@ -67,7 +67,7 @@ function tile(product, id, rank) {
     {
       class: 'tile',
       style: {
-        '--hue': HUES[hash(family) % HUES.length] + (hash(product?.category ?? '') % 47) - 23,
+        '--hue': HUES[hash(family) % HUES.length],
         '--x': `${15 + (look % 70)}%`,
         '--y': `${10 + ((look >> 7) % 80)}%`,
         '--turn': `${(look >> 14) % 360}deg`,
