@@ -119,7 +119,7 @@ class Pipeline:
         ranking = self._ladder.without_ensemble(query, pool)
         spent = self._clock() - budget.arrived
         timing = Timing(pooled - budget.arrived, total=spent, budget=budget.total_s)
-        return Page(query, ranking, timing, _flaws(pool, pooled))
+        return Page(query, ranking, timing, flaws(pool, pooled))
 
     async def rerank(
         self, query: Query, product_ids: npt.NDArray[np.int64], gone: Callable[[], bool] | None = None
@@ -142,7 +142,7 @@ class Pipeline:
         if self._served is not None and order.source is _ENSEMBLE:
             self._served(query, pool, ranking)
         cursor = self._scroll.begin(query, pool, ranking, order.product_id) if pool.scrolls else None
-        return self._page(query, ranking, (*_flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+        return self._page(query, ranking, (*flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
 
     async def _scrolled(
         self, query: Query, pool: Pool, position: Position, budget: Budget, gone: Callable[[], bool] | None
@@ -158,7 +158,7 @@ class Pipeline:
             order = order._replace(degraded=(DEGRADED_WINDOW,))
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
         cursor = self._scroll.after(query, pool, position, order.product_id, ranking.product_id.size)
-        return self._page(query, ranking, (*_flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+        return self._page(query, ranking, (*flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
 
     async def _order(
         self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
@@ -210,7 +210,7 @@ class Pipeline:
         return self._budgets.of(min(query.timeout_s, patience.max_deadline_s))
 
 
-def _flaws(pool: Pool, now: float) -> tuple[str, ...]:
+def flaws(pool: Pool, now: float) -> tuple[str, ...]:
     """Why an answer is degraded even if the ensemble ranks it."""
     if not pool.partial and now < pool.stale_after:
         return ()
