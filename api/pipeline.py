@@ -114,6 +114,25 @@ class Pipeline:
             return await self._scrolled(query, pool, position, budget, gone, reading)
         return await self._rank(query, pool, _FIRST_PAGE, budget, gone, reading)
 
+    async def without_ensemble(self, query: Query) -> Page:
+        """What :meth:`recommend` would answer if the ensemble couldn't be used: asked for, so no degraded answer.
+
+        Raises:
+            UnknownContainer, UnknownCategory, CatalogUnavailable: as there.
+        """
+        budget = self._budget(query)
+        try:
+            pool = await self._catalog.pool(query.container_id, query.category, deadline=budget.pool_until)
+        except CatalogUnavailable as error:
+            return self._without_pool(query, None, budget, error)
+        pooled = self._clock()
+        rules, pool = self._ruled(query, pool)
+        order = self._lesser(query, pool)
+        if rules is not None:
+            order = order._replace(product_id=rules.arranged(query, pool, order.product_id))
+        ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
+        return self._page(query, ranking, flaws(pool, pooled), None, pooled, order, budget)
+
     async def rerank(
         self, query: Query, product_ids: npt.NDArray[np.int64], gone: Callable[[], bool] | None = None
     ) -> Page:
@@ -203,12 +222,16 @@ class Pipeline:
         try:
             answer = await self._ranker.rank(query, pool, priority, budget, gone)
         except Unavailable as error:
-            ranking = self._ladder.without_ensemble(query, pool)
-            whole = pool.scrolls or self._rules is not None  # rules may bring something up from behind the page
-            order = followed(ranking.product_id, pool) if whole else ranking.product_id
-            return _Order(order, ranking.source, ranking.release, (error.reason,))
+            return self._lesser(query, pool)._replace(degraded=(error.reason,))
         shown = answer.product_id[: np.count_nonzero(answer.product_id)]  # padding is 0 and comes last
         return _Order(shown, _ENSEMBLE, answer.release, (), answer.queue_s, answer.ensemble_s)
+
+    def _lesser(self, query: Query, pool: Pool) -> _Order:
+        """The next rung's order: of all candidates, where more of them may be needed than the page shows."""
+        ranking = self._ladder.without_ensemble(query, pool)
+        whole = pool.scrolls or self._rules is not None  # rules may bring something up from behind the page
+        order = followed(ranking.product_id, pool) if whole else ranking.product_id
+        return _Order(order, ranking.source, ranking.release)
 
     def _page(
         self,

@@ -135,6 +135,8 @@ class Settings(BaseSettings):
     """Time from the signal to stop until the process ends, the drain included."""
     start_timeout_ms: int = Field(default=60_000, ge=0, le=86_400_000)
     """Time until the first inference must have worked, else the adapter ends; 0 waits for ever."""
+    console: bool = True
+    """Whether there is a page at ``/console`` to look at what is served."""
     probe_interval_ms: int = Field(default=1_000, ge=10, le=60_000)
     """How often the readiness probe looks whether an inference is due."""
 
