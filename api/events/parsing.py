@@ -17,6 +17,9 @@ MAX_RECENT: Final = 100
 _VISITOR: Final = re.compile(ID_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
 _PURCHASE: Final = re.compile(r"(\d{1,19}):(\d{1,5}(?:\.\d{1,9})?)\Z", re.ASCII)
 _LAST_ID: Final = 2**63 - 1
+_A_PURCHASE: Final = r"[1-9][0-9]{0,17}:[0-9]{1,5}(\.[0-9]{1,9})?"
+RECENT_PATTERN: Final = f"^{_A_PURCHASE}(,{_A_PURCHASE}){{0,{MAX_RECENT - 1}}}$"
+"""What :func:`recent` takes, for the OpenAPI document (but for ids of 19 digits)."""
 
 
 def visitor_id(text: str) -> str:
