@@ -120,10 +120,10 @@ def complete(document: dict[str, Any]) -> None:
             ],
             "responses": {
                 "200": page_response("The products."),
-                **{
-                    str(status): body
-                    for status, body in problem_responses(400, 404, 410, 422, 429, 431, 500, 503).items()
-                },
+                **{str(status): body for status, body in problem_responses(400, 404, 410, 422, 429, 500, 503).items()},
             },
         }
     }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"]["431"] = problem_responses(431)[431]  # the transport's: whatever is asked for

@@ -35,7 +35,7 @@ WithServices = Annotated[Services, Depends(_services)]
     tags=["products"],
     summary="All containers",
     operation_id="containers",
-    responses=problem_responses(431, 500, 503),
+    responses=problem_responses(500, 503),
 )
 async def containers(services: WithServices) -> schemas.Containers:
     """Every list and grid, in display order."""
@@ -53,7 +53,7 @@ async def containers(services: WithServices) -> schemas.Containers:
     summary="Your own products, best first for a customer",
     operation_id="rank",
     response_class=Response,
-    responses={200: page_response("The products."), **problem_responses(413, 415, 422, 429, 431, 500, 503)},
+    responses={200: page_response("The products."), **problem_responses(413, 415, 422, 429, 500, 503)},
     openapi_extra=request_body(schemas.RankRequest) | {"parameters": [TIMEOUT.openapi()]},
 )
 async def rank(request: Request, services: WithServices) -> Response:
