@@ -58,6 +58,7 @@ lock: ## resolve the dependencies again
 	@$(LOCK) pyproject.toml --group build -o requirements/serve.txt
 	@$(LOCK) pyproject.toml --group build --extra elasticsearch -c requirements/serve.txt -o requirements/elasticsearch.txt
 	@$(LOCK) pyproject.toml --group build --extra dev --extra load -c requirements/serve.txt -o requirements/dev.txt
+	@$(LOCK) requirements/openapi-client.in -o requirements/openapi-client.txt
 
 clean: ## remove everything that was generated
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis

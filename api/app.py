@@ -19,6 +19,7 @@ from api.events.opening import open_events
 from api.fallback.rung import PrecomputedRung
 from api.metrics import Metrics
 from api.routes import router
+from api.rules.live import Rules
 from api.services import running
 from api.settings import Settings
 
@@ -43,7 +44,7 @@ def create_app(
 
     Raises:
         SettingsInvalid: a setting in the environment is wrong. When started: CatalogInvalid, PrecomputedMissing,
-            EventsUnusable.
+            RulesInvalid, EventsUnusable.
     """
     settings = settings or Settings.load()
 
@@ -52,14 +53,15 @@ def create_app(
         metrics = Metrics()
         folder = settings.precomputed_dir
         precomputed = None if folder is None else PrecomputedRung.open(folder)
+        rules = None if settings.rules_dir is None else Rules.open(settings.rules_dir)
         used_catalog = catalog or await open_catalog(settings, metrics)
         used_ensemble = ensemble or TritonEnsemble(
             settings.triton, settings.release, timeout_s=settings.call_timeout_ms / 1e3
         )
         events = open_events(settings, metrics)
-        async with running(settings, used_catalog, used_ensemble, metrics, precomputed, events) as services:
+        async with running(settings, used_catalog, used_ensemble, metrics, precomputed, rules, events) as services:
             app.state.services = services
-            shortcut.products = ProductsEndpoint(services.pipeline, services.metrics)
+            shortcut.products = ProductsEndpoint(services.pipeline, services.explained, services.metrics)
             yield
             shortcut.products = None
 

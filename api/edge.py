@@ -16,12 +16,14 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from api.errors import AdapterError, CallerGone, TooManyRequests
-from api.metrics import PRODUCTS, Metrics
+from api.explain.body import explained_body
+from api.explain.pages import ExplainedPages
+from api.metrics import EXPLAIN, PRODUCTS, Metrics
 from api.openapi import complete
 from api.parameters import parse_query
 from api.pipeline import Pipeline
 from api.problems import BUSY, INTERNAL, MEDIA_TYPE, Problem, method_not_allowed, problem_of
-from api.types import Page
+from api.types import ExplainedQuery, Page
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +78,8 @@ def server_timing(page: Page) -> bytes:
 class ProductsEndpoint:
     """Answers the hot route."""
 
-    def __init__(self, pipeline: Pipeline, metrics: Metrics) -> None:
+    def __init__(self, pipeline: Pipeline, explained: ExplainedPages, metrics: Metrics) -> None:
+        self._explain = explained.explain
         self._recommend = pipeline.recommend
         self._overwhelmed = pipeline.overwhelmed
         self._metrics = metrics
@@ -91,8 +94,12 @@ class ProductsEndpoint:
             return
         try:
             query = parse_query(container_id, scope["query_string"], scope["headers"])
-            page = await self._recommend(query, gone_check(receive))
-            body = encoded(page)
+            if isinstance(query, ExplainedQuery):
+                answer = await self._explain(query, why_not=query.why_not, gone=gone_check(receive))
+                route, page, body = EXPLAIN, answer.page, explained_body(encoded(answer.page), answer)
+            else:
+                page = await self._recommend(query, gone_check(receive))
+                route, body = PRODUCTS, encoded(page)
         except CallerGone:
             return
         except TooManyRequests:
@@ -105,7 +112,7 @@ class ProductsEndpoint:
             _log.exception("a request failed by a mistake of ours")
             await self._refuse(send, INTERNAL)
             return
-        self._metrics.observe_page(PRODUCTS, page)
+        self._metrics.observe_page(route, page)
         headers = (_JSON, (b"content-length", b"%d" % len(body)), (b"server-timing", server_timing(page)))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import grpc
 import numpy as np
@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from api.errors import EnsembleError, EnsembleRejected, EnsembleTimeout, EnsembleUnavailable
 from api.tensors import Batch
-from api.wire import RequestEncoder, decode
+from api.wire import RequestEncoder, decode, decode_explained
 from ensemble import contract
 
 _MAX_MESSAGE: Final = 16 * 1024 * 1024
@@ -54,6 +54,16 @@ class Ranked:
     """Name of the ensemble that made it."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Explained(Ranked):
+    """A batch's answer with what made its order; padding and excluded candidates have no meaning in the arrays."""
+
+    score: npt.NDArray[np.float32]
+    """[B, N], in the order of ``product_id``: the blend before the ranking's own rules, so that it needn't fall."""
+    component: npt.NDArray[np.float32]
+    """[B, N, 3], the same: what each of ``contract.COMPONENTS`` adds to the score."""
+
+
 class Ensemble(Protocol):
     """Ranks batches. The contract suite (tests/contract) holds for every implementation."""
 
@@ -64,6 +74,14 @@ class Ensemble(Protocol):
             api.errors.EnsembleRejected: the arguments are invalid; one row may be the cause.
             api.errors.EnsembleTimeout: no answer within the call's time limit.
             api.errors.EnsembleUnavailable: no valid answer.
+        """
+        ...
+
+    async def explain(self, batch: Batch) -> Explained:
+        """The same order as :meth:`rank`, with scores and components. Costs more: for single rows.
+
+        Raises:
+            As :meth:`rank` does.
         """
         ...
 
@@ -84,7 +102,7 @@ class Ensemble(Protocol):
 class TritonEnsemble:
     """A release's ensemble on a Triton server, over one gRPC channel.
 
-    Asks for ``ranked_product_id`` alone.
+    Asks for ``ranked_product_id`` alone where no explanation is wanted.
     """
 
     def __init__(self, address: str, release: int, *, timeout_s: float) -> None:
@@ -109,17 +127,27 @@ class TritonEnsemble:
             response_deserializer=service_pb2.ModelConfigResponse.FromString,
         )
         self._wire = RequestEncoder(self._model)
+        self._explaining_wire = RequestEncoder(self._model, contract.ENSEMBLE_OUTPUTS)
 
     async def rank(self, batch: Batch) -> Ranked:
         """One ModelInfer call; see :class:`Ensemble`."""
-        request = self._wire.encode(batch)
+        response = await self._answer(self._wire.encode(batch))
+        return Ranked(decode(response, len(batch.rows), batch.bucket), self._model)
+
+    async def explain(self, batch: Batch) -> Explained:
+        """One ModelInfer call; see :class:`Ensemble`."""
+        response = await self._answer(self._explaining_wire.encode(batch))
+        product_id, score, component = decode_explained(response, len(batch.rows), batch.bucket)
+        return Explained(product_id, self._model, score, component)
+
+    async def _answer(self, request: bytes) -> Any:
         try:
             response = await self._infer(request, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
             raise self._translated(error) from error
         if response.model_name != self._model:  # the page would name a release that didn't make it
             raise EnsembleUnavailable(f"{response.model_name!r} answered for {self._model}")
-        return Ranked(decode(response, len(batch.rows), batch.bucket), self._model)
+        return response
 
     async def history_until_day(self) -> float | None:
         """The parameter ``contract.HISTORY_UNTIL_DAY`` of the release's configuration, where it has one."""

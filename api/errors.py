@@ -30,6 +30,7 @@
         ├── CatalogInvalid
         ├── PrecomputedMissing     the settings name precomputed lists that can't be used
         ├── EventsUnusable         the settings name a store of events that can't be used
+        ├── RulesInvalid           a document of the shop's rules can't be used; one entry for each fault
         ├── AddressUnusable
         ├── NeverReady             no inference has worked in time
         └── ReleaseTooNew          the release's tables end after the moment to rank for
@@ -258,6 +259,14 @@ class PrecomputedMissing(StartupError):
 
 class EventsUnusable(StartupError):
     """The settings name a store of events that can't be used."""
+
+
+class RulesInvalid(StartupError):
+    """A document of rules is wrong; the first ``MAX_FAULTS`` faults are named, each once."""
+
+    def __init__(self, where: str, *faults: Fault) -> None:
+        self.faults = tuple(islice(dict.fromkeys(faults), MAX_FAULTS))
+        super().__init__(f"{where}: " + "; ".join(f"{fault.field}: {fault.message}" for fault in self.faults))
 
 
 class AddressUnusable(StartupError):

@@ -11,7 +11,7 @@ from api.routes import WithServices
 from api.services import Services
 
 router = APIRouter()
-_PROBLEMS = problem_responses(413, 415, 422, 500)
+_PROBLEMS = problem_responses(413, 415, 422, 431, 500)
 
 
 def _events(services: Services) -> Events:
@@ -24,6 +24,7 @@ def _events(services: Services) -> Events:
     "/v1/events",
     tags=["events"],
     summary="What customers and visitors did",
+    operation_id="post_events",
     response_model=schemas.EventsAnswer,
     responses=_PROBLEMS,
     openapi_extra=request_body(schemas.EventsRequest),
@@ -38,6 +39,7 @@ async def post_events(request: Request, services: WithServices) -> schemas.Event
     "/v1/events/merge",
     tags=["events"],
     summary="A visitor has logged in",
+    operation_id="merge_events",
     response_model=schemas.EventsAnswer,
     responses=_PROBLEMS,
     openapi_extra=request_body(schemas.MergeRequest),

@@ -26,7 +26,9 @@ _ROWS: Final = (1, 2, 4, 8, 16, 32, 48, 64)
 
 PRODUCTS: Final = "products"
 RANK: Final = "rank"
-_ROUTES: Final = (PRODUCTS, RANK)
+EXPLAIN: Final = "explain"
+"""Answers of either that explain themselves: they take longer and are asked by people."""
+_ROUTES: Final = (PRODUCTS, RANK, EXPLAIN)
 
 OTHER: Final = "other"
 ROUTE_OF: Final = {

@@ -6,29 +6,13 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from api import openapi_examples as examples
 from api import schemas
 from api.parameters import PARAMETERS, TIMEOUT
 from api.problems import MEDIA_TYPE
 
 PATH: Final = "/v1/containers/{container_id}/products"
 
-PAGE_EXAMPLE: Final = {
-    "container_id": "deals",
-    "customer_id": 1234,
-    "product_ids": [862349, 844179, 9245106],
-    "release": "personalize_v1",
-    "source": "ensemble",
-    "degraded": False,
-    "degraded_reasons": [],
-    "next_cursor": None,
-}
-DEGRADED_EXAMPLE: Final = {
-    **PAGE_EXAMPLE,
-    "release": None,
-    "source": "popularity",
-    "degraded": True,
-    "degraded_reasons": ["ensemble_unavailable"],
-}
 _TIMING_HEADER: Final = {
     "Server-Timing": {
         "description": "Milliseconds of the stages: pool, queue (waiting for a call), ensemble (the call), total; "
@@ -38,7 +22,20 @@ _TIMING_HEADER: Final = {
     }
 }
 
-PROBLEMS: Final[dict[int | str, str]] = {
+_RETRY_AFTER: Final = {
+    "Retry-After": {
+        "description": "Seconds after which asking again makes sense.",
+        "schema": {"type": "integer", "minimum": 0},
+        "example": 1,
+    }
+}
+_TAGS: Final = [
+    {"name": "products", "description": "Containers, their sorted products, and your own products sorted."},
+    {"name": "events", "description": "What customers and visitors did."},
+    {"name": "operation", "description": "Health and metrics."},
+]
+
+PROBLEMS: Final[dict[int, str]] = {
     400: "The cursor can't be used: it was changed, or belongs to another scroll.",
     404: "There is no such container or category.",
     410: "The cursor is too old: begin again without one.",
@@ -46,6 +43,7 @@ PROBLEMS: Final[dict[int | str, str]] = {
     415: "The body isn't sent as JSON.",
     422: "A parameter is wrong; `errors` names each and the remedy.",
     429: "More requests than can be answered in time; `Retry-After` says when to ask again.",
+    431: "Request line and headers are longer than `RACKSORT_MAX_HEAD_BYTES`, or more than 100.",
     500: "A mistake in the adapter.",
     503: "The candidates can't be had now.",
 }
@@ -56,10 +54,16 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": PROBLEMS[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            **({"headers": _RETRY_AFTER} if status in {429, 503} else {}),
+            "content": problem_content(examples.PROBLEMS[status]),
         }
         for status in statuses
     }
+
+
+def problem_content(example: dict[str, Any]) -> dict[str, Any]:
+    """The body of an error answer."""
+    return {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}}
 
 
 def request_body(model: type[BaseModel]) -> dict[str, Any]:
@@ -77,8 +81,9 @@ def page_response(description: str) -> dict[str, Any]:
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/Page"},
                 "examples": {
-                    "full": {"summary": "Personal order", "value": PAGE_EXAMPLE},
-                    "degraded": {"summary": "The ensemble can't be used now", "value": DEGRADED_EXAMPLE},
+                    "full": {"summary": "Personal order", "value": examples.PAGE},
+                    "explained": {"summary": "With explanations", "value": examples.EXPLAINED},
+                    "degraded": {"summary": "The ensemble can't be used now", "value": examples.DEGRADED},
                 },
             }
         },
@@ -92,6 +97,9 @@ def complete(document: dict[str, Any]) -> None:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         components.update(schema.pop("$defs", {}))
         components[model.__name__] = schema
+    document["tags"] = _TAGS
+    # FastAPI leaves out what is null, also in examples.
+    document["paths"]["/v1/rank"]["post"]["responses"]["200"] = page_response("The products.")
     document["paths"][PATH] = {
         "get": {
             "tags": ["products"],
@@ -111,7 +119,10 @@ def complete(document: dict[str, Any]) -> None:
             ],
             "responses": {
                 "200": page_response("The products."),
-                **{str(status): body for status, body in problem_responses(400, 404, 410, 422, 429, 500, 503).items()},
+                **{
+                    str(status): body
+                    for status, body in problem_responses(400, 404, 410, 422, 429, 431, 500, 503).items()
+                },
             },
         }
     }

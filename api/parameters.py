@@ -15,7 +15,7 @@ from api.errors import MAX_FAULTS, Fault, InvalidParameter, shortened
 from api.events.event import ID_PATTERN
 from api.events.parsing import recent, visitor_id
 from api.scroll.seal import MAX_CURSOR
-from api.types import Query
+from api.types import ExplainedQuery, Query
 from ensemble import contract
 
 T = TypeVar("T")
@@ -49,6 +49,7 @@ class Parameter(Generic[T]):
             "description": self.description,
             "schema": self.schema,
             "example": self.example,
+            **({"allowEmptyValue": True} if self.where == "query" else {}),
         }
 
 
@@ -64,6 +65,12 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
         raise ValueError(f"{shortened(text)!r} isn't a whole number from {low} to {high}")
 
     return parse
+
+
+def _truth(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError(f"{shortened(text)!r} is neither true nor false")
+    return text == "true"
 
 
 CUSTOMER_ID: Final = Parameter(
@@ -105,7 +112,25 @@ CURSOR: Final = Parameter(
     "For the next page of a grid: `next_cursor` of the page before, with the same container, customer and category.",
     "mKq0…",
 )
-PARAMETERS: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY, CURSOR, VISITOR_ID, RECENT)
+EXPLAIN: Final = Parameter(
+    "explain",
+    _truth,
+    {"type": "boolean", "default": False},
+    "Whether the answer shall say how each product came to its place. Such a request may take longer: up to "
+    "`RACKSORT_MAX_DEADLINE_MS` where it doesn't say how long it waits.",
+    True,
+)
+WHY_NOT: Final = Parameter(
+    "why_not",
+    _whole(1, MAX_ID),
+    {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID},
+    "A product of which the answer shall say why it isn't shown, or where it is; implies `explain`.",
+    844_179,
+)
+PARAMETERS: Final[tuple[Parameter[Any], ...]] = (
+    *(CUSTOMER_ID, LIMIT, CATEGORY, CURSOR),
+    *(EXPLAIN, WHY_NOT, VISITOR_ID, RECENT),
+)
 
 MAX_TIMEOUT_MS: Final = 600_000
 TIMEOUT: Final = Parameter(
@@ -158,7 +183,16 @@ def parse_query(container_id: bytes, query_string: bytes, headers: Iterable[tupl
     values = _values(query_string) if query_string else {}
     if (timeout_s := parse_timeout(headers)) is not None:
         values["timeout_s"] = timeout_s
+    if "explain" in values or "why_not" in values:
+        return _explained(container, values)
     return Query(container, **values)
+
+
+def _explained(container: str, values: dict[str, Any]) -> Query:
+    wanted = values.pop("explain", False)
+    if "cursor" in values:
+        raise InvalidParameter(Fault("explain", "only first pages can be explained; leave cursor out"))
+    return ExplainedQuery(container, **values) if wanted or "why_not" in values else Query(container, **values)
 
 
 def _values(query_string: bytes) -> dict[str, Any]:

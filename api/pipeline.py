@@ -16,6 +16,8 @@ from api.ladder import Ladder
 from api.ranker import Ranker
 from api.resilience.budget import Budget, Budgets, Patience
 from api.resilience.limiter import Priority
+from api.rules.live import Rules
+from api.rules.view import View
 from api.scroll.position import Position
 from api.scroll.scroll import Scroll
 from api.scroll.stock import Stock
@@ -49,6 +51,7 @@ class Pipeline:
         budgets: Budgets,
         patience: Patience,
         *,
+        rules: Rules | None = None,
         recall: Recall | None = None,
         served: Callable[[Query, Pool, Ranking], None] | None = None,
         clock: Callable[[], float],
@@ -62,6 +65,7 @@ class Pipeline:
             scroll: reads and writes the cursors of grids.
             budgets: shares out each request's time.
             patience: how much of it there is.
+            rules: the shop's; None where it has none.
             recall: knows what customers did lately.
             served: hears of each full answer, after the fact.
             clock: seconds.
@@ -72,6 +76,7 @@ class Pipeline:
         self._scroll = scroll
         self._budgets = budgets
         self._patience = patience
+        self._rules = rules
         self._recall = recall
         self._served = served
         self._clock = clock
@@ -132,12 +137,15 @@ class Pipeline:
         reading: Reading | None,
     ) -> Page:
         pooled = self._clock()
+        rules, pool = self._ruled(query, pool)
         order = await self._order(query, pool, priority, budget, gone, reading)
+        if rules is not None:
+            order = order._replace(product_id=rules.arranged(query, pool, order.product_id))
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
         if self._served is not None and order.source is _ENSEMBLE:
             self._served(query, pool, ranking)
         cursor = self._scroll.begin(query, pool, ranking, order.product_id) if pool.scrolls else None
-        return self._page(query, ranking, (*_flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+        return self._page(query, ranking, (*flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
 
     async def _scrolled(
         self,
@@ -150,16 +158,24 @@ class Pipeline:
     ) -> Page:
         """A page behind the first one: what is left of the window, else the first of the next one."""
         pooled = self._clock()
+        rules, pool = self._ruled(query, pool)
         left = self._scroll.still_there(pool, position)
         order = _Order(left, position.source, position.release)
         if not left.size and (window := self._scroll.window(pool, position)) is not None:
             order = await self._order(query, window.pool, _DEEP_SCROLL, budget, gone, reading)
+            if rules is not None:
+                order = order._replace(product_id=rules.arranged(query, window.pool, order.product_id))
             position = replace(position, swept=window.swept, source=order.source, release=order.release)
         elif order.source is not _ENSEMBLE:
             order = order._replace(degraded=(DEGRADED_WINDOW,))
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
         cursor = self._scroll.after(query, pool, position, order.product_id, ranking.product_id.size)
-        return self._page(query, ranking, (*_flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+        return self._page(query, ranking, (*flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+
+    def _ruled(self, query: Query, pool: Pool) -> tuple[View | None, Pool]:
+        """The shop's rules for a request, and the pool as they want it ranked."""
+        rules = None if self._rules is None else self._rules.of(query)
+        return (None, pool) if rules is None else (rules, rules.pool(pool))
 
     async def _order(
         self,
@@ -180,7 +196,8 @@ class Pipeline:
             answer = await self._ranker.rank(query, pool, priority, budget, gone)
         except Unavailable as error:
             ranking = self._ladder.without_ensemble(query, pool)
-            order = _followed(ranking.product_id, pool) if pool.scrolls else ranking.product_id
+            whole = pool.scrolls or self._rules is not None  # rules may bring something up from behind the page
+            order = followed(ranking.product_id, pool) if whole else ranking.product_id
             return _Order(order, ranking.source, ranking.release, (*lacking, error.reason))
         shown = answer.product_id[: np.count_nonzero(answer.product_id)]  # padding is 0 and comes last
         return _Order(shown, _ENSEMBLE, answer.release, lacking, answer.queue_s, answer.ensemble_s)
@@ -208,6 +225,8 @@ class Pipeline:
             cursor = self._scroll.after_blindly(query, position, ranking.product_id.size)
         else:
             ranking = None  # which products come next, only the pool can say
+        if ranking is not None and self._rules is not None and (rules := self._rules.of(query)) is not None:
+            ranking = rules.allowed_of(ranking)
         if ranking is None:
             raise error
         spent = self._clock() - budget.arrived
@@ -220,14 +239,14 @@ class Pipeline:
         return self._budgets.of(min(query.timeout_s, patience.max_deadline_s))
 
 
-def _flaws(pool: Pool, now: float) -> tuple[str, ...]:
+def flaws(pool: Pool, now: float) -> tuple[str, ...]:
     """Why an answer is degraded even if the ensemble ranks it."""
     if not pool.partial and now < pool.stale_after:
         return ()
     return (PARTIAL_POOL,) * pool.partial + (STALE_POOL,) * (now >= pool.stale_after)
 
 
-def _followed(page: npt.NDArray[np.int64], pool: Pool) -> npt.NDArray[np.int64]:
+def followed(page: npt.NDArray[np.int64], pool: Pool) -> npt.NDArray[np.int64]:
     """The page's products, and behind them the pool's other candidates in its own order."""
     candidates = Stock.candidates(pool)
     return np.concatenate([page, candidates[~np.isin(candidates, page)]])

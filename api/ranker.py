@@ -97,7 +97,7 @@ class Ranker:
         outcome = _IGNORED
         try:
             answer = await self._batcher.submit(
-                self._row(query, pool), budget.answer_from, gone, send_until=budget.send_until
+                self.row(query, pool), budget.answer_from, gone, send_until=budget.send_until
             )
             outcome = _ANSWERED
         except (EnsembleTimeout, QueueFull):
@@ -108,7 +108,12 @@ class Ranker:
             self._room.leave(permit, outcome)
         return answer
 
-    def _row(self, query: Query, pool: Pool) -> Row:
+    def row(self, query: Query, pool: Pool) -> Row:
+        """The request's tensors; the pool's are made once.
+
+        Raises:
+            RowInvalid: they break the contract.
+        """
         candidates = self._candidates.get(pool)
         if candidates is None:
             try:

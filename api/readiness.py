@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from api.catalog.protocol import Catalog
-from api.ensemble_client import Ensemble, Ranked
+from api.ensemble_client import Ensemble, Explained, Ranked
 from api.errors import (
     AdapterError,
     CatalogUnavailable,
@@ -40,6 +40,9 @@ _ITS_FAULT: Final = {EnsembleUnavailable.reason, EnsembleRejected.reason, Ensemb
 
 _MINUTE: Final = 1 / 1_440
 """In days: how far apart clocks and roundings may be."""
+
+
+_Answer = TypeVar("_Answer", bound=Ranked)
 
 
 class Readiness:
@@ -124,13 +127,20 @@ class Watched:
 
     async def rank(self, batch: Batch) -> Ranked:
         """See :class:`Ensemble`."""
+        return await self._watched(self._ensemble.rank, batch)
+
+    async def explain(self, batch: Batch) -> Explained:
+        """See :class:`Ensemble`."""
+        return await self._watched(self._ensemble.explain, batch)
+
+    async def _watched(self, call: Callable[[Batch], Awaitable[_Answer]], batch: Batch) -> _Answer:
         ready = self._readiness.ready.is_set()
         permit = self._breaker.allow() if ready else _UNCOUNTED
         if permit is None:
             raise EnsembleUnavailable(f"not asked: {self._breaker.why}")
         started = self._clock()
         try:
-            ranked = await self._ensemble.rank(batch)
+            ranked = await call(batch)
             if flaw := batch.flaw(ranked.product_id):
                 raise EnsembleUnavailable(f"{ranked.release} answered what can't be right: {flaw}")
             permit.succeeded()

@@ -9,9 +9,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api import body, schemas
+from api import openapi_examples as examples
 from api.edge import encoded, gone_check, server_timing
-from api.metrics import RANK
-from api.openapi import page_response, problem_responses, request_body
+from api.explain.body import explained_body
+from api.metrics import EXPLAIN, RANK
+from api.openapi import page_response, problem_content, problem_responses, request_body
 from api.parameters import TIMEOUT, parse_timeout
 from api.problems import Problem, response_of
 from api.services import Services
@@ -28,7 +30,13 @@ async def _services(request: Request) -> Services:
 WithServices = Annotated[Services, Depends(_services)]
 
 
-@router.get("/v1/containers", tags=["products"], summary="All containers", responses=problem_responses(500, 503))
+@router.get(
+    "/v1/containers",
+    tags=["products"],
+    summary="All containers",
+    operation_id="containers",
+    responses=problem_responses(431, 500, 503),
+)
 async def containers(services: WithServices) -> schemas.Containers:
     """Every list and grid, in display order."""
     return schemas.Containers(
@@ -43,8 +51,9 @@ async def containers(services: WithServices) -> schemas.Containers:
     "/v1/rank",
     tags=["products"],
     summary="Your own products, best first for a customer",
+    operation_id="rank",
     response_class=Response,
-    responses={200: page_response("The products."), **problem_responses(413, 415, 422, 429, 500, 503)},
+    responses={200: page_response("The products."), **problem_responses(413, 415, 422, 429, 431, 500, 503)},
     openapi_extra=request_body(schemas.RankRequest) | {"parameters": [TIMEOUT.openapi()]},
 )
 async def rank(request: Request, services: WithServices) -> Response:
@@ -58,24 +67,38 @@ async def rank(request: Request, services: WithServices) -> Response:
         timeout_s=timeout_s,
     )
     products = np.array(asked.product_ids, dtype=np.int64)
-    page = await services.pipeline.rerank(query, products, gone_check(request.receive))
-    services.metrics.observe_page(RANK, page)
+    if asked.explain or asked.why_not is not None:
+        gone = gone_check(request.receive)
+        answer = await services.explained.explain(query, products, why_not=asked.why_not, gone=gone)
+        route, page, content = EXPLAIN, answer.page, explained_body(encoded(answer.page), answer)
+    else:
+        page = await services.pipeline.rerank(query, products, gone_check(request.receive))
+        route, content = RANK, encoded(page)
+    services.metrics.observe_page(route, page)
     headers = {"server-timing": server_timing(page).decode("ascii")}
-    return Response(encoded(page), headers=headers, media_type="application/json")
+    return Response(content, headers=headers, media_type="application/json")
 
 
-@router.get("/livez", tags=["operation"], summary="Whether the process runs")
-async def livez() -> dict[str, str]:
+@router.get("/livez", tags=["operation"], summary="Whether the process runs", operation_id="livez")
+async def livez() -> schemas.Alive:
     """Answers whenever the event loop turns; says nothing of Triton or the catalog."""
-    return {"status": "alive"}
+    return schemas.Alive()
 
 
 _NOT_READY: dict[str, Any] = {
-    "description": "No inference through the whole path has worked yet, or the adapter is stopping."
+    "description": "No inference through the whole path has worked yet, or the adapter is stopping.",
+    "content": problem_content(examples.NOT_READY),
 }
 
 
-@router.get("/readyz", tags=["operation"], response_model=schemas.Ready, responses={503: _NOT_READY})
+@router.get(
+    "/readyz",
+    tags=["operation"],
+    summary="Whether requests can be answered",
+    operation_id="readyz",
+    response_model=schemas.Ready,
+    responses={503: _NOT_READY},
+)
 async def readyz(services: WithServices) -> Any:
     """Whether requests can be answered: 200 once a real inference through the whole path has worked."""
     readiness = services.readiness
@@ -86,7 +109,20 @@ async def readyz(services: WithServices) -> Any:
     return schemas.Ready(status="ready" if readiness.ensemble_up else "degraded", detail=readiness.detail)
 
 
-@router.get("/metrics", tags=["operation"], summary="Metrics for Prometheus", response_class=Response)
+_TEXT: dict[str, Any] = {
+    "description": "The metrics.",
+    "content": {"text/plain": {"schema": {"type": "string"}, "example": examples.METRICS}},
+}
+
+
+@router.get(
+    "/metrics",
+    tags=["operation"],
+    summary="Metrics for Prometheus",
+    operation_id="metrics",
+    response_class=Response,
+    responses={200: _TEXT},
+)
 async def metrics(services: WithServices) -> Response:
     """In the Prometheus text format."""
     return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)

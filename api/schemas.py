@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
+from api import openapi_examples as examples
 from api.errors import MAX_FAULTS
 from api.events.event import ID_PATTERN, EventKind
 from api.events.parsing import moment
+from api.explain.evidence import Reason
 from api.parameters import MAX_ID
 from api.types import Kind, Source
 from ensemble import contract
@@ -36,7 +47,51 @@ class Container(BaseModel):
 class Containers(BaseModel):
     """All containers, in display order."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.CONTAINERS})
+
     containers: list[Container]
+
+
+class Components(BaseModel):
+    """One number for each model: category affinity, product pool, collaborative filter."""
+
+    affinity: float
+    demand: float
+    preference: float
+
+
+class RuleEffect(BaseModel):
+    """What one merchandising rule did to a product."""
+
+    rule: str = Field(description="The rule's id.")
+    effect: str = Field(description="What such a rule does, such as pin, boost, bury, exclude or cap.")
+    from_: int | None = Field(alias="from", description="Place before it, from 1.")
+    to: int | None = Field(description="Place after it, from 1; null where it was taken out.")
+
+
+class Explanation(BaseModel):
+    """How a product came to its place; null for what isn't known, such as scores where the ensemble didn't rank."""
+
+    product_id: int
+    source: Source
+    position: int | None = Field(description="Place in the order as ranked for a page of this length, from 1.")
+    score_rank: int | None = Field(
+        description="Place by score alone, from 1; the list's own rules, such as category diversity, do the rest."
+    )
+    retrieval_rank: int | None = Field(description="Place in the container's own order, from 1.")
+    score: float | None = Field(description="bias + the components + boost: a logit.")
+    components: Components | None = Field(description="What each model adds to the score.")
+    shares: Components | None = Field(description="The components' absolute values as shares of their sum.")
+    boost: float | None = Field(description="What the catalog adds to the score; null for an excluded product.")
+    bias: float | None = Field(description="What all scores have in common.")
+    rules: list[RuleEffect] = Field(description="What merchandising rules did.")
+
+
+class WhyNot(Explanation):
+    """Why a product isn't shown, or where it is."""
+
+    reason: Reason
+    detail: str = Field(description="The reason in a sentence, with figures.")
 
 
 class Page(BaseModel):
@@ -52,6 +107,12 @@ class Page(BaseModel):
     next_cursor: str | None = Field(
         description="What to ask for a grid's next page with; null at the end, and for lists. A page may be "
         "shorter than `limit` before the end."
+    )
+    explanations: list[Explanation] | None = Field(
+        default=None, description="One for each product, in their order; only where `explain` or `why_not` was asked."
+    )
+    why_not: WhyNot | None = Field(
+        default=None, description="Only where explanations are; null where no product was asked about."
     )
 
 
@@ -87,15 +148,27 @@ class RankRequest(_Asked):
                     "product_ids": [862349, 844179, 9245106],
                     "limit": 2,
                     "recent": [{"product_id": 1029743, "age_days": 0.5}],
-                }
+                },
+                {"customer_id": 1234, "product_ids": [862349, 844179], "explain": True, "why_not": 844179},
             ]
         },
     )
 
     customer_id: CustomerId | None = None
-    product_ids: list[ProductId] = Field(min_length=1, max_length=MAX_PRODUCTS, description="Each product once.")
+    product_ids: list[ProductId] = Field(
+        min_length=1,
+        max_length=MAX_PRODUCTS,
+        description="Each product once.",
+        json_schema_extra={"uniqueItems": True},
+    )
     limit: Annotated[int, Field(strict=True, ge=1, le=MAX_PRODUCTS)] | None = Field(
         default=None, description="Products in the answer, at most; all of them where not given."
+    )
+    explain: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="Whether the answer shall say how each product came to its place."
+    )
+    why_not: ProductId | None = Field(
+        default=None, description="A product whose place, or absence, shall be explained; implies explain."
     )
     recent: list[RecentEvent] = Field(
         default=[],
@@ -115,18 +188,31 @@ class RankRequest(_Asked):
 
 
 EventOrVisitorId = Annotated[str, Field(strict=True, pattern=ID_PATTERN)]
+KnownCustomerId = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
 Moment = Annotated[AwareDatetime, BeforeValidator(moment)]
+# null counts as not given, which the document needn't say: with it, "exactly one of them" would be hard to read.
+_CUSTOMER_SCHEMA = WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_ID})
+_VISITOR_SCHEMA = WithJsonSchema({"type": "string", "pattern": ID_PATTERN})
+_MOMENT_SCHEMA = WithJsonSchema({"type": "string", "format": "date-time"})
 
 
 class HappenedEvent(_Asked):
     """Something that a customer or a visitor did."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["customer_id"]}, {"required": ["visitor_id"]}]}
+    )
+
     event_id: EventOrVisitorId = Field(description="Names the event: sent again, it counts once.")
     kind: EventKind
     product_id: ProductId
-    customer_id: Annotated[int, Field(strict=True, ge=1, le=MAX_ID)] | None = None
-    visitor_id: EventOrVisitorId | None = Field(default=None, description="Where the customer isn't known.")
-    at: Moment | None = Field(
+    customer_id: Annotated[KnownCustomerId | None, _CUSTOMER_SCHEMA] = Field(
+        default=None, description="Who did it; either this or `visitor_id`."
+    )
+    visitor_id: Annotated[EventOrVisitorId | None, _VISITOR_SCHEMA] = Field(
+        default=None, description="Where the customer isn't known."
+    )
+    at: Annotated[Moment | None, _MOMENT_SCHEMA] = Field(
         default=None, description="When, ISO 8601 with a time zone; the request's arrival where not given."
     )
 
@@ -141,21 +227,7 @@ class EventsRequest(_Asked):
     """What customers and visitors did."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "events": [
-                        {"event_id": "order-17-1", "kind": "purchase", "product_id": 1029743, "customer_id": 1234},
-                        {
-                            "event_id": "view-1",
-                            "kind": "view",
-                            "product_id": 862349,
-                            "visitor_id": "5f0c9c1e-7c1b",
-                        },
-                    ]
-                }
-            ]
-        },
+        json_schema_extra={"examples": [examples.EVENTS]},
     )
 
     events: list[HappenedEvent] = Field(min_length=1, max_length=MAX_POSTED_EVENTS)
@@ -164,14 +236,16 @@ class EventsRequest(_Asked):
 class MergeRequest(_Asked):
     """A visitor who has logged in as a customer."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"visitor_id": "5f0c9c1e-7c1b", "customer_id": 1234}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.LOGIN]})
 
     visitor_id: EventOrVisitorId
-    customer_id: Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
+    customer_id: KnownCustomerId
 
 
 class EventsAnswer(BaseModel):
     """What became of events."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.EVENTS_TAKEN})
 
     accepted: int = Field(description="Events that weren't known.")
     duplicates: int = Field(description="Events that were known already, by their ids.")
@@ -199,8 +273,20 @@ class Problem(BaseModel):
     errors: list[Fault] = []
 
 
+class Alive(BaseModel):
+    """Liveness."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.ALIVE})
+
+    status: Literal["alive"] = "alive"
+
+
 class Ready(BaseModel):
     """Readiness."""
 
-    status: str = Field(description="ready, or degraded while the ensemble can't be used and answers are by popularity")
+    model_config = ConfigDict(json_schema_extra={"example": examples.READY})
+
+    status: Literal["ready", "degraded"] = Field(
+        description="ready, or degraded while the ensemble can't be used and answers are by popularity"
+    )
     detail: str

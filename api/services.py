@@ -14,6 +14,9 @@ from api.batcher import Batcher
 from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble
 from api.events.intake import Events
+from api.explain.calls import ExplainedCalls
+from api.explain.pages import ExplainedPages
+from api.explain.rules import rules_of
 from api.fallback.rung import PrecomputedRung
 from api.fallback.shadow import Shadow
 from api.ladder import Ladder
@@ -26,6 +29,8 @@ from api.resilience.budget import BudgetPolicy, Budgets
 from api.resilience.limiter import Limiter
 from api.resilience.loop_lag import LoopLag
 from api.resilience.waiting_room import WaitingRoom
+from api.rules.figures import RulesFigures
+from api.rules.live import Rules
 from api.scroll.scroll import Scroll
 from api.scroll.seal import Seal
 from api.settings import Settings
@@ -46,6 +51,7 @@ class Services:
 
     catalog: Catalog
     pipeline: Pipeline
+    explained: ExplainedPages
     readiness: Readiness
     metrics: Metrics
     prober: Prober
@@ -61,6 +67,7 @@ async def running(
     ensemble: Ensemble,
     metrics: Metrics,
     precomputed: PrecomputedRung | None = None,
+    rules: Rules | None = None,
     events: Events | None = None,
     *,
     clock: Callable[[], float] = time.monotonic,
@@ -92,14 +99,26 @@ async def running(
     busy_s = _BUSY * settings.deadline_ms / 1e3
     room = WaitingRoom(limiter, most=settings.max_waiting, clock=clock)
     shadow = None if precomputed is None else _shadow(precomputed, settings.shadow_share, rng, metrics)
+    ranker = Ranker(batcher, limiter, room, breaker, busy=lambda: lag.seconds() > busy_s, today=today, clock=clock)
+    ladder = Ladder(precomputed)
+    scroll = Scroll(Seal(settings.cursor_secrets, ttl_s=settings.cursor_ttl_s, now=now))
+    recall = None if events is None else events.recall(lambda: watched.history_until, clock)
+    explained_calls = ExplainedCalls(watched, ranker, room, breaker, clock=clock)
+    explained = ExplainedPages(
+        *(catalog, explained_calls, ladder, scroll, budgets, settings.patience),
+        rules=rules_of(rules),
+        recall=recall,
+        clock=clock,
+    )
     pipeline = Pipeline(
         catalog,
-        Ranker(batcher, limiter, room, breaker, busy=lambda: lag.seconds() > busy_s, today=today, clock=clock),
-        Ladder(precomputed),
-        Scroll(Seal(settings.cursor_secrets, ttl_s=settings.cursor_ttl_s, now=now)),
+        ranker,
+        ladder,
+        scroll,
         budgets,
         settings.patience,
-        recall=None if events is None else events.recall(lambda: watched.history_until, clock),
+        recall=recall,
+        rules=rules,
         served=None if shadow is None else shadow.served,
         clock=clock,
     )
@@ -116,18 +135,23 @@ async def running(
     metrics.follow_limiter(limiter)
     metrics.follow_budgets(budgets)
     background = [asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")]
+    if rules is not None:
+        rules.today = today
+        metrics.registry.register(RulesFigures(rules))
+        background.append(asyncio.create_task(rules.follow(), name="follow the shop's rules"))
     if precomputed is not None and shadow is not None:
         metrics.follow_precomputed(precomputed.age_s, lambda: precomputed.customers, lambda: precomputed.damaged)
         background.append(asyncio.create_task(precomputed.follow(), name="follow the precomputed lists"))
         background.append(asyncio.create_task(shadow.run(), name="exercise the precomputed lists"))
     try:
         with lag.watching():
-            yield Services(catalog, pipeline, readiness, metrics, prober, settings.max_body_bytes, events)
+            yield Services(catalog, pipeline, explained, readiness, metrics, prober, settings.max_body_bytes, events)
     finally:
         for task in background:
             task.cancel()
         await asyncio.wait(background)
         await batcher.close()
+        await explained_calls.close()
         await ensemble.close()
         await catalog.close()
         if events is not None:

@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     """Time limit of one call of the Valkey server. Requests don't wait that long: their budget says how long."""
     valkey_url: SecretStr | None = None
     """Address of the Valkey or Redis server, such as ``rediss://racksort:password@events.shop.svc:6379/0``."""
+    rules_dir: Path | None = None
+    """Folder of the shop's rules, which ``racksort rules apply`` writes to; without it there are none."""
     triton: str = "127.0.0.1:8001"
     """``host:port`` of Triton's gRPC endpoint."""
     release: int = Field(default=1, ge=1)

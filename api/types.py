@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from api.attributes import Attributes
+
 STALE_POOL: Final = "stale_pool"
 """Reason of a degraded answer: its pool is older than it should be."""
 PARTIAL_POOL: Final = "partial_pool"
@@ -63,6 +65,14 @@ class Query:
     """``Page.cursor`` of the page before; None for the first page."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExplainedQuery(Query):  # fields of Query itself would cost every request 0.3 µs
+    """What a caller asked for who wants to know how the answer came about."""
+
+    why_not: int | None = None
+    """A product whose place, or absence, shall be explained as well."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Pool:
     """The products a container can show now, in the catalog's own order: the same for every customer.
@@ -86,6 +96,8 @@ class Pool:
     """When answers made of it begin to be degraded, on the event loop's monotonic clock (``time.monotonic``)."""
     scrolls: bool = False
     """Whether its container is a grid, so that pages go on to the last product."""
+    attributes: Attributes | None = None
+    """What else the catalog knows of the products, for the shop's rules; None where it knows nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

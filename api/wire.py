@@ -9,6 +9,7 @@ serialised once and one join adds the rows' bytes. Filling a message and seriali
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -27,10 +28,11 @@ _RAW_INPUT_TAG: Final = bytes(
 
 
 class RequestEncoder:
-    """Encodes batches for one model, asking for ``ranked_product_id`` alone."""
+    """Encodes batches for one model, asking for ``ranked_product_id`` alone unless told otherwise."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, outputs: Sequence[contract.TensorSpec] = (contract.RANKED_PRODUCT_ID,)) -> None:
         self._model = model
+        self._outputs = outputs
         self._envelopes: dict[tuple[int, int], tuple[bytes, ...]] = {}
 
     def encode(self, batch: Batch) -> bytes:
@@ -56,7 +58,7 @@ class RequestEncoder:
                     for spec, shape in zip(contract.ENSEMBLE_INPUTS, dimensions, strict=True)
                 ],
                 outputs=[
-                    service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=contract.RANKED_PRODUCT_ID.name)
+                    service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=spec.name) for spec in self._outputs
                 ],
             ).SerializeToString()
             sizes = [
@@ -84,6 +86,39 @@ def decode(response: Any, rows: int, bucket: int) -> npt.NDArray[np.int64]:
             f"{response.model_name} answered {datatype}{shape} in {len(data)} bytes, not INT64{[rows, bucket]}"
         )
     return np.frombuffer(data, dtype=np.int64).reshape(rows, bucket)
+
+
+def decode_explained(
+    response: Any, rows: int, bucket: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The answer's ids [rows, bucket], scores [rows, bucket] and components [rows, bucket, 3], read-only.
+
+    Raises:
+        EnsembleUnavailable: it isn't what was asked for, or a product's score or component isn't a finite number.
+    """
+    sent = {
+        output.name: (list(output.shape), output.datatype, data)
+        for output, data in zip(response.outputs, response.raw_output_contents, strict=False)
+    }
+    wanted = {spec.name for spec in contract.ENSEMBLE_OUTPUTS}
+    if sent.keys() != wanted or not len(response.outputs) == len(response.raw_output_contents) == len(wanted):
+        raise EnsembleUnavailable(f"{response.model_name} answered {sorted(sent)} where an explanation was wanted")
+    arrays: list[npt.NDArray[Any]] = []
+    for spec in contract.ENSEMBLE_OUTPUTS:
+        expected = [rows, *(bucket if size == contract.N else size for size in spec.dims)]
+        shape, datatype, data = sent[spec.name]
+        dtype = np.dtype(spec.dtype)
+        if shape != expected or datatype != spec.wire_type or len(data) != math.prod(expected) * dtype.itemsize:
+            raise EnsembleUnavailable(
+                f"{response.model_name} answered {datatype}{shape} in {len(data)} bytes for {spec.name!r}, "
+                f"not {spec.wire_type}{expected}"
+            )
+        arrays.append(np.frombuffer(data, dtype=dtype).reshape(expected))
+    product_id, score, component = arrays
+    shown = product_id != contract.PADDING
+    if not (np.isfinite(score[shown]).all() and np.isfinite(component[shown]).all()):
+        raise EnsembleUnavailable(f"{response.model_name} answered a score that isn't a finite number")
+    return product_id, score, component
 
 
 def _varint(number: int) -> bytes:

@@ -16,10 +16,12 @@ from ensemble.errors import RacksortError
 
 VERBS: Final = (
     "serve",
+    "explain",
     "probe",
     "prepare",
     "catalog",
     "precompute",
+    "rules",
     "train",
     "evaluate",
     "configs",

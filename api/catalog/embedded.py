@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from api.attributes import UNKNOWN, Attributes
 from api.catalog import files
+from api.catalog.extras import columns_of
 from api.catalog.files import CatalogFiles, Definition
 from api.catalog.protocol import Container
 from api.errors import UnknownCategory, UnknownContainer
@@ -43,6 +45,7 @@ class EmbeddedCatalog:
         self._boost = _frozen(products["boost"].to_numpy())
         self._category_number = {slug: number for number, slug in enumerate(content.categories)}
         self._category = _category_numbers(products, content.categories)
+        self._columns = columns_of(content, self._category, self._category_number)
         self._rows = {entry.container_id: _rows(products, entry) for entry in content.definitions}
         """Every product that matches, best first: a category narrows a list before its size is cut."""
         self._grids = {entry.container_id for entry in content.definitions if entry.kind is Kind.GRID}
@@ -94,17 +97,24 @@ class EmbeddedCatalog:
         category_id = np.zeros(product_ids.size, np.int32)
         offer = np.tile(_UNKNOWN_OFFER, (product_ids.size, 1))
         boost = np.zeros(product_ids.size, np.float32)
+        row = np.full(product_ids.size, UNKNOWN, np.int64)
         if self._product_id.size:
             at = np.searchsorted(self._product_id, product_ids)
             at[at == self._product_id.size] = 0
             known = self._product_id[at] == product_ids
             rows = at[known]
+            row[known] = rows
             category_id[known], offer[known], boost[known] = (
                 self._category_id[rows],
                 self._offer[rows],
                 self._boost[rows],
             )
-        return Pool("", _GENERATION, product_ids, category_id, offer, boost)
+        return Pool("", _GENERATION, product_ids, category_id, offer, boost, attributes=Attributes(self._columns, row))
+
+    async def has_product(self, product_id: int, *, deadline: float = inf) -> bool:  # noqa: ARG002 - never waits
+        """Whether the folder's products include it, available or not."""
+        at = int(np.searchsorted(self._product_id, product_id))
+        return at < self._product_id.size and int(self._product_id[at]) == product_id
 
     async def close(self) -> None:
         """Nothing is held but memory."""
@@ -119,6 +129,7 @@ class EmbeddedCatalog:
             _frozen(self._offer[rows]),
             _frozen(self._boost[rows]),
             scrolls=container_id in self._grids,
+            attributes=Attributes(self._columns, _frozen(rows)),
         )
 
     def _narrow(self, container_id: str, category: str) -> Pool:

@@ -70,6 +70,7 @@ class Header(BaseModel):
 
     schema_version: int
     now_day: Annotated[float, Field(strict=True, ge=0, le=_LAST_DAY)] | None = None
+    now_week: StrictInt | None = None
     source: str | None = None
     categories: dict[str, list[str]] = {}
 
@@ -84,6 +85,8 @@ class CatalogFiles:
     categories: dict[str, list[str]]
     """Slug -> names in the products' ``category`` column."""
     now_day: float | None
+    now_week: int | None = None
+    """The number of the week that begins at ``now_day``, in which ``first_week`` counts too."""
 
 
 def read(folder: Path) -> CatalogFiles:
@@ -99,7 +102,7 @@ def read(folder: Path) -> CatalogFiles:
     _check_definitions(containers, definitions, path, products)
     if header.categories and products.schema.get("category") != pl.String:
         raise CatalogInvalid(f"{path}: text column 'category' is missing, but catalog.json names categories: add it")
-    return CatalogFiles(products, definitions, header.categories, header.now_day)
+    return CatalogFiles(products, definitions, header.categories, header.now_day, header.now_week)
 
 
 def read_header(folder: Path) -> Header:

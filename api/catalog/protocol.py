@@ -57,6 +57,14 @@ class Catalog(Protocol):
         """
         ...
 
+    async def has_product(self, product_id: int, *, deadline: float = inf) -> bool:
+        """Whether the catalog knows the product, available or not.
+
+        Raises:
+            api.errors.CatalogUnavailable: it can't be told by ``deadline``.
+        """
+        ...
+
     async def close(self) -> None:
         """Release what the catalog holds."""
         ...

@@ -105,4 +105,5 @@ def _part(pool: Pool, rows: npt.NDArray[np.int64]) -> Pool:
     arrays: dict[str, Any] = {
         field.name: value[rows] for field in fields(pool) if isinstance(value := getattr(pool, field.name), np.ndarray)
     }
-    return replace(pool, **arrays)
+    attributes = None if pool.attributes is None else pool.attributes.taken(rows)
+    return replace(pool, **arrays, attributes=attributes)

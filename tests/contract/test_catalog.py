@@ -210,6 +210,13 @@ async def test_lookup_keeps_the_order_and_every_product(catalog: Catalog) -> Non
     assert pool.boost.tolist() == [0, 0, 0, 0, 0.5, 0.5, 0]
 
 
+@pytest.mark.parametrize(
+    ("product_id", "known"), [(7, True), (9, True), (20, True), (5_000_000_000, True), (8, False), (2**63 - 1, False)]
+)
+async def test_whether_a_product_is_known_available_or_not(catalog: Catalog, product_id: int, known: bool) -> None:
+    assert await catalog.has_product(product_id) is known
+
+
 async def test_lookup_of_nothing_is_empty(catalog: Catalog) -> None:
     pool = await catalog.lookup(np.array([], np.int64))
     assert pool.offer.shape == (0, len(contract.OFFER))

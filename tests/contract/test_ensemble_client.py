@@ -96,6 +96,24 @@ async def test_the_same_question_has_the_same_answer(ensemble: Ensemble) -> None
     np.testing.assert_array_equal(first.product_id, second.product_id)
 
 
+@pytest.mark.parametrize("size", [1, 64, 200, 1_024])
+@pytest.mark.parametrize("page_size", [0, 24])
+async def test_an_explanation_has_the_order_of_the_answer(ensemble: Ensemble, size: int, page_size: int) -> None:
+    candidates = pool(size, seed=size, excluded=size // 5)
+    batch = Batch((row(candidates, customer=17, page_size=page_size),))
+    explained = await ensemble.explain(batch)
+    assert explained.release == "personalize_v1"
+    np.testing.assert_array_equal(explained.product_id, (await ensemble.rank(batch)).product_id)
+    shown = explained.product_id[0] != contract.PADDING
+    assert explained.score.dtype == explained.component.dtype == np.float32
+    assert explained.score.shape == explained.product_id.shape
+    assert explained.component.shape == (*explained.product_id.shape, len(contract.COMPONENTS))
+    assert np.isfinite(explained.score[0, shown]).all()
+    # Without boosts, what the components don't explain is the same for every product.
+    rest = explained.score[0, shown] - explained.component[0, shown].sum(1)
+    np.testing.assert_allclose(rest, rest[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("customer", [None, 0, -5, 2**63 - 1])
 async def test_customers_nobody_knows_are_ranked(ensemble: Ensemble, customer: int | None) -> None:
     (got,) = (await ensemble.rank(Batch((row(pool(64, 2), customer=customer),)))).product_id

@@ -87,6 +87,11 @@ class FakeCatalog:
     async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:  # noqa: ARG002 - never waits
         return _pool("", [self._products.get(each, {"product_id": each}) for each in product_ids.tolist()])
 
+    async def has_product(self, product_id: int, *, deadline: float = inf) -> bool:  # noqa: ARG002 - never waits
+        if self.unavailable:
+            raise CatalogUnavailable("the fake was told to have nothing")
+        return product_id in self._products
+
     async def close(self) -> None:
         self.closed = True
 

@@ -8,12 +8,16 @@ from collections.abc import Collection
 import numpy as np
 import numpy.typing as npt
 
-from api.ensemble_client import Ranked
+from api.ensemble_client import Explained, Ranked
 from api.errors import EnsembleError, EnsembleRejected
 from api.tensors import Batch
 from ensemble import contract
 
 _MIX, _SALT = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+
+
+COMPONENT_SHARES = np.array([0.5, -0.25, 0.75])
+"""What each component has of the fake's score before the boost; they add up to 1."""
 
 
 def fake_order(
@@ -23,13 +27,22 @@ def fake_order(
 
     Same shape as ``product_id``; padding and excluded candidates come last as ``contract.PADDING``.
     """
+    return fake_explanation(customer_id, product_id, boost)[0]
+
+
+def fake_explanation(
+    customer_id: int, product_id: npt.NDArray[np.int64], boost: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """:func:`fake_order` with its scores [N] and components [N, 3]."""
     mixed = (product_id.astype(np.uint64) * _MIX) ^ (np.array([customer_id], np.int64).astype(np.uint64) * _SALT)
     mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX
-    score = (mixed >> np.uint64(40)).astype(np.float64) / 2**24 + boost
+    blend = (mixed >> np.uint64(40)).astype(np.float64) / 2**24
     kept = (product_id != contract.PADDING) & (boost != contract.EXCLUDED)
-    order = np.lexsort((product_id, -np.where(kept, score, -np.inf)))
+    score = np.where(kept, blend + boost, -np.inf)
+    order = np.lexsort((product_id, -score))
     ordered: npt.NDArray[np.int64] = np.where(kept, product_id, contract.PADDING)[order]
-    return ordered
+    component = np.where(kept[:, None], blend[:, None] * COMPONENT_SHARES, 0.0)[order]
+    return ordered, score[order].astype(np.float32), component.astype(np.float32)
 
 
 class FakeEnsemble:
@@ -52,6 +65,14 @@ class FakeEnsemble:
         self.closed = False
 
     async def rank(self, batch: Batch) -> Ranked:
+        await self._asked(batch)
+        return self._rank(batch)
+
+    async def explain(self, batch: Batch) -> Explained:
+        await self._asked(batch)
+        return self._explain(batch)
+
+    async def _asked(self, batch: Batch) -> None:
         self.calls.append(batch)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -60,7 +81,6 @@ class FakeEnsemble:
             await self.gate.wait()
             if self.failure is not None:
                 raise self.failure
-            return self._rank(batch)
         finally:
             self.in_flight -= 1
 
@@ -71,11 +91,17 @@ class FakeEnsemble:
         self.closed = True
 
     def _rank(self, batch: Batch) -> Ranked:
+        return Ranked(np.stack([fake_order(*row) for row in self._rows(batch)]), self.release)
+
+    def _explain(self, batch: Batch) -> Explained:
+        product_id, score, component = zip(*[fake_explanation(*row) for row in self._rows(batch)], strict=True)
+        return Explained(np.stack(product_id), self.release, np.stack(score), np.stack(component))
+
+    def _rows(self, batch: Batch) -> list[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
         tensors = batch.tensors()
         customers = tensors[contract.CUSTOMER_ID.name][:, 0].tolist()
         if any(customer in self.poison for customer in customers):
             raise EnsembleRejected("the fake doesn't like a row")
         products = tensors[contract.PRODUCT_ID.name].astype(np.int64)
         boosts = tensors[contract.BOOST.name].astype(np.float32)
-        rows = [fake_order(*row) for row in zip(customers, products, boosts, strict=True)]
-        return Ranked(np.stack(rows), self.release)
+        return list(zip(customers, products, boosts, strict=True))

@@ -26,7 +26,7 @@ PATHS = (
     "//",
 )
 PARAMETERS = (
-    *("customer_id", "limit", "category", "customer_id", "limit", "visitor_id", "recent"),
+    *("customer_id", "limit", "category", "customer_id", "limit", "explain", "why_not", "visitor_id", "recent"),
     *("Customer_ID", "", "x", "limit%00", "%ff"),
 )
 ODD = (
@@ -158,7 +158,7 @@ def _body(random: Random) -> bytes:
 def _spoilt(random: Random, asked: object) -> object:
     assert isinstance(asked, dict)
     for _ in range(random.randrange(1, 4)):
-        name = random.choice(("customer_id", "limit", "recent", "product_ids", "no such field"))
+        name = random.choice(("customer_id", "limit", "recent", "product_ids", "explain", "why_not", "no such field"))
         asked[name] = random.choice(
             (_json(random, 3), random.randrange(1, 100), [_event(random)] * random.randrange(3))
         )

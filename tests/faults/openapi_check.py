@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -15,8 +16,20 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 _SAYS_NOTHING = {"title", "description", "default", "examples", "example", "format"}
 _KNOWN = {
-    *("$ref", "anyOf", "type", "enum", "const", "properties", "required", "additionalProperties", "items"),
-    *("minimum", "maximum", "minItems", "maxItems"),
+    *(
+        "$ref",
+        "anyOf",
+        "oneOf",
+        "pattern",
+        "type",
+        "enum",
+        "const",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+    ),
+    *("minimum", "exclusiveMinimum", "maximum", "minItems", "maxItems", "uniqueItems"),
 }
 
 
@@ -29,9 +42,15 @@ def misfit(document: dict[str, Any], schema: dict[str, Any], value: Any, where: 
         for part in schema["$ref"].removeprefix("#/").split("/"):
             target = target[part]
         return misfit(document, target, value, where)
+    if "oneOf" in schema:
+        fitting = [choice for choice in schema["oneOf"] if not misfit(document, choice, value, where)]
+        if len(fitting) != 1:
+            return f"{where}: fits {len(fitting)} of {schema['oneOf']}"
     if "anyOf" in schema:
         faults = [misfit(document, choice, value, where) for choice in schema["anyOf"]]
         return "" if "" in faults else " and ".join(faults)
+    if "pattern" in schema and not re.search(schema["pattern"], str(value)):
+        return f"{where}: {value!r} doesn't fit {schema['pattern']}"
     return _wrong_value(schema, value, where) or _wrong_parts(document, schema, value, where)
 
 
@@ -44,6 +63,8 @@ def _wrong_value(schema: dict[str, Any], value: Any, where: str) -> str:
     if "const" in schema and value != schema["const"]:
         return f"{where}: {value!r} isn't {schema['const']!r}"
     if isinstance(value, (int, float)) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+        return f"{where}: {value!r} is out of bounds"
+    if isinstance(value, (int, float)) and "exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"]:
         return f"{where}: {value!r} is out of bounds"
     return ""
 
@@ -59,6 +80,8 @@ def _wrong_parts(document: dict[str, Any], schema: dict[str, Any], value: Any, w
     elif isinstance(value, list):
         if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
             return f"{where}: {len(value)} items"
+        if schema.get("uniqueItems") and any(each in value[:at] for at, each in enumerate(value)):
+            return f"{where}: an item is there twice"
         parts = [(schema.get("items", {}), part, f"{where}[{number}]") for number, part in enumerate(value)]
     else:
         return ""

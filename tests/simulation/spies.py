@@ -66,6 +66,10 @@ class SpiedCatalog:
             self._note(served, pool)
         return pool
 
+    async def has_product(self, product_id: int, *, deadline: float = inf) -> bool:
+        """The catalog's."""
+        return await self._catalog.has_product(product_id, deadline=deadline)
+
     async def close(self) -> None:
         """The catalog's."""
         await self._catalog.close()

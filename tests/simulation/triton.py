@@ -148,6 +148,7 @@ class SimulatedEnsemble(TritonEnsemble):
         self._infer = server.infer
         self._config = server.config
         self._wire = RequestEncoder(self._model)
+        self._explaining_wire = RequestEncoder(self._model, contract.ENSEMBLE_OUTPUTS)
         self.closed = False
 
     async def close(self) -> None:

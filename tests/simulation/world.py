@@ -109,7 +109,7 @@ class World:
             bounds = Bounds(services, plan.settings, catalog, self._triton, self._elasticsearch)
             loop.on_jump = lambda now: self._look(bounds, now)
             _APP.state.services = services
-            _APP.products = ProductsEndpoint(services.pipeline, services.metrics)
+            _APP.products = ProductsEndpoint(services.pipeline, services.explained, services.metrics)
             await self._send_all()
             for flaw in bounds.left_over():
                 run.blame(flaw)

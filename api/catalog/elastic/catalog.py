@@ -171,6 +171,14 @@ class ElasticsearchCatalog:
         """The given products as a pool, in the given order; partial where some can't be looked up by ``deadline``."""
         return await self._lookup.find(product_ids, deadline)
 
+    async def has_product(self, product_id: int, *, deadline: float = inf) -> bool:
+        """Whether the live version has the product, available or not.
+
+        Raises:
+            CatalogUnavailable: it can't be told by ``deadline``.
+        """
+        return await self._lookup.has(product_id, deadline)
+
     async def close(self) -> None:
         """End everything that is under way, and the connections."""
         if self._following is not None:

@@ -109,6 +109,18 @@ class Lookup:
             partial=not complete,
         )
 
+    async def has(self, product_id: int, deadline: float) -> bool:
+        """Whether there is such a product.
+
+        Raises:
+            CatalogUnavailable: it couldn't be looked up by ``deadline``.
+        """
+        pool = await self.find(np.array([product_id], np.int64), deadline)
+        found = self._known.get(product_id)
+        if pool.partial or found is None:
+            raise CatalogUnavailable(f"whether there is a product {product_id} couldn't be looked up in time")
+        return found.columns is not _UNKNOWN
+
     async def close(self) -> None:
         """End the search that is under way."""
         if self._asking is not None:

@@ -397,12 +397,14 @@ async def test_the_document_describes_the_hot_route(adapter: Adapter) -> None:
     document = (await adapter.client.get("/openapi.json")).json()
     operation = document["paths"]["/v1/containers/{container_id}/products"]["get"]
     names = [each["name"] for each in operation["parameters"]]
-    own = ["customer_id", "limit", "category", "cursor", "visitor_id", "recent"]
+    own = ["customer_id", "limit", "category", "cursor", "explain", "why_not", "visitor_id", "recent"]
     assert names == ["container_id", *own, "X-Timeout-Ms"]
-    assert set(operation["responses"]) == {"200", "400", "404", "410", "422", "429", "500", "503"}
+    assert set(operation["responses"]) == {"200", "400", "404", "410", "422", "429", "431", "500", "503"}
     page = document["components"]["schemas"]["Page"]
     body = (await adapter.client.get(DEALS)).json()
-    assert set(body) == set(page["required"]) == set(page["properties"])
+    assert set(body) == set(page["required"])
+    explained = (await adapter.client.get(f"{DEALS}?explain=true")).json()
+    assert set(explained) == set(page["properties"])
     assert "Problem" in document["components"]["schemas"]
     assert (await adapter.client.get("/docs")).status_code == 200
 

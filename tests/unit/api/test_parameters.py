@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from api.errors import MAX_FAULTS, InvalidParameter
 from api.parameters import DEFAULT_PAGE, MAX_ID, MAX_PAGE, MAX_QUERY_STRING, PARAMETERS, parse_query
-from api.types import Query, Recent
+from api.types import ExplainedQuery, Query, Recent
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
@@ -18,16 +19,34 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20
     customer=st.none() | st.integers(0, MAX_ID),
     limit=st.none() | st.integers(1, MAX_PAGE),
     category=st.none() | TEXT,
+    explain=st.booleans(),
+    why_not=st.none() | st.integers(1, MAX_ID),
     order=st.randoms(use_true_random=False),
 )
 def test_what_a_client_encodes_is_what_is_asked_for(
-    container: str, customer: int | None, limit: int | None, category: str | None, order: object
+    container: str,
+    customer: int | None,
+    limit: int | None,
+    category: str | None,
+    explain: bool,
+    why_not: int | None,
+    order: object,
 ) -> None:
-    given_parameters = {"customer_id": customer, "limit": limit, "category": category}
+    given_parameters = {
+        "customer_id": customer,
+        "limit": limit,
+        "category": category,
+        "why_not": why_not,
+        "explain": str(explain).lower(),
+    }
     pairs = [(name, value) for name, value in given_parameters.items() if value is not None]
     order.shuffle(pairs)  # type: ignore[attr-defined]
     query = parse_query(quote(container, safe="").encode(), urlencode(pairs).encode())
-    assert query == Query(container, customer, DEFAULT_PAGE if limit is None else limit, category)
+    page = DEFAULT_PAGE if limit is None else limit
+    if explain or why_not is not None:
+        assert query == ExplainedQuery(container, customer, page, category, why_not=why_not)
+    else:
+        assert query == Query(container, customer, page, category)
 
 
 @given(path=st.binary(max_size=30), query_string=st.binary(max_size=60))
@@ -39,6 +58,12 @@ def test_any_bytes_are_a_query_or_the_callers_fault(path: bytes, query_string: b
     assert 1 <= query.limit <= MAX_PAGE
     assert query.customer_id is None or 0 <= query.customer_id <= MAX_ID
     (query.container_id + (query.category or "")).encode()  # can be shown in an answer
+
+
+@pytest.mark.parametrize("value", ["True", "1", "yes", "tru", "true "])
+def test_a_truth_is_true_or_false_and_nothing_else(value: str) -> None:
+    with pytest.raises(InvalidParameter, match="neither true nor false"):
+        parse_query(b"deals", f"explain={quote(value)}".encode())
 
 
 @given(st.text(max_size=25))
@@ -100,5 +125,6 @@ def test_the_document_promises_what_the_parser_does() -> None:
                 assert parameter.parse(str(schema[edge])) == schema[edge]
                 with pytest.raises(ValueError, match="isn't a whole number"):
                     parameter.parse(str(schema[edge] + step))
-        parsed = parameter.parse(str(parameter.example))
-        assert isinstance(parsed, Recent) or str(parsed) == str(parameter.example)
+        example = json.dumps(parameter.example, ensure_ascii=False).strip('"')
+        parsed = parameter.parse(example)
+        assert parsed == parameter.example or isinstance(parsed, Recent)

@@ -118,6 +118,26 @@ def test_what_was_found_or_not_found_counts_for_a_while(loop: VirtualLoop, sourc
     assert len(source.asked) == 2
 
 
+def test_whether_there_is_a_product_is_told_by_the_same_searches(
+    loop: VirtualLoop, source: Source, lookup: Lookup
+) -> None:
+    find(loop, lookup, 4, 5)
+    loop.advance(0.1)
+    assert [loop.run_until_complete(lookup.has(each, inf)) for each in (4, 5)] == [True, False]
+    assert len(source.asked) == 1
+
+
+@pytest.mark.parametrize("failure", [None, CatalogUnavailable("down")])
+def test_whether_there_is_a_product_is_never_guessed(
+    loop: VirtualLoop, source: Source, lookup: Lookup, failure: CatalogUnavailable | None
+) -> None:
+    source.failure = failure
+    asked = loop.create_task(lookup.has(4, loop.time() + 0.05))
+    loop.advance(0.06)
+    with pytest.raises(CatalogUnavailable):
+        asked.result()
+
+
 def test_without_an_answer_in_time_the_products_stay_and_the_pool_is_partial(loop: VirtualLoop, lookup: Lookup) -> None:
     late = find(loop, lookup, 4, 5, deadline=loop.time() + 0.05)
     loop.advance(0.06)

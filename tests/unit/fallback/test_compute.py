@@ -43,6 +43,9 @@ class Shop:
     async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = 0.0) -> Pool:
         raise NotImplementedError
 
+    async def has_product(self, product_id: int, *, deadline: float = 0.0) -> bool:
+        raise NotImplementedError
+
     async def close(self) -> None:
         pass
 

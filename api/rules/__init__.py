@@ -1,0 +1,1 @@
+"""Business rules: what a shop decides about its pages, as versioned data."""

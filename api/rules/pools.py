@@ -1,0 +1,90 @@
+"""What rules do to scores: a pool with other boosts, made once and ranked like any other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from api.rules.selection import Selection
+from api.types import Pool
+from ensemble import contract
+
+_MOST_PROMOTED: Final = contract.MAX_CANDIDATES // 2
+"""Products from behind the ranked window that rules bring into it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """The rules of a view that touch scores."""
+
+    excluded: tuple[Selection, ...]
+    within: tuple[Selection, ...]
+    """What availability rules let be shown here."""
+    elsewhere: tuple[Selection, ...]
+    """What they let be shown only elsewhere, or at other times."""
+    lifts: tuple[tuple[Selection, float], ...]
+    """What is added to whose score."""
+    pinned: npt.NDArray[np.int64]
+    """Products that must be ranked to be put into their places."""
+
+    def hidden(self, pool: Pool) -> npt.NDArray[np.bool_]:
+        """The pool's products that may not be shown [n]."""
+        hidden = np.zeros(pool.product_id.size, np.bool_)
+        for each in self.elsewhere:
+            hidden |= each.mask(pool)
+        for each in self.within:
+            hidden &= ~each.mask(pool)
+        for each in self.excluded:
+            hidden |= each.mask(pool)
+        return hidden
+
+
+def derived(pool: Pool, scores: Scores) -> Pool:
+    """The pool as the rules want it ranked; the same products, in the same order where all of them are ranked.
+
+    Where a pool is longer than what is ranked, hidden products give up their places in the ranked window, and pinned
+    and boosted ones from behind it come in at its end: up to half of it, so that the rest keeps its meaning.
+    """
+    hidden = scores.hidden(pool)
+    lift = np.zeros(pool.product_id.size, np.float32)
+    for selection, amount in scores.lifts:
+        lift[selection.mask(pool)] += np.float32(amount)
+    boost = pool.boost + lift  # what is excluded already stays so: minus infinity
+    boost[hidden] = contract.EXCLUDED
+    if pool.product_id.size <= contract.MAX_CANDIDATES:
+        return replace(pool, boost=_frozen(boost))
+    order = _window_first(boost == contract.EXCLUDED, np.isin(pool.product_id, scores.pinned), lift > 0)
+    return replace(
+        pool,
+        product_id=_frozen(pool.product_id[order]),
+        category_id=_frozen(pool.category_id[order]),
+        offer=_frozen(pool.offer[order]),
+        boost=_frozen(boost[order]),
+        attributes=None if pool.attributes is None else pool.attributes.taken(order),
+    )
+
+
+def _window_first(
+    hidden: npt.NDArray[np.bool_], pinned: npt.NDArray[np.bool_], lifted: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Positions of the pool's products: what is ranked, what isn't, what is hidden."""
+    shown = np.flatnonzero(~hidden)
+    behind = shown[contract.MAX_CANDIDATES :]
+    promoted = np.concatenate([behind[pinned[behind]], behind[lifted[behind] & ~pinned[behind]]])[:_MOST_PROMOTED]
+    others = shown[~np.isin(shown, promoted)]
+    ranked = min(contract.MAX_CANDIDATES, shown.size) - promoted.size
+    # Pinned and boosted products that were in the window stay there: others make room.
+    window = others[: contract.MAX_CANDIDATES]
+    special = pinned[window] | lifted[window]
+    leaving = window[~special][max(0, ranked - int(special.sum())) :]
+    stays = window[~np.isin(window, leaving)][:ranked]
+    rest = others[~np.isin(others, stays)]
+    return np.concatenate([stays, promoted, rest, np.flatnonzero(hidden)])
+
+
+def _frozen(array: npt.NDArray) -> npt.NDArray:  # type: ignore[type-arg]  # whatever it holds
+    array.flags.writeable = False
+    return array

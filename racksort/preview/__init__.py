@@ -1,0 +1,1 @@
+"""What a document of rules would move: requests ranked without and with it, side by side."""

@@ -1,0 +1,141 @@
+"""Which rules hold for which request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from api.types import Query
+from tests.unit.rules.shop import NOW, SHELF, Clock, book_of, pool_of
+
+DAY = 86_400
+
+
+def held(scope: dict[str, Any], query: Query, now: float = NOW, **further: Any) -> bool:
+    rule = {"effect": "exclude", "products": {"ids": [1]}, "scope": scope}
+    return book_of(rule, clock=Clock(now), **further).of(query) is not None
+
+
+@pytest.mark.parametrize(
+    ("scope", "query", "holds"),
+    [
+        ({}, SHELF, True),
+        ({"containers": ["shelf"]}, SHELF, True),
+        ({"containers": ["other"]}, SHELF, False),
+        ({"categories": ["a"]}, SHELF, False),
+        ({"categories": ["a"]}, replace(SHELF, category="a"), True),
+        ({"categories": ["a"]}, replace(SHELF, category="b"), False),
+        ({}, Query(), False),
+        ({"rank": True}, Query(), True),
+        ({"rank": True}, SHELF, True),
+        ({"rank": True, "containers": []}, SHELF, False),
+        ({"rank": True, "containers": []}, Query(), True),
+    ],
+)
+def test_the_page_decides(scope: dict[str, Any], query: Query, holds: bool) -> None:
+    assert held(scope, query) is holds
+
+
+@pytest.mark.parametrize(
+    ("segments", "customer", "holds"),
+    [
+        (["club"], 5, True),
+        (["club"], 12, True),
+        (["club"], 6, False),
+        (["club"], None, False),
+        (["anonymous"], None, True),
+        (["anonymous"], 0, True),
+        (["anonymous"], 5, False),
+        (["known"], 5, True),
+        (["known"], 6, True),
+        (["known"], None, False),
+        (["staff", "club"], 5, True),
+        (["staff", "anonymous"], 6, False),
+    ],
+)
+def test_the_segment_decides(segments: list[str], customer: int | None, holds: bool) -> None:
+    defined = {"club": {"customers": [5], "ranges": [[10, 20]]}, "staff": {"customers": [99]}}
+    assert held({"segments": segments}, Query("shelf", customer), segments=defined) is holds
+
+
+@pytest.mark.parametrize(
+    ("scope", "now", "holds"),
+    [
+        ({"from": "2025-11-24T16:00:00Z"}, NOW, True),
+        ({"from": "2025-11-24T17:00:01+01:00"}, NOW, False),
+        ({"until": "2025-11-24T16:00:00Z"}, NOW, False),
+        ({"until": "2025-11-24T16:00:01Z"}, NOW, True),
+        ({"weekdays": ["mon"]}, NOW, True),
+        ({"weekdays": ["tue"]}, NOW, False),
+        ({"weekdays": ["tue"], "timezone": "Pacific/Auckland"}, NOW, True),
+        ({"hours": ["16:00", "16:15"]}, NOW, True),
+        ({"hours": ["15:00", "16:00"]}, NOW, False),
+        ({"hours": ["17:00", "18:00"], "timezone": "Europe/Berlin"}, NOW, True),
+        ({"hours": ["17:00", "18:00"], "timezone": "Europe/Berlin"}, NOW + 3_600, False),
+        ({"hours": ["00:00", "24:00"]}, NOW, True),
+    ],
+)
+def test_the_time_decides(scope: dict[str, Any], now: float, holds: bool) -> None:
+    assert held(scope, SHELF, now) is holds
+
+
+def test_a_window_opens_and_closes_while_it_runs() -> None:
+    clock = Clock(NOW)
+    rule = {"effect": "exclude", "products": {"ids": [1]}, "scope": {"hours": ["17:15", "18:00"]}}
+    book = book_of(rule, clock=clock)
+    seen = []
+    for _ in range(12):
+        seen.append(book.of(SHELF) is not None)
+        clock.now += 15 * 60
+    assert seen == [False] * 5 + [True] * 3 + [False] * 4
+
+
+def test_customers_whom_no_rule_tells_apart_share_their_pool() -> None:
+    rules = [
+        {"effect": "exclude", "products": {"ids": [1]}},
+        {"effect": "exclude", "products": {"ids": [2]}, "scope": {"segments": ["club"]}},
+        {"effect": "pin", "product": 3, "position": 1, "scope": {"segments": ["staff"], "containers": ["other"]}},
+    ]
+    book = book_of(*rules, segments={"club": {"customers": [5]}, "staff": {"customers": [6]}})
+    pool = pool_of(5)
+    views = [book.of(Query("shelf", customer)) for customer in (5, 6, 7, None)]
+    pools = [view.pool(pool) for view in views if view is not None]
+    assert len(pools) == 4
+    assert pools[1] is pools[2] is pools[3]
+    assert pools[0] is not pools[1]
+
+
+def test_views_are_bounded_and_their_counts_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.rules.book._MOST_VIEWS", 3)
+    book = book_of({"effect": "exclude", "products": {"ids": [1]}})
+    for number in range(10):
+        book.of(Query(f"container-{number}"))
+    book.of(Query("container-0"))
+    assert len(book._views) == 3
+    assert book.answers() == {"r0": 11}
+
+
+def test_counts_outlive_a_change_of_the_time() -> None:
+    clock = Clock(NOW)
+    book = book_of(
+        {"effect": "exclude", "products": {"ids": [1]}},
+        {"effect": "exclude", "products": {"ids": [2]}, "scope": {"hours": ["17:00", "18:00"]}},
+        clock=clock,
+    )
+    book.of(SHELF)
+    clock.now += 3_600
+    book.of(SHELF)
+    assert book.answers() == {"r0": 2, "r1": 1}
+
+
+def test_what_a_catalog_lacks_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    book = book_of({"effect": "exclude", "products": {"brands": ["ours"]}})
+    view = book.of(SHELF)
+    assert view is not None
+    for _ in range(3):
+        view.pool(replace(pool_of(3), attributes=None))
+    assert [record.getMessage() for record in caplog.records] == [
+        "rule 'r0' needs the products' brand, which this catalog doesn't have"
+    ]

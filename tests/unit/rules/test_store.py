@@ -1,0 +1,111 @@
+"""Versions in a folder, and an adapter's rules that follow them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from api.errors import RulesInvalid
+from api.rules.document import EMPTY, Document
+from api.rules.live import Rules
+from api.rules.store import KEPT, LIVE, Store
+from api.types import Query
+from tests.unit.rules.shop import Clock, document_of
+
+QUERY = Query("shelf")
+
+
+def excluding(product: int) -> Document:
+    return document_of({"effect": "exclude", "products": {"ids": [product]}})
+
+
+def test_versions_grow_and_a_rollback_goes_back_step_by_step(tmp_path: Path) -> None:
+    store = Store(tmp_path / "rules")
+    assert store.pointer().version == 0
+    assert store.load(0) == EMPTY
+    assert [store.apply(excluding(number)) for number in (1, 2, 3)] == [1, 2, 3]
+    assert store.load(2) == excluding(2)
+    assert store.rollback() == 2
+    assert store.apply(excluding(4)) == 4
+    assert [store.rollback(), store.rollback(), store.rollback()] == [2, 1, 0]
+    with pytest.raises(RulesInvalid, match="none before"):
+        store.rollback()
+    assert store.versions() == [1, 2, 3, 4]
+
+
+def test_a_rollback_without_a_store_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(RulesInvalid, match="none before"):
+        Store(tmp_path / "rules").rollback()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rollback_to_a_broken_version_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.apply(excluding(1))
+    store.apply(excluding(2))
+    store.path(1).write_text("{")
+    with pytest.raises(RulesInvalid, match="isn't JSON"):
+        store.rollback()
+    assert store.pointer().version == 2
+
+
+def test_old_versions_go(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(1, KEPT + 20):
+        store.apply(excluding(number))
+    assert len(store.versions()) == KEPT
+    assert store.load(store.pointer().before[0])
+
+
+def test_a_broken_pointer_is_mended_by_the_next_version(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.apply(excluding(1))
+    (tmp_path / LIVE).write_text("?")
+    with pytest.raises(RulesInvalid, match="apply a document again"):
+        store.pointer()
+    assert store.apply(excluding(2)) == 2
+
+
+async def test_rules_follow_the_store(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    rules = Rules.open(tmp_path, now=Clock())
+    assert rules.of(QUERY) is None
+    store.apply(excluding(1))
+    await rules.look()
+    assert rules.version == 1
+    view = rules.of(QUERY)
+    assert view is not None
+    assert view.rules == excluding(1).rules
+    store.rollback()
+    await rules.look()
+    assert rules.version == 0
+    assert rules.of(QUERY) is None
+
+
+async def test_a_broken_version_leaves_the_last_good_one_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    store.apply(excluding(1))
+    rules = Rules.open(tmp_path, now=Clock())
+    store.apply(excluding(2))
+    store.path(2).write_text('{"rules": [')
+    for _ in range(3):
+        await rules.look()
+    assert rules.broken
+    assert rules.version == 1
+    assert rules.of(QUERY) is not None
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "version 1 stays" in caplog.text
+    store.apply(excluding(3))
+    await rules.look()
+    assert (rules.broken, rules.version) == (False, 3)
+
+
+def test_an_adapter_does_not_start_with_rules_that_it_cannot_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.apply(excluding(1))
+    store.path(1).unlink()
+    with pytest.raises(RulesInvalid, match="can't be read"):
+        Rules.open(tmp_path)
