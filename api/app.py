@@ -8,10 +8,11 @@ from math import inf
 
 from fastapi import FastAPI
 
-from api import problems
+from api import lookups, problems
 from api.catalog.elastic.catalog import ElasticsearchCatalog, Options
 from api.catalog.embedded import EmbeddedCatalog
 from api.catalog.protocol import Catalog
+from api.console.routes import console_router
 from api.edge import ProductsEndpoint, ShortCut
 from api.ensemble_client import Ensemble, TritonEnsemble
 from api.event_routes import router as event_router
@@ -67,8 +68,11 @@ def create_app(
 
     shortcut = ShortCut(title="racksort", description=_DESCRIPTION, version="1", lifespan=lifespan)
     shortcut.include_router(router)
+    shortcut.include_router(lookups.router)
     if settings.events != "off":
         shortcut.include_router(event_router)
+    if settings.console:
+        shortcut.include_router(console_router())
     problems.install(shortcut)
     return shortcut
 

@@ -29,8 +29,8 @@
         ├── SettingsInvalid
         ├── CatalogInvalid
         ├── PrecomputedMissing     the settings name precomputed lists that can't be used
-        ├── EventsUnusable         the settings name a store of events that can't be used
         ├── RulesInvalid           a document of the shop's rules can't be used; one entry for each fault
+        ├── EventsUnusable         the settings name a store of events that can't be used
         ├── AddressUnusable
         ├── NeverReady             no inference has worked in time
         └── ReleaseTooNew          the release's tables end after the moment to rank for
@@ -257,16 +257,16 @@ class PrecomputedMissing(StartupError):
     """The settings name precomputed lists that are missing or can't be used."""
 
 
-class EventsUnusable(StartupError):
-    """The settings name a store of events that can't be used."""
-
-
 class RulesInvalid(StartupError):
     """A document of rules is wrong; the first ``MAX_FAULTS`` faults are named, each once."""
 
     def __init__(self, where: str, *faults: Fault) -> None:
         self.faults = tuple(islice(dict.fromkeys(faults), MAX_FAULTS))
         super().__init__(f"{where}: " + "; ".join(f"{fault.field}: {fault.message}" for fault in self.faults))
+
+
+class EventsUnusable(StartupError):
+    """The settings name a store of events that can't be used."""
 
 
 class AddressUnusable(StartupError):

@@ -24,7 +24,7 @@ def _events(services: Services) -> Events:
     "/v1/events",
     tags=["events"],
     summary="What customers and visitors did",
-    operation_id="post_events",
+    operation_id="events",
     response_model=schemas.EventsAnswer,
     responses=_PROBLEMS,
     openapi_extra=request_body(schemas.EventsRequest),

@@ -31,7 +31,7 @@ _RETRY_AFTER: Final = {
 }
 _TAGS: Final = [
     {"name": "products", "description": "Containers, their sorted products, and your own products sorted."},
-    {"name": "events", "description": "What customers and visitors did."},
+    {"name": "events", "description": "What customers and visitors did, for their next pages."},
     {"name": "operation", "description": "Health and metrics."},
 ]
 

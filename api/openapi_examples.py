@@ -14,6 +14,13 @@ PAGE: Final[dict[str, Any]] = {
     "degraded_reasons": [],
     "next_cursor": None,
 }
+EVENTS: Final[dict[str, Any]] = {
+    "accepted": 2,
+    "duplicates": 1,
+    "expired": 0,
+    "degraded": False,
+    "degraded_reasons": [],
+}
 DEGRADED: Final[dict[str, Any]] = {
     **PAGE,
     "release": None,

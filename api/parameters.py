@@ -128,8 +128,14 @@ WHY_NOT: Final = Parameter(
     844_179,
 )
 PARAMETERS: Final[tuple[Parameter[Any], ...]] = (
-    *(CUSTOMER_ID, LIMIT, CATEGORY, CURSOR),
-    *(EXPLAIN, WHY_NOT, VISITOR_ID, RECENT),
+    CUSTOMER_ID,
+    LIMIT,
+    CATEGORY,
+    CURSOR,
+    VISITOR_ID,
+    RECENT,
+    EXPLAIN,
+    WHY_NOT,
 )
 
 MAX_TIMEOUT_MS: Final = 600_000

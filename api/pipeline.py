@@ -66,7 +66,7 @@ class Pipeline:
             budgets: shares out each request's time.
             patience: how much of it there is.
             rules: the shop's; None where it has none.
-            recall: knows what customers did lately.
+            recall: knows what customers did lately; None where nobody does.
             served: hears of each full answer, after the fact.
             clock: seconds.
         """
@@ -114,6 +114,25 @@ class Pipeline:
             return await self._scrolled(query, pool, position, budget, gone, reading)
         return await self._rank(query, pool, _FIRST_PAGE, budget, gone, reading)
 
+    async def without_ensemble(self, query: Query) -> Page:
+        """What :meth:`recommend` would answer if the ensemble couldn't be used: asked for, so no degraded answer.
+
+        Raises:
+            UnknownContainer, UnknownCategory, CatalogUnavailable: as there.
+        """
+        budget = self._budget(query)
+        try:
+            pool = await self._catalog.pool(query.container_id, query.category, deadline=budget.pool_until)
+        except CatalogUnavailable as error:
+            return self._without_pool(query, None, budget, error)
+        pooled = self._clock()
+        rules, pool = self._ruled(query, pool)
+        order = self._lesser(query, pool)
+        if rules is not None:
+            order = order._replace(product_id=rules.arranged(query, pool, order.product_id))
+        ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
+        return self._page(query, ranking, flaws(pool, pooled), None, pooled, order, budget)
+
     async def rerank(
         self, query: Query, product_ids: npt.NDArray[np.int64], gone: Callable[[], bool] | None = None
     ) -> Page:
@@ -137,6 +156,7 @@ class Pipeline:
         reading: Reading | None,
     ) -> Page:
         pooled = self._clock()
+        query, lacking = await self._recalled(query, reading)
         rules, pool = self._ruled(query, pool)
         order = await self._order(query, pool, priority, budget, gone, reading)
         if rules is not None:
@@ -145,7 +165,8 @@ class Pipeline:
         if self._served is not None and order.source is _ENSEMBLE:
             self._served(query, pool, ranking)
         cursor = self._scroll.begin(query, pool, ranking, order.product_id) if pool.scrolls else None
-        return self._page(query, ranking, (*flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+        degraded = (*flaws(pool, pooled), *lacking, *order.degraded)
+        return self._page(query, ranking, degraded, cursor, pooled, order, budget)
 
     async def _scrolled(
         self,
@@ -158,11 +179,14 @@ class Pipeline:
     ) -> Page:
         """A page behind the first one: what is left of the window, else the first of the next one."""
         pooled = self._clock()
+        query, lacking = await self._recalled(query, reading)
         rules, pool = self._ruled(query, pool)
         left = self._scroll.still_there(pool, position)
+        if rules is not None:
+            left = rules.arranged(query, pool, left)
         order = _Order(left, position.source, position.release)
         if not left.size and (window := self._scroll.window(pool, position)) is not None:
-            order = await self._order(query, window.pool, _DEEP_SCROLL, budget, gone, reading)
+            order = await self._order(query, window.pool, _DEEP_SCROLL, budget, gone)
             if rules is not None:
                 order = order._replace(product_id=rules.arranged(query, window.pool, order.product_id))
             position = replace(position, swept=window.swept, source=order.source, release=order.release)
@@ -170,7 +194,14 @@ class Pipeline:
             order = order._replace(degraded=(DEGRADED_WINDOW,))
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
         cursor = self._scroll.after(query, pool, position, order.product_id, ranking.product_id.size)
-        return self._page(query, ranking, (*flaws(pool, pooled), *order.degraded), cursor, pooled, order, budget)
+        degraded = (*flaws(pool, pooled), *lacking, *order.degraded)
+        return self._page(query, ranking, degraded, cursor, pooled, order, budget)
+
+    async def _recalled(self, query: Query, reading: Reading | None) -> tuple[Query, tuple[str, ...]]:
+        """The query with what its customer did lately, and why it lacks some of that, where it does."""
+        if reading is None or self._recall is None:
+            return query, ()
+        return await self._recall.finish(query, reading)
 
     def _ruled(self, query: Query, pool: Pool) -> tuple[View | None, Pool]:
         """The shop's rules for a request, and the pool as they want it ranked."""
@@ -184,23 +215,23 @@ class Pipeline:
         priority: Priority,
         budget: Budget,
         gone: Callable[[], bool] | None,
-        reading: Reading | None,
     ) -> _Order:
         """All candidates of the pool, best first."""
         if not pool.product_id.size:
             return _Order(pool.product_id, Source.POPULARITY, None)
-        lacking: tuple[str, ...] = ()
-        if reading is not None and self._recall is not None:
-            query, lacking = await self._recall.finish(query, reading)
         try:
             answer = await self._ranker.rank(query, pool, priority, budget, gone)
         except Unavailable as error:
-            ranking = self._ladder.without_ensemble(query, pool)
-            whole = pool.scrolls or self._rules is not None  # rules may bring something up from behind the page
-            order = followed(ranking.product_id, pool) if whole else ranking.product_id
-            return _Order(order, ranking.source, ranking.release, (*lacking, error.reason))
+            return self._lesser(query, pool)._replace(degraded=(error.reason,))
         shown = answer.product_id[: np.count_nonzero(answer.product_id)]  # padding is 0 and comes last
-        return _Order(shown, _ENSEMBLE, answer.release, lacking, answer.queue_s, answer.ensemble_s)
+        return _Order(shown, _ENSEMBLE, answer.release, (), answer.queue_s, answer.ensemble_s)
+
+    def _lesser(self, query: Query, pool: Pool) -> _Order:
+        """The next rung's order: of all candidates, where more of them may be needed than the page shows."""
+        ranking = self._ladder.without_ensemble(query, pool)
+        whole = pool.scrolls or self._rules is not None  # rules may bring something up from behind the page
+        order = followed(ranking.product_id, pool) if whole else ranking.product_id
+        return _Order(order, ranking.source, ranking.release)
 
     def _page(
         self,

@@ -245,7 +245,7 @@ class MergeRequest(_Asked):
 class EventsAnswer(BaseModel):
     """What became of events."""
 
-    model_config = ConfigDict(json_schema_extra={"example": examples.EVENTS_TAKEN})
+    model_config = ConfigDict(json_schema_extra={"example": examples.EVENTS})
 
     accepted: int = Field(description="Events that weren't known.")
     duplicates: int = Field(description="Events that were known already, by their ids.")

@@ -105,7 +105,12 @@ async def running(
     recall = None if events is None else events.recall(lambda: watched.history_until, clock)
     explained_calls = ExplainedCalls(watched, ranker, room, breaker, clock=clock)
     explained = ExplainedPages(
-        *(catalog, explained_calls, ladder, scroll, budgets, settings.patience),
+        catalog,
+        explained_calls,
+        ladder,
+        scroll,
+        budgets,
+        settings.patience,
         rules=rules_of(rules),
         recall=recall,
         clock=clock,
@@ -117,8 +122,8 @@ async def running(
         scroll,
         budgets,
         settings.patience,
-        recall=recall,
         rules=rules,
+        recall=recall,
         served=None if shadow is None else shadow.served,
         clock=clock,
     )

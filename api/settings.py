@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     """Bytes that all pools take, at most."""
     precomputed_dir: Path | None = None
     """Folder of the lists that ``racksort precompute`` made; without it the ladder lacks that rung."""
+    rules_dir: Path | None = None
+    """Folder of the shop's rules, which ``racksort rules apply`` writes to; without it there are none."""
     events: Literal["embedded", "valkey", "off"] = "embedded"
     """Where what customers did lately is kept: in this process, in a Valkey or Redis server, or nowhere."""
     events_dir: Path | None = None
@@ -88,8 +90,6 @@ class Settings(BaseSettings):
     """Time limit of one call of the Valkey server. Requests don't wait that long: their budget says how long."""
     valkey_url: SecretStr | None = None
     """Address of the Valkey or Redis server, such as ``rediss://racksort:password@events.shop.svc:6379/0``."""
-    rules_dir: Path | None = None
-    """Folder of the shop's rules, which ``racksort rules apply`` writes to; without it there are none."""
     triton: str = "127.0.0.1:8001"
     """``host:port`` of Triton's gRPC endpoint."""
     release: int = Field(default=1, ge=1)
@@ -135,6 +135,8 @@ class Settings(BaseSettings):
     """Time from the signal to stop until the process ends, the drain included."""
     start_timeout_ms: int = Field(default=60_000, ge=0, le=86_400_000)
     """Time until the first inference must have worked, else the adapter ends; 0 waits for ever."""
+    console: bool = True
+    """Whether there is a page at ``/console`` to look at what is served."""
     probe_interval_ms: int = Field(default=1_000, ge=10, le=60_000)
     """How often the readiness probe looks whether an inference is due."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Final, TypeVar
@@ -12,6 +13,7 @@ import polars as pl
 
 from api.attributes import UNKNOWN, Attributes
 from api.catalog import files
+from api.catalog.details import FIELDS, ProductDetails, details
 from api.catalog.extras import columns_of
 from api.catalog.files import CatalogFiles, Definition
 from api.catalog.protocol import Container
@@ -39,6 +41,7 @@ class EmbeddedCatalog:
     def __init__(self, content: CatalogFiles, *, narrowed_pools: int = 4_096) -> None:
         products = content.products
         self._now_day = content.now_day
+        self._described = products.select(name for name in FIELDS if name in products.columns)
         self._product_id = _frozen(products["product_id"].to_numpy())
         self._category_id = _frozen(products["category_id"].to_numpy())
         self._offer = _frozen(products.select(contract.OFFER).to_numpy().astype(np.float32, order="C"))
@@ -89,6 +92,17 @@ class EmbeddedCatalog:
         if category is None:
             return pool
         return self._narrowed.get((container_id, category)) or self._narrow(container_id, category)
+
+    async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:  # noqa: ARG002 - never waits
+        """Details of the given products that the folder has, in the given order."""
+        rows = np.searchsorted(self._product_id, np.array(product_ids, np.int64)).tolist()
+        known = {
+            product_id: row
+            for product_id, row in zip(product_ids, rows, strict=True)
+            if row < self._product_id.size and self._product_id[row] == product_id
+        }
+        found = self._described[list(known.values())].iter_rows(named=True)
+        return tuple(details(product_id, fields) for product_id, fields in zip(known, found, strict=True))
 
     async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:  # noqa: ARG002 - never waits
         """The given products as a pool, in the given order, available or not; an id that the catalog doesn't have gets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from api.catalog.details import ProductDetails
 from api.types import Kind, Pool
 
 
@@ -47,6 +49,15 @@ class Catalog(Protocol):
             api.errors.UnknownContainer: there is no such container.
             api.errors.UnknownCategory: the catalog has no such category.
             api.errors.CatalogUnavailable: the candidates can't be had in time.
+        """
+        ...
+
+    async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:
+        """Details of the given products for people to read, each once in the given order, whether they can be shown
+        or not; those that the catalog doesn't have are left out.
+
+        Raises:
+            api.errors.CatalogUnavailable: they can't be had by ``deadline``.
         """
         ...
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from api.catalog.protocol import Catalog
 from api.errors import CatalogUnavailable, Unavailable
-from api.events.recall import Reading, Recall
+from api.events.recall import Recall
 from api.explain.calls import ExplainedCalls
 from api.explain.evidence import Effects, Evidence, ExplainedPage, RulesOf, Scored, no_rules
 from api.explain.explainer import Explainer
@@ -51,7 +51,7 @@ class ExplainedPages:
             budgets: shares out each request's time.
             patience: how much of it there is; a person waits for an explanation, so it has all that can be asked for.
             rules: the merchandising rules that hold for a query.
-            recall: knows what customers did lately.
+            recall: knows what customers did lately; None where nobody does.
             clock: seconds.
         """
         self._catalog = catalog
@@ -99,7 +99,11 @@ class ExplainedPages:
             order = ranking.product_id
             evidence = Evidence(query, ranking.source, order, order.size)
         else:
-            page, evidence = await self._ranked(query, pool, budget, gone, reading)
+            pooled = self._clock()
+            lacking: tuple[str, ...] = ()
+            if reading is not None and self._recall is not None:
+                query, lacking = await self._recall.finish(query, reading)
+            page, evidence = await self._ranked(query, pool, pooled, lacking, budget, gone)
         explainer = Explainer(evidence)
         asked = None
         if why_not is not None:
@@ -118,11 +122,16 @@ class ExplainedPages:
         return await self._catalog.pool(query.container_id, query.category, deadline=waits_until)
 
     async def _ranked(
-        self, query: Query, pool: Pool, budget: Budget, gone: Callable[[], bool] | None, reading: Reading | None
+        self,
+        query: Query,
+        pool: Pool,
+        pooled: float,
+        lacking: tuple[str, ...],
+        budget: Budget,
+        gone: Callable[[], bool] | None,
     ) -> tuple[Page, Evidence]:
-        pooled = self._clock()
         queue_s = ensemble_s = 0.0
-        degraded = flaws(pool, pooled)
+        degraded = (*flaws(pool, pooled), *lacking)
         rules = self._rules(query)
         candidates = pool if rules is None else rules.pool(pool)
         scored: Scored | None = None
@@ -138,10 +147,12 @@ class ExplainedPages:
                 queue_s, ensemble_s = answer.queue_s, answer.ensemble_s
             except Unavailable as error:
                 degraded = (*degraded, error.reason)
-                # The next rung's page begins its longest one, so that places beyond the page are known as well.
-                lesser = self._ladder.without_ensemble(replace(query, limit=contract.MAX_CANDIDATES), candidates)
+                whole = candidates.scrolls or rules is not None  # then the pipeline goes on behind the page, and how
+                # Else the page is the beginning of a longer one, which tells places beyond it.
+                longer = query if whole else replace(query, limit=contract.MAX_CANDIDATES)
+                lesser = self._ladder.without_ensemble(longer, candidates)
                 source, release, order = lesser.source, lesser.release, lesser.product_id
-                if candidates.scrolls:
+                if whole:
                     order = followed(order, candidates)
         before = order
         effects: Effects = {}

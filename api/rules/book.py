@@ -18,6 +18,8 @@ from api.types import Query
 _log = logging.getLogger(__name__)
 
 _MOST_VIEWS: Final = 2_048
+_MOST_BYTES: Final = 256 * 1024 * 1024
+"""Of what all views have made of their pools, about."""
 _HOUR_S: Final = 3_600.0
 """After which it is asked again which products are new."""
 
@@ -97,8 +99,7 @@ class Book:
             if here and self._open[at] and (self._masks[at] == -1 or self._masks[at] & mask)
         )
         view = self._view(container_id, category, held)
-        while len(self._views) >= _MOST_VIEWS:
-            self._forget(next(iter(self._views)))
+        self._make_room()
         self._views[key] = view
         return view
 
@@ -116,6 +117,14 @@ class Book:
         view = View(rules, elsewhere, today=self._today, keeps=bool(container_id), report=self._report)
         self._shared[container_id, category, held] = view
         return view
+
+    def _make_room(self) -> None:
+        """Forget the oldest views until there is room for another one."""
+        nbytes = sum(view.nbytes for view in list(self._shared.values()))
+        while self._views and (len(self._views) >= _MOST_VIEWS or nbytes > _MOST_BYTES):
+            view = self._views[oldest := next(iter(self._views))]
+            nbytes -= 0 if view is None else view.nbytes
+            self._forget(oldest)
 
     def _forget(self, key: _Key) -> None:
         view = self._views.pop(key)

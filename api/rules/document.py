@@ -14,6 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from api.errors import Fault, RulesInvalid, shortened
+from api.rules.contradictions import contradictions
 from api.rules.rule import EFFECTS, CustomerId, Rule, Slug
 from api.rules.segments import BUILT_IN, Ranges, Segments
 
@@ -97,8 +98,6 @@ def parse(content: bytes, where: str = "rules", *, folder: Path | None = None) -
     Raises:
         RulesInvalid: something is wrong with it, all of it said at once, up to ``MAX_FAULTS``.
     """
-    from api.rules.contradictions import contradictions  # noqa: PLC0415 - which needs the document's type
-
     if len(content) > MAX_BYTES:
         raise RulesInvalid(where, Fault("the file", f"is longer than {MAX_BYTES} bytes; split a segment"))
     try:

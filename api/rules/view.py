@@ -77,6 +77,17 @@ class View:
         self._tabled: Callable[[], Pool | None] = _nothing
         self._table: Table | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """What is kept of a pool, in bytes."""
+        made, source = self._derived, self._source()
+        if made is None:
+            return 0
+        if source is not None and made.product_id is source.product_id:  # all but the boosts is shared
+            return made.boost.nbytes
+        rows = 0 if made.attributes is None else made.attributes.row.nbytes
+        return rows + sum(each.nbytes for each in (made.product_id, made.category_id, made.offer, made.boost))
+
     def pool(self, pool: Pool) -> Pool:
         """The pool as it is to be ranked: other boosts, and excluded products out of the way."""
         if self._scores is None:

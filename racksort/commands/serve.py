@@ -97,7 +97,7 @@ def command(
             if supervisor is not None:
                 services.metrics.follow_supervision(lambda: supervisor.status)
 
-        serve(settings, on_ready=lambda url: _in_background(_announce, url), on_open=opened)
+        serve(settings, on_ready=lambda url: _in_background(_announce, url, settings.console), on_open=opened)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
@@ -156,7 +156,7 @@ def _watch(server: EmbeddedElasticsearch) -> None:
         _say(f"{reason}; pools aren't refreshed any more until racksort is started again")
 
 
-def _announce(base_url: str) -> None:
+def _announce(base_url: str, console: bool) -> None:
     """Ask for a page over HTTP, as a client would, and print how."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no business on the way to us
     try:
@@ -165,7 +165,8 @@ def _announce(base_url: str) -> None:
         name = urllib.parse.quote(container["container_id"], safe="")
         page = f"{base_url}/v1/containers/{name}/products?customer_id=1&limit=12"
         with direct.open(page, timeout=5):
-            _say(f"ready; documentation at {base_url}/docs; try:\n\n  curl {shlex.quote(page)}\n")
+            console_at = f"console at {base_url}/console, " if console else ""
+            _say(f"ready; {console_at}documentation at {base_url}/docs; try:\n\n  curl {shlex.quote(page)}\n")
     except (OSError, StopIteration) as error:
         _say(f"ready at {base_url}, but a first page couldn't be had: {error or 'every container is empty'}")
 

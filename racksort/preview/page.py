@@ -22,7 +22,7 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space:
 table.pages { table-layout: fixed; } table.pages .n { width: 3rem; }
 .gone { background: var(--gone); } .came { background: var(--came); }
 .id { font-variant-numeric: tabular-nums; } .what { color: var(--soft); font-size: .85em; }
-.move { font-weight: 600; } .still { color: var(--soft); }
+.move { font-weight: 600; white-space: nowrap; } .still { color: var(--soft); }
 .rule { border: 1px solid var(--line); border-radius: .6em; padding: 0 .45em; font-size: .8em; white-space: nowrap; }
 """
 
@@ -47,12 +47,12 @@ def _parts(title: str, result: Result, document: Document, names: Mapping[int, s
     yield f"<h1>{escape(title)}: what would move</h1>\n"
     if document.note:
         yield f"<p>{escape(document.note)}</p>\n"
-    yield f"<p>{found['changed']} of {found['requests']} pages change, {found['moved']} products move.</p>\n"
+    yield f"<p>{found['changed']} of {found['requests']} pages change, {found['moved']:,} products move.</p>\n"
     yield '<table>\n<tr><th>rule<th>effect<th class="n">requests it held for<th class="n">products it touched\n'
     effect = {rule.id: rule.effect for rule in document.rules}
     for name, each in found["rules"].items():
         yield f"<tr><td>{escape(name)}<td>{effect[name]}"
-        yield f'<td class="n">{each["requests"]}<td class="n">{each["products"]}\n'
+        yield f'<td class="n">{each["requests"]:,}<td class="n">{each["products"]:,}\n'
     yield "</table>\n"
     for page in changed[:_MOST_PAGES]:
         yield from _side_by_side(page, names)

@@ -36,7 +36,7 @@ class Compared:
     before: npt.NDArray[np.int64]
     after: npt.NDArray[np.int64]
     touches: dict[int, tuple[Touch, ...]]
-    """By product of either page."""
+    """By product of either page. What wasn't on the page of before has a place behind it."""
 
     def moved(self) -> int:
         """Products that came, went or have another place."""
@@ -74,7 +74,7 @@ class Result:
         found = self.summary()
         share = found["changed"] / max(1, found["requests"])
         lines = [
-            f"{found['changed']} of {found['requests']} pages change ({share:.0%}), {found['moved']} products move"
+            f"{found['changed']} of {found['requests']} pages change ({share:.0%}), {found['moved']:,} products move"
         ]
         lines += [
             f"  {name}: held for {each['requests']} requests, touched {each['products']} products of their pages"
@@ -142,7 +142,8 @@ async def _compared(services: Services, rules: Rules, query: Query, before: Page
         return Compared(query, first, second, {})
     pool = await services.catalog.pool(query.container_id, query.category)
     shown = {*first.tolist(), *second.tolist()}
-    found = effects(view, query, pool, first, second)
+    # Behind the page of before stands what came onto it from there, so that its rules are found too.
+    found = effects(view, query, pool, np.concatenate([first, second[~np.isin(second, first)]]), second)
     return Compared(query, first, second, {product: each for product, each in found.items() if product in shown})
 
 

@@ -24,6 +24,9 @@ class Product:
     popularity: float | None = 0.0
     available: bool = True
     boost: float = 0.0
+    brand: str | None = None
+    regular_price: float | None = None
+    price: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,21 @@ class Definition:
 
 
 PRODUCTS = (
-    Product(31, 3, "CHEESES", "DAIRY", 0.75, 0.5, 0.125, 1.0, popularity=5.0, boost=0.5),
+    Product(
+        31,
+        3,
+        "CHEESES",
+        "DAIRY",
+        0.75,
+        0.5,
+        0.125,
+        1.0,
+        popularity=5.0,
+        boost=0.5,
+        brand="Alp",
+        regular_price=3.32,
+        price=2.49,
+    ),
     Product(12, 1, "SOFT DRINKS", "GROCERY", 0.5, 0.25, popularity=7.0),
     Product(7, 1, "SOFT DRINKS", "GROCERY", popularity=9.0),
     Product(40, 2, "CHEESE", "DAIRY", 0.875, popularity=5.0),

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from api.catalog.details import ProductDetails
 from api.catalog.elastic.catalog import ElasticsearchCatalog, Options
 from api.catalog.elastic.connection import Connection
 from api.catalog.embedded import EmbeddedCatalog
@@ -221,6 +222,27 @@ async def test_lookup_of_nothing_is_empty(catalog: Catalog) -> None:
     pool = await catalog.lookup(np.array([], np.int64))
     assert pool.offer.shape == (0, len(contract.OFFER))
     assert pool.product_id.size == pool.category_id.size == pool.boost.size == 0
+
+
+async def test_a_description_says_what_is_known_and_null_for_the_rest(catalog: Catalog) -> None:
+    described = await catalog.describe([31, 5_000_000_000])
+    assert described == (
+        ProductDetails(31, None, None, "CHEESES", "DAIRY", "Alp", None, 3.32, 2.49, 0.75, 0.5, 0.125, 1.0, True),
+        ProductDetails(5_000_000_000, None, None, None, "DAIRY", *[None] * 4, 0.9375, 0.0, 0.0, 0.0, True),
+    )
+
+
+async def test_descriptions_come_once_in_the_given_order_without_unknown_products(catalog: Catalog) -> None:
+    described = await catalog.describe([40, 6_000_000_000, 9, 1, 40, 3])
+    assert [each.product_id for each in described] == [40, 9, 3]
+    assert [each.available for each in described] == [True, False, True]
+    again = await catalog.describe([9, 20, 1])
+    assert [each.product_id for each in again] == [9, 20]
+
+
+async def test_descriptions_of_nothing_are_none(catalog: Catalog) -> None:
+    assert await catalog.describe([]) == ()
+    assert await catalog.describe([1]) == ()
 
 
 async def test_the_moment_is_the_catalog_s(catalog: Catalog) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from api.catalog.details import ProductDetails, details
 from api.catalog.protocol import Container
 from api.errors import CatalogUnavailable, UnknownCategory, UnknownContainer
 from api.types import Kind, Pool
@@ -83,6 +84,13 @@ class FakeCatalog:
         if self.partial or self.stale_after < inf:
             return replace(self._pools[key], partial=self.partial, stale_after=self.stale_after)
         return self._pools[key]
+
+    async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:  # noqa: ARG002 - never waits
+        if self.unavailable:
+            raise CatalogUnavailable("the fake was told to have nothing")
+        return tuple(
+            details(each, self._products[each]) for each in dict.fromkeys(product_ids) if each in self._products
+        )
 
     async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:  # noqa: ARG002 - never waits
         return _pool("", [self._products.get(each, {"product_id": each}) for each in product_ids.tolist()])

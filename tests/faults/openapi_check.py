@@ -16,20 +16,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 _SAYS_NOTHING = {"title", "description", "default", "examples", "example", "format"}
 _KNOWN = {
-    *(
-        "$ref",
-        "anyOf",
-        "oneOf",
-        "pattern",
-        "type",
-        "enum",
-        "const",
-        "properties",
-        "required",
-        "additionalProperties",
-        "items",
-    ),
-    *("minimum", "exclusiveMinimum", "maximum", "minItems", "maxItems", "uniqueItems"),
+    *("$ref", "anyOf", "type", "enum", "const", "properties", "required", "additionalProperties", "items"),
+    *("pattern", "minimum", "exclusiveMinimum", "maximum", "minItems", "maxItems", "uniqueItems"),
 }
 
 
@@ -58,10 +46,11 @@ def _wrong_value(schema: dict[str, Any], value: Any, where: str) -> str:
     kind = schema.get("type")
     if kind is not None and (not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")):
         return f"{where}: {value!r} is no {kind}"
-    if "enum" in schema and value not in schema["enum"]:
-        return f"{where}: {value!r} is none of {schema['enum']}"
-    if "const" in schema and value != schema["const"]:
-        return f"{where}: {value!r} isn't {schema['const']!r}"
+    choices = schema.get("enum", [schema["const"]] if "const" in schema else [value])
+    if value not in choices:
+        return f"{where}: {value!r} is none of {choices}"
+    if "pattern" in schema and re.search(schema["pattern"], value) is None:
+        return f"{where}: {value!r} doesn't match {schema['pattern']}"
     if isinstance(value, (int, float)) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
         return f"{where}: {value!r} is out of bounds"
     if isinstance(value, (int, float)) and "exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"]:

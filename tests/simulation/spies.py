@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from math import inf
 from typing import Final
@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from api.catalog.details import ProductDetails
 from api.catalog.elastic.catalog import ElasticsearchCatalog
 from api.catalog.guard import breaker_policy
 from api.catalog.protocol import Container
@@ -57,6 +58,10 @@ class SpiedCatalog:
             self._note(served, pool)
             served.cold |= self._clock() > before and category is not None
         return pool
+
+    async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:
+        """The catalog's."""
+        return await self._catalog.describe(product_ids, deadline=deadline)
 
     async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:
         """The catalog's, noted."""

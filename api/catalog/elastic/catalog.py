@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final, Self
@@ -14,8 +14,10 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from api.catalog.details import ProductDetails
 from api.catalog.elastic import shop as shops
 from api.catalog.elastic.connection import Connection
+from api.catalog.elastic.descriptions import Descriptions
 from api.catalog.elastic.fetcher import PAGE, Fetcher
 from api.catalog.elastic.lookup import Lookup
 from api.catalog.elastic.searches import Searches
@@ -96,6 +98,7 @@ class ElasticsearchCatalog:
         limits = Limits(options.refresh_s, options.expire_s, options.max_bytes)
         self._pools: PoolCache[Key, Shelf] = PoolCache(self._fetch, limits, guard, clock=clock, rng=rng)
         self._lookup = Lookup(searches, guard, keep_s=options.refresh_s, clock=clock)
+        self._descriptions = Descriptions(searches, guard, keep_s=options.refresh_s, clock=clock)
         self._sizes: dict[str, int] = {}
         self._following: asyncio.Task[None] | None = None
         metrics.follow_catalog(self._pools, lambda: self._fetcher.rejected, lambda: guard.up)
@@ -166,6 +169,14 @@ class ElasticsearchCatalog:
             if shelf_of_all is None:
                 raise
             return shelf_of_all.narrowed(names)
+
+    async def describe(self, product_ids: Sequence[int], *, deadline: float = inf) -> tuple[ProductDetails, ...]:
+        """Details of the given products that the live version has, in the given order.
+
+        Raises:
+            CatalogUnavailable: they can't be had by ``deadline``.
+        """
+        return await self._descriptions.find(product_ids, deadline)
 
     async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:
         """The given products as a pool, in the given order; partial where some can't be looked up by ``deadline``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from api.catalog.details import FIELDS
 from api.catalog.elastic.schema import EXCLUDED
 from api.catalog.files import Bounds, Definition
 from ensemble import contract
@@ -53,8 +54,17 @@ def pool_search(
 
 def lookup_search(product_ids: Sequence[int], *, timeout_ms: int) -> dict[str, Any]:
     """The given products, whether they can be shown or not, in no order."""
+    return _by_id(_DOCVALUES, product_ids, timeout_ms)
+
+
+def details_search(product_ids: Sequence[int], *, timeout_ms: int) -> dict[str, Any]:
+    """The same with what describes the products. A field that the index doesn't have is left out of the hits."""
+    return _by_id(("product_id", *FIELDS), product_ids, timeout_ms)
+
+
+def _by_id(fields: Sequence[str], product_ids: Sequence[int], timeout_ms: int) -> dict[str, Any]:
     return {
-        **_columns(_DOCVALUES),
+        **_columns(fields),
         "query": {"bool": {"filter": [{"terms": {"product_id": list(product_ids)}}]}},
         "sort": ["_doc"],
         "size": len(product_ids),

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from api.catalog.details import ProductDetails
 from api.catalog.protocol import Container
 from api.errors import CatalogUnavailable, EnsembleRejected, EnsembleUnavailable
 from api.fallback.compute import Task, fill, prepare
@@ -39,6 +40,9 @@ class Shop:
     async def pool(self, container_id: str, category: str | None = None, *, deadline: float = 0.0) -> Pool:
         del category, deadline
         return self._pools[container_id]
+
+    async def describe(self, product_ids: Sequence[int], *, deadline: float = 0.0) -> tuple[ProductDetails, ...]:
+        raise NotImplementedError
 
     async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = 0.0) -> Pool:
         raise NotImplementedError

@@ -135,6 +135,19 @@ def test_lists_that_are_named_but_missing_are_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+async def test_a_customer_s_list_can_be_asked_for_while_the_ensemble_is_well(folder: Path) -> None:
+    app = create_app(Settings(precomputed_dir=folder), catalog=make_shelf(), ensemble=FakeEnsemble())
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://adapter") as client,
+    ):
+        answer = (await client.get("/v1/containers/deals/precomputed?customer_id=7&limit=3")).json()
+        assert answer["product_ids"] == [5, 3, 9]
+        assert (answer["source"], answer["release"]) == ("precomputed", "personalize_v1")
+        assert (answer["degraded"], answer["degraded_reasons"]) == (False, [])
+
+
 async def test_without_the_ensemble_the_adapter_shows_the_customer_s_list_and_follows_newer_ones(folder: Path) -> None:
     ensemble = FakeEnsemble()
     app = create_app(Settings(precomputed_dir=folder), catalog=make_shelf(), ensemble=ensemble)

@@ -117,6 +117,22 @@ def test_views_are_bounded_and_their_counts_are_not_lost(monkeypatch: pytest.Mon
     assert book.answers() == {"r0": 11}
 
 
+def test_what_views_keep_of_pools_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 2_000
+    one = size * (8 + 4 + 16 + 4 + 8)
+    monkeypatch.setattr("api.rules.book._MOST_BYTES", 3 * one)
+    book = book_of({"effect": "exclude", "products": {"ids": [1]}})
+    pools = [pool_of(size, container_id=f"container-{number}") for number in range(10)]
+    for pool in pools:
+        view = book.of(Query(pool.container_id))
+        assert view is not None
+        view.pool(pool)
+        assert view.nbytes == one
+    kept = [view for view in book._views.values() if view is not None]
+    assert sum(view.nbytes for view in kept) <= 4 * one
+    assert book.of(Query("container-9")) is kept[-1]
+
+
 def test_counts_outlive_a_change_of_the_time() -> None:
     clock = Clock(NOW)
     book = book_of(
