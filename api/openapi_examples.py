@@ -67,18 +67,11 @@ CONTAINERS: Final[dict[str, Any]] = {
     ]
 }
 READY: Final[dict[str, Any]] = {"status": "ready", "detail": "the ensemble answers"}
-EVENTS: Final[dict[str, Any]] = {
+EVENTS_POSTED: Final[dict[str, Any]] = {
     "events": [
         {"event_id": "order-17-1", "kind": "purchase", "product_id": 1029743, "customer_id": 1234},
         {"event_id": "view-1", "kind": "view", "product_id": 862349, "visitor_id": "5f0c9c1e-7c1b"},
     ]
-}
-EVENTS_TAKEN: Final[dict[str, Any]] = {
-    "accepted": 2,
-    "duplicates": 0,
-    "expired": 0,
-    "degraded": False,
-    "degraded_reasons": [],
 }
 LOGIN: Final[dict[str, Any]] = {"visitor_id": "5f0c9c1e-7c1b", "customer_id": 1234}
 ALIVE: Final[dict[str, Any]] = {"status": "alive"}

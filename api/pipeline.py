@@ -158,7 +158,7 @@ class Pipeline:
         pooled = self._clock()
         query, lacking = await self._recalled(query, reading)
         rules, pool = self._ruled(query, pool)
-        order = await self._order(query, pool, priority, budget, gone, reading)
+        order = await self._order(query, pool, priority, budget, gone)
         if rules is not None:
             order = order._replace(product_id=rules.arranged(query, pool, order.product_id))
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)

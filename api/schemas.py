@@ -227,7 +227,7 @@ class EventsRequest(_Asked):
     """What customers and visitors did."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [examples.EVENTS]},
+        json_schema_extra={"examples": [examples.EVENTS_POSTED]},
     )
 
     events: list[HappenedEvent] = Field(min_length=1, max_length=MAX_POSTED_EVENTS)

@@ -137,9 +137,6 @@ class ExplainedPages:
         scored: Scored | None = None
         source, release, order = Source.POPULARITY, None, candidates.product_id
         if order.size:
-            if reading is not None and self._recall is not None:
-                query, lacking = await self._recall.finish(query, reading)
-                degraded = (*degraded, *lacking)
             try:
                 answer = await self._calls.explain(query, candidates, budget, gone)
                 scored = Scored.of(answer.explained)
