@@ -13,7 +13,7 @@ from urllib.parse import unquote, unquote_plus
 
 from api.errors import MAX_FAULTS, Fault, InvalidParameter, shortened
 from api.events.event import ID_PATTERN
-from api.events.parsing import recent, visitor_id
+from api.events.parsing import RECENT_PATTERN, recent, visitor_id
 from api.scroll.seal import MAX_CURSOR
 from api.types import ExplainedQuery, Query
 from ensemble import contract
@@ -100,7 +100,7 @@ VISITOR_ID: Final = Parameter(
 RECENT: Final = Parameter(
     "recent",
     recent,
-    {"type": "string"},
+    {"type": "string", "pattern": RECENT_PATTERN},
     "What was bought lately, as `ID:AGE_DAYS,…`, beside what was posted as events; the newest "
     f"{contract.RECENT} count.",
     "1029743:0.5,862349:3",
