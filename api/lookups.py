@@ -8,8 +8,9 @@ from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from api import openapi_examples as examples
 from api.edge import encoded, server_timing
 from api.errors import Fault, InvalidParameter, shortened
 from api.openapi import page_response, problem_responses
@@ -25,8 +26,16 @@ _IDS: Final[dict[str, Any]] = {
     "in": "query",
     "required": True,
     "description": f"Product ids, comma separated; at most {MAX_DESCRIBED}, each once.",
-    "schema": {"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"},
-    "example": "862349,844179",
+    "style": "form",
+    "explode": False,
+    "schema": {
+        "type": "array",
+        "items": {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID},
+        "minItems": 1,
+        "maxItems": MAX_DESCRIBED,
+        "uniqueItems": True,
+    },
+    "example": [862349, 844179],
 }
 _TAKEN: Final[tuple[Parameter[Any], ...]] = (CUSTOMER_ID, LIMIT, CATEGORY)
 """Parameters of the order without the ensemble: one page, of which there is nothing to explain."""
@@ -56,6 +65,8 @@ class ProductDetails(BaseModel):
 class Described(BaseModel):
     """Products in the order in which they were asked for."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.DESCRIBED})
+
     products: list[ProductDetails]
 
 
@@ -63,6 +74,7 @@ class Described(BaseModel):
     "/v1/products",
     tags=["products"],
     summary="Details of products",
+    operation_id="describe_products",
     response_class=Response,
     responses={200: {"model": Described, "description": "The products."}, **problem_responses(422, 500, 503)},
     openapi_extra={"parameters": [_IDS]},
@@ -78,12 +90,13 @@ async def products(request: Request, services: WithServices) -> Response:
     "/v1/containers/{container_id:path}/precomputed",
     tags=["products"],
     summary="A container's products as they come without the ensemble",
+    operation_id="precomputed",
     response_class=Response,
     responses={200: page_response("The products."), **problem_responses(404, 422, 500, 503)},
     openapi_extra={"parameters": [*(each.openapi() for each in _TAKEN), TIMEOUT.openapi()]},
 )
 async def precomputed(
-    container_id: Annotated[str, Path(description="One of `GET /v1/containers`.")],
+    container_id: Annotated[str, Path(description="One of `GET /v1/containers`.", examples=["deals"])],
     request: Request,
     services: WithServices,
 ) -> Response:

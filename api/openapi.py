@@ -99,7 +99,8 @@ def complete(document: dict[str, Any]) -> None:
         components[model.__name__] = schema
     document["tags"] = _TAGS
     # FastAPI leaves out what is null, also in examples.
-    document["paths"]["/v1/rank"]["post"]["responses"]["200"] = page_response("The products.")
+    for path, method in (("/v1/rank", "post"), (f"{PATH.removesuffix('products')}precomputed", "get")):
+        document["paths"][path][method]["responses"]["200"] = page_response("The products.")
     document["paths"][PATH] = {
         "get": {
             "tags": ["products"],

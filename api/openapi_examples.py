@@ -60,6 +60,26 @@ EXPLAINED: Final[dict[str, Any]] = {
         "category, have moved it down.",
     },
 }
+DESCRIBED: Final[dict[str, Any]] = {
+    "products": [
+        {
+            "product_id": 862349,
+            "name": "POTATO CHIPS",
+            "leaf_category": "POTATO CHIPS",
+            "category": "BAG SNACKS",
+            "department": "GROCERY",
+            "brand": "National",
+            "package_size": "11 OZ",
+            "regular_price": 2.99,
+            "price": 2.5,
+            "price_ratio": 0.836,
+            "mailer": 0.4,
+            "display": 0.0,
+            "coupon": 0.0,
+            "available": True,
+        }
+    ]
+}
 CONTAINERS: Final[dict[str, Any]] = {
     "containers": [
         {"container_id": "deals", "title": "This week's deals", "kind": "list", "size": 128},

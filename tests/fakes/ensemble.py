@@ -27,22 +27,35 @@ def fake_order(
 
     Same shape as ``product_id``; padding and excluded candidates come last as ``contract.PADDING``.
     """
-    return fake_explanation(customer_id, product_id, boost)[0]
+    return _ordered(product_id, boost, _blend(customer_id, product_id))[0]
 
 
 def fake_explanation(
     customer_id: int, product_id: npt.NDArray[np.int64], boost: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """:func:`fake_order` with its scores [N] and components [N, 3]."""
+    blend = _blend(customer_id, product_id)
+    ordered, order = _ordered(product_id, boost, blend)
+    kept = ordered != contract.PADDING
+    score = np.where(kept, (blend + boost)[order], -np.inf)
+    component = np.where(kept[:, None], blend[order, None] * COMPONENT_SHARES, 0.0)
+    return ordered, score.astype(np.float32), component.astype(np.float32)
+
+
+def _blend(customer_id: int, product_id: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     mixed = (product_id.astype(np.uint64) * _MIX) ^ (np.array([customer_id], np.int64).astype(np.uint64) * _SALT)
     mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX
-    blend = (mixed >> np.uint64(40)).astype(np.float64) / 2**24
+    return (mixed >> np.uint64(40)).astype(np.float64) / 2**24
+
+
+def _ordered(
+    product_id: npt.NDArray[np.int64], boost: npt.NDArray[np.float32], blend: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Product ids in their order, and the order."""
     kept = (product_id != contract.PADDING) & (boost != contract.EXCLUDED)
-    score = np.where(kept, blend + boost, -np.inf)
-    order = np.lexsort((product_id, -score))
+    order = np.lexsort((product_id, -np.where(kept, blend + boost, -np.inf)))
     ordered: npt.NDArray[np.int64] = np.where(kept, product_id, contract.PADDING)[order]
-    component = np.where(kept[:, None], blend[:, None] * COMPONENT_SHARES, 0.0)[order]
-    return ordered, score[order].astype(np.float32), component.astype(np.float32)
+    return ordered, order
 
 
 class FakeEnsemble:

@@ -18,6 +18,7 @@ _SAYS_NOTHING = {"title", "description", "default", "examples", "example", "form
 _KNOWN = {
     *("$ref", "anyOf", "oneOf", "type", "enum", "const", "properties", "required", "additionalProperties", "items"),
     *("pattern", "minimum", "exclusiveMinimum", "maximum", "minItems", "maxItems", "uniqueItems"),
+    *("if", "then", "else"),
 }
 
 
@@ -37,7 +38,16 @@ def misfit(document: dict[str, Any], schema: dict[str, Any], value: Any, where: 
     if "anyOf" in schema:
         faults = [misfit(document, choice, value, where) for choice in schema["anyOf"]]
         return "" if "" in faults else " and ".join(faults)
+    if "if" in schema:
+        branch = schema["else" if _misfit_of_named(document, schema["if"], value, where) else "then"]
+        if fault := _misfit_of_named(document, branch, value, where):
+            return fault
     return _wrong_value(schema, value, where) or _wrong_parts(document, schema, value, where)
+
+
+def _misfit_of_named(document: dict[str, Any], schema: dict[str, Any], value: Any, where: str) -> str:
+    """The same for the properties alone that the schema names."""
+    return misfit(document, schema, {name: value[name] for name in schema["properties"] if name in value}, where)
 
 
 def _wrong_value(schema: dict[str, Any], value: Any, where: str) -> str:
