@@ -11,7 +11,7 @@ from api.routes import WithServices
 from api.services import Services
 
 router = APIRouter()
-_PROBLEMS = problem_responses(413, 415, 422, 500)
+_PROBLEMS = problem_responses(413, 415, 422, 431, 500)
 
 
 def _events(services: Services) -> Events:

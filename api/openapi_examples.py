@@ -87,6 +87,13 @@ CONTAINERS: Final[dict[str, Any]] = {
     ]
 }
 READY: Final[dict[str, Any]] = {"status": "ready", "detail": "the ensemble answers"}
+EVENTS_POSTED: Final[dict[str, Any]] = {
+    "events": [
+        {"event_id": "order-17-1", "kind": "purchase", "product_id": 1029743, "customer_id": 1234},
+        {"event_id": "view-1", "kind": "view", "product_id": 862349, "visitor_id": "5f0c9c1e-7c1b"},
+    ]
+}
+LOGIN: Final[dict[str, Any]] = {"visitor_id": "5f0c9c1e-7c1b", "customer_id": 1234}
 ALIVE: Final[dict[str, Any]] = {"status": "alive"}
 METRICS: Final = """# HELP racksort_ready 1 once a real inference through the whole path worked
 # TYPE racksort_ready gauge

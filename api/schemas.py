@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
 from api import openapi_examples as examples
@@ -180,7 +189,12 @@ class RankRequest(_Asked):
 
 
 EventOrVisitorId = Annotated[str, Field(strict=True, pattern=ID_PATTERN)]
+KnownCustomerId = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
 Moment = Annotated[AwareDatetime, BeforeValidator(moment)]
+# null counts as not given, which the document needn't say: with it, "exactly one of them" would be hard to read.
+_CUSTOMER_SCHEMA = WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_ID})
+_VISITOR_SCHEMA = WithJsonSchema({"type": "string", "pattern": ID_PATTERN})
+_MOMENT_SCHEMA = WithJsonSchema({"type": "string", "format": "date-time"})
 
 
 _ONE_OWNER: Final[JsonDict] = {
@@ -199,9 +213,13 @@ class HappenedEvent(_Asked):
     event_id: EventOrVisitorId = Field(description="Names the event: sent again, it counts once.")
     kind: EventKind
     product_id: ProductId
-    customer_id: Annotated[int, Field(strict=True, ge=1, le=MAX_ID)] | None = None
-    visitor_id: EventOrVisitorId | None = Field(default=None, description="Where the customer isn't known.")
-    at: Moment | None = Field(
+    customer_id: Annotated[KnownCustomerId | None, _CUSTOMER_SCHEMA] = Field(
+        default=None, description="Who did it; either this or `visitor_id`."
+    )
+    visitor_id: Annotated[EventOrVisitorId | None, _VISITOR_SCHEMA] = Field(
+        default=None, description="Where the customer isn't known."
+    )
+    at: Annotated[Moment | None, _MOMENT_SCHEMA] = Field(
         default=None, description="When, ISO 8601 with a time zone; the request's arrival where not given."
     )
 
@@ -216,21 +234,7 @@ class EventsRequest(_Asked):
     """What customers and visitors did."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "events": [
-                        {"event_id": "order-17-1", "kind": "purchase", "product_id": 1029743, "customer_id": 1234},
-                        {
-                            "event_id": "view-1",
-                            "kind": "view",
-                            "product_id": 862349,
-                            "visitor_id": "5f0c9c1e-7c1b",
-                        },
-                    ]
-                }
-            ]
-        },
+        json_schema_extra={"examples": [examples.EVENTS_POSTED]},
     )
 
     events: list[HappenedEvent] = Field(min_length=1, max_length=MAX_POSTED_EVENTS)
@@ -239,10 +243,10 @@ class EventsRequest(_Asked):
 class MergeRequest(_Asked):
     """A visitor who has logged in as a customer."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"visitor_id": "5f0c9c1e-7c1b", "customer_id": 1234}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.LOGIN]})
 
     visitor_id: EventOrVisitorId
-    customer_id: Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
+    customer_id: KnownCustomerId
 
 
 class EventsAnswer(BaseModel):

@@ -14,12 +14,13 @@ from api.types import Recent
 MAX_RECENT: Final = 100
 """Purchases that one request may bring; the models see the newest ``contract.RECENT``."""
 
+_ONE: Final = r"[1-9][0-9]{0,17}:[0-9]{1,5}(\.[0-9]{1,9})?"
+RECENT_PATTERN: Final = rf"^{_ONE}(,{_ONE}){{0,{MAX_RECENT - 1}}}$"
+"""Of ``recent``, for the document; the parser takes leading zeros and the last few ids too."""
+
 _VISITOR: Final = re.compile(ID_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
 _PURCHASE: Final = re.compile(r"(\d{1,19}):(\d{1,5}(?:\.\d{1,9})?)\Z", re.ASCII)
 _LAST_ID: Final = 2**63 - 1
-_A_PURCHASE: Final = r"[1-9][0-9]{0,17}:[0-9]{1,5}(\.[0-9]{1,9})?"
-RECENT_PATTERN: Final = f"^{_A_PURCHASE}(,{_A_PURCHASE}){{0,{MAX_RECENT - 1}}}$"
-"""What :func:`recent` takes, for the OpenAPI document (but for ids of 19 digits)."""
 
 
 def visitor_id(text: str) -> str:

@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 UNHURRIED = {"DEADLINE_MS": "10000", "MAX_DEADLINE_MS": "10000", "CALL_TIMEOUT_MS": "20000"}
 CUSTOMER = 7
-RANKED = "/v1/containers/{container_id}/products"
 
 
 @pytest.fixture(scope="module")
@@ -249,55 +248,38 @@ def test_a_problem_is_shown_and_asking_again_helps(page: Console) -> None:
     page.complaints.clear()
 
 
-def with_parameter(name: str) -> Any:
-    """The OpenAPI document with one more parameter of the products route."""
+def test_shares_of_the_models_are_those_of_the_explained_answer(page: Console) -> None:
+    path = f"/v1/containers/popular/products?limit=24&customer_id={CUSTOMER}&explain=true"
+    explained = ask(page.url, path)["explanations"]
+    page.open(f"?customer={CUSTOMER}")
+    bars = page.page.locator(".card .shares")
+    expect(bars).to_have_count(len(explained))
+    for at in (0, 11, 23):
+        shares = explained[at]["shares"]
+        told = re.findall(r"(Affinity|Demand|Preference) (\d+)%", bars.nth(at).inner_text())
+        assert {name.lower(): int(share) / 100 for name, share in told} == pytest.approx(shares, abs=0.0051)
+        widths = (
+            bars.nth(at)
+            .locator(".share")
+            .evaluate_all("parts => parts.map(each => each.getBoundingClientRect().width)")
+        )
+        assert [width / sum(widths) for width in widths] == pytest.approx(list(shares.values()), abs=0.03)
+    page.page.locator(".card").first.click()
+    expect(page.page.get_by_role("row", name="Found at")).to_contain_text(str(explained[0]["retrieval_rank"]))
+    expect(page.page.get_by_role("row", name="By score")).to_contain_text(str(explained[0]["score_rank"]))
 
-    def answer(route: Route) -> None:
+
+def test_what_rules_did_is_on_the_cards(page: Console) -> None:
+    def ruled(route: Route) -> None:
         answer = route.fetch()
         body = answer.json()
-        body["paths"][RANKED]["get"]["parameters"].append({"name": name})
+        body["explanations"][0]["rules"] = [{"rule": "fruit first", "effect": "pin", "from": 9, "to": 1}]
         route.fulfill(response=answer, json=body)
 
-    return answer
-
-
-def test_an_explained_answer_shows_shares_and_rules(page: Console) -> None:
-    shares = {"affinity": 0.5, "demand": 0.2, "preference": 0.3}
-
-    def explained(route: Route) -> None:
-        if "explain=true" not in route.request.url:
-            route.continue_()
-            return
-        answer = route.fetch(url=route.request.url.replace("&explain=true", ""))
-        body = answer.json()
-        body["explanations"] = [
-            {
-                "product_id": product,
-                "position": at + 1,
-                "score": 2.0,
-                "components": {"affinity": 1.0, "demand": -0.4, "preference": 0.6},
-                "bias": -0.3,
-                "shares": shares,
-                "retrieval_rank": 40 + at,
-                "score_rank": at + 1,
-                "boost": 0.0,
-                "rules": [{"rule": "fruit first", "effect": "pin", "from": 9, "to": 1}] if at == 0 else [],
-            }
-            for at, product in enumerate(body["product_ids"])
-        ]
-        route.fulfill(response=answer, json=body)
-
-    page.page.route("**/openapi.json", with_parameter("explain"))
-    page.page.route("**/v1/containers/*/products?*", explained)
+    page.page.route("**/products?*explain=true*", ruled)
     page.open(f"?customer={CUSTOMER}")
-    card = page.page.locator(".card").first
-    expect(card.locator(".shares")).to_have_text("Affinity 50%, Demand 20%, Preference 30%")
-    widths = card.locator(".share").evaluate_all("parts => parts.map(part => part.getBoundingClientRect().width)")
-    assert [width / sum(widths) for width in widths] == pytest.approx(list(shares.values()), abs=0.02)
-    expect(card.locator(".rule")).to_have_text("pinned: 9 → 1")
-    expect(page.page.locator(".rule")).to_have_count(1)
-    card.click()
-    expect(page.page.get_by_role("row", name="Found at")).to_contain_text("40")
+    expect(page.page.locator(".rule")).to_have_text("pinned: 9 → 1")
+    page.page.locator(".card").first.click()
     expect(page.page.get_by_role("row", name="Rule fruit first")).to_contain_text("pinned")
 
 

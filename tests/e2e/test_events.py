@@ -60,6 +60,7 @@ def test_the_next_page_reflects_a_purchase_and_only_the_buyers_does(served: str,
         assert post(f"{served}/v1/events", {"events": [event]})["duplicates"] == 1
         assert page(served, customer) == after
         assert page(served, customer, recent=f"{bought}:0") == after  # told by the request as well: one purchase
+        assert page(served, customer, explain="true") == after
         moved += after.index(bought) != PLACE
         related = [each for each in before if category_of[each] == category_of[bought] and each in after]
         affinity += any(before.index(each) != after.index(each) for each in related if each != bought)

@@ -16,7 +16,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 _SAYS_NOTHING = {"title", "description", "default", "examples", "example", "format"}
 _KNOWN = {
-    *("$ref", "anyOf", "type", "enum", "const", "properties", "required", "additionalProperties", "items"),
+    *("$ref", "anyOf", "oneOf", "type", "enum", "const", "properties", "required", "additionalProperties", "items"),
     *("pattern", "minimum", "exclusiveMinimum", "maximum", "minItems", "maxItems", "uniqueItems"),
     *("if", "then", "else"),
 }
@@ -31,6 +31,10 @@ def misfit(document: dict[str, Any], schema: dict[str, Any], value: Any, where: 
         for part in schema["$ref"].removeprefix("#/").split("/"):
             target = target[part]
         return misfit(document, target, value, where)
+    if "oneOf" in schema:
+        fitting = [choice for choice in schema["oneOf"] if not misfit(document, choice, value, where)]
+        if len(fitting) != 1:
+            return f"{where}: fits {len(fitting)} of {schema['oneOf']}"
     if "anyOf" in schema:
         faults = [misfit(document, choice, value, where) for choice in schema["anyOf"]]
         return "" if "" in faults else " and ".join(faults)

@@ -94,7 +94,7 @@ const isRanked = (way) => way === 'personal' || way === 'anonymous';
  * @returns {Promise<Map<string, object>>} by product id; empty where there are none
  */
 export async function explain(query, source, known, signal) {
-  if (!known.has('explain') || !isRanked(query.way)) return new Map();
+  if (!known.has('explain') || !isRanked(query.way) || query.cursor) return new Map(); // only first pages can be explained
   try {
     const { body } = await page({ ...query, explain: true }, signal);
     if (body.source !== source) return new Map();

@@ -54,13 +54,24 @@ const REASONS = {
   row_invalid: 'The request didn’t fit what the models take.',
   stale_pool: 'Products and offers are older than they should be.',
   partial_pool: 'Some products may be missing, or their offers unknown.',
+  degraded_window: 'An earlier page of this scroll was degraded, and its order goes on.',
+  events_unavailable: 'What the customer did lately can’t be read now.',
   catalog_unavailable: 'The catalog can’t be reached: what is in stock isn’t known.',
 };
 
 /** Why an answer is degraded. */
 export const because = (reason) => REASONS[reason] ?? reason.replaceAll('_', ' ');
 
-const EFFECTS = { pin: 'pinned', bury: 'buried', exclude: 'excluded', boost: 'boosted', cap: 'capped' };
+const EFFECTS = {
+  exclude: 'excluded',
+  availability: 'not available',
+  pin: 'pinned',
+  boost: 'boosted',
+  bury: 'buried',
+  cap: 'capped',
+  hide_bought: 'bought already',
+  min_new: 'new',
+};
 
 /** What a rule did to a product: `pinned: 7 → 1`. */
 export function ruled({ rule, effect, from, to }) {

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import api.console
+from api.errors import EventsUnavailable
+from api.metrics import REASONS
+from api.rules import rule as rules
+from api.types import DEGRADED_WINDOW, PARTIAL_POOL, STALE_POOL
 from tests.unit.api.conftest import UNHURRIED, Adapter, running_adapter
 
 STATIC = Path(api.console.__file__).parent / "static"
@@ -92,3 +97,11 @@ def test_data_never_becomes_markup() -> None:
 def test_the_page_has_nothing_inline() -> None:
     page = (STATIC / "index.html").read_text()
     assert not re.findall(r"<style|<script(?![^>]*src=)|\sstyle=|\son[a-z]+=", page)
+
+
+def test_every_reason_of_a_degraded_answer_and_every_rule_has_words() -> None:
+    words = (STATIC / "words.js").read_text()
+    effects = [get_args(kind.model_fields["effect"].annotation)[0] for kind in rules._Rule.__subclasses__()]
+    assert "pin" in effects
+    reasons = (*REASONS, STALE_POOL, PARTIAL_POOL, DEGRADED_WINDOW, EventsUnavailable.reason)
+    assert [name for name in (*reasons, *effects) if f"  {name}: '" not in words] == []

@@ -67,6 +67,11 @@ async def test_ones_own_products_are_ranked_by_it_too(adapter: Adapter) -> None:
     assert last_seen(adapter) == [(5, 0.0)]
 
 
+async def test_an_explanation_is_of_the_page_that_knows_what_was_bought(adapter: Adapter) -> None:
+    await posted(adapter, event("a", 5))
+    assert await seen(adapter, "customer_id=7&explain=true") == [(5, 0.0)]
+
+
 async def test_the_request_itself_can_say_what_was_bought(adapter: Adapter) -> None:
     assert await seen(adapter, "recent=5:2,6:0.5") == [(6, 0.5), (5, 2.0)]
     await posted(adapter, event("a", 8, at=ago(1)))
