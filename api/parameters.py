@@ -196,9 +196,11 @@ def parse_query(container_id: bytes, query_string: bytes, headers: Iterable[tupl
 
 def _explained(container: str, values: dict[str, Any]) -> Query:
     wanted = values.pop("explain", False)
+    if not wanted and "why_not" not in values:
+        return Query(container, **values)
     if "cursor" in values:
         raise InvalidParameter(Fault("explain", "only first pages can be explained; leave cursor out"))
-    return ExplainedQuery(container, **values) if wanted or "why_not" in values else Query(container, **values)
+    return ExplainedQuery(container, **values)
 
 
 def _values(query_string: bytes) -> dict[str, Any]:

@@ -249,11 +249,13 @@ class Pipeline:
 
     def _without_pool(self, query: Query, position: Position | None, budget: Budget, error: CatalogUnavailable) -> Page:
         cursor = None
+        reasons: tuple[str, ...] = (error.reason,)
         if position is None:
             ranking = self._ladder.without_pool(query)
         elif position.order.size:
             ranking = Ranking(position.order[: query.limit], position.source, position.release)
             cursor = self._scroll.after_blindly(query, position, ranking.product_id.size)
+            reasons += () if position.source is _ENSEMBLE else (DEGRADED_WINDOW,)
         else:
             ranking = None  # which products come next, only the pool can say
         if ranking is not None and self._rules is not None and (rules := self._rules.of(query)) is not None:
@@ -261,7 +263,7 @@ class Pipeline:
         if ranking is None:
             raise error
         spent = self._clock() - budget.arrived
-        return Page(query, ranking, Timing(spent, total=spent, budget=budget.total_s), (error.reason,), cursor)
+        return Page(query, ranking, Timing(spent, total=spent, budget=budget.total_s), reasons, cursor)
 
     def _budget(self, query: Query) -> Budget:
         patience = self._patience

@@ -21,6 +21,8 @@ from api.tensors import Batch
 from api.types import Pool, Query
 
 _PRIORITY: Final = Priority.RERANK
+_MOST_WAITING: Final = 64
+"""Requests that may wait for their turn: people ask why, and few at a time."""
 
 
 class ExplainedAnswer(NamedTuple):
@@ -53,6 +55,7 @@ class ExplainedCalls:
         self._breaker = breaker
         self._clock = clock
         self._slot = asyncio.Lock()
+        self._waiting = 0
         self._call: asyncio.Task[Explained] | None = None
 
     async def explain(
@@ -73,17 +76,27 @@ class ExplainedCalls:
             CallerGone: nobody waits any more.
         """
         if self._breaker.refuses():
+            self._breaker.refuse()
             raise EnsembleUnavailable(f"not asked: {self._breaker.why}")
         if self._ranker.turns_away(_PRIORITY):
             raise TooManyRequests("requests that needn't be explained take all the time there is")
         batch = Batch((self._ranker.row(query, pool),))
-        permit = await self._room.enter(_PRIORITY, budget.pool_until)
-        if permit is None:
-            raise Overloaded("no place became free for a request that wants to be explained")
+        came = self._clock()
+        # The turn comes first: whoever waits for it would hold a place that a page could be ranked in.
+        await self._turn(budget.send_until - came)
+        call: asyncio.Task[Explained] | None = None
         try:
-            return await self._in_turn(batch, budget, gone)
+            permit = await self._room.enter(_PRIORITY, budget.pool_until)
+            if permit is None:
+                raise Overloaded("no place became free for a request that wants to be explained")
+            try:
+                call = self._begun(batch, budget, gone)
+                return await self._answer(call, budget, came)
+            finally:
+                self._room.leave(permit, Outcome.IGNORED)  # how long people wait for it says nothing of the load
         finally:
-            self._room.leave(permit, Outcome.IGNORED)  # how long people wait for it says nothing of the load
+            if call is None:  # else its end ends the turn
+                self._slot.release()
 
     async def close(self) -> None:
         """End the call that is under way."""
@@ -91,24 +104,31 @@ class ExplainedCalls:
             self._call.cancel()
             await asyncio.wait([self._call])
 
-    async def _in_turn(self, batch: Batch, budget: Budget, gone: Callable[[], bool] | None) -> ExplainedAnswer:
-        came = self._clock()
+    async def _turn(self, seconds: float) -> None:
+        if self._waiting >= _MOST_WAITING:
+            raise Overloaded(f"{self._waiting} requests wait to be explained")
+        self._waiting += 1
         try:
-            async with asyncio.timeout(budget.send_until - came):
+            async with asyncio.timeout(seconds):
                 await self._slot.acquire()
         except TimeoutError:
             raise EnsembleTimeout("other explanations took all the time there was") from None
-        sent = self._clock()
+        finally:
+            self._waiting -= 1
+
+    def _begun(self, batch: Batch, budget: Budget, gone: Callable[[], bool] | None) -> asyncio.Task[Explained]:
         if gone is not None and gone():
-            self._slot.release()
             raise CallerGone("the connection was closed")
-        if sent >= budget.send_until:
-            self._slot.release()
+        if self._clock() >= budget.send_until:
             raise EnsembleTimeout("there is no time left to rank in")
         call = self._call = asyncio.create_task(self._ensemble.explain(batch))
         call.add_done_callback(self._ended)
-        # A late call goes on and keeps the slot until it ends by itself: calls that are cut off in bulk have crashed
+        return call
+
+    async def _answer(self, call: asyncio.Task[Explained], budget: Budget, came: float) -> ExplainedAnswer:
+        # A late call goes on and keeps the turn until it ends by itself: calls that are cut off in bulk have crashed
         # Triton, and a server that hangs shall not collect them.
+        sent = self._clock()
         await asyncio.wait([call], timeout=max(0.0, budget.answer_from - sent))
         if not call.done():
             raise EnsembleTimeout("no answer before the request's deadline")

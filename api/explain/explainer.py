@@ -28,6 +28,28 @@ _DECIMALS: Final = 6
 """Of scores and components, which are float32."""
 
 
+_NONE: Final = np.empty(0, np.int64)
+
+
+class Places:
+    """Where products stand in an order, from 1: those of a page are looked up together, any other when it is asked for.
+
+    A grid has many thousand products and a page a few, so that a dictionary of all would take milliseconds.
+    """
+
+    def __init__(self, order: npt.NDArray[np.int64], page: npt.NDArray[np.int64]) -> None:
+        self._order = order
+        rows = np.flatnonzero(np.isin(order, page))
+        self._known: dict[int, int] = dict(zip(order[rows].tolist(), (rows + 1).tolist(), strict=True))
+
+    def get(self, product_id: int) -> int | None:
+        """The product's place; None where it isn't there."""
+        place = self._known.get(product_id)
+        if place is None and (rows := np.flatnonzero(self._order == product_id)).size:
+            place = self._known[product_id] = int(rows[0]) + 1
+        return place
+
+
 class _Scores:
     """What the ensemble says of each candidate."""
 
@@ -64,12 +86,11 @@ class Explainer:
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
         pool, ranked, scored = evidence.pool, evidence.candidates or evidence.pool, evidence.scored
-        self._position = _places(evidence.order)
-        self._retrieval_rank = {} if pool is None else _places(pool.product_id)
-        self._boost = (
-            {} if ranked is None else dict(zip(ranked.product_id.tolist(), ranked.boost.tolist(), strict=True))
-        )
-        self._left_out = set() if ranked is None else set(ranked.product_id[contract.MAX_CANDIDATES :].tolist())
+        shown = evidence.order[: evidence.shown]
+        self._position = Places(evidence.order, shown)
+        self._retrieval_rank = Places(_NONE if pool is None else pool.product_id, shown)
+        self._candidate = Places(_NONE if ranked is None else ranked.product_id, shown)
+        self._boost = None if ranked is None else ranked.boost
         self._scores = None if scored is None else _Scores(scored)
 
     def shown(self) -> tuple[Explanation, ...]:
@@ -78,7 +99,7 @@ class Explainer:
 
     def in_pool(self, product_id: int) -> bool:
         """Whether the product is a candidate, ranked or not."""
-        return product_id in self._retrieval_rank
+        return self._retrieval_rank.get(product_id) is not None
 
     def why_not(self, product_id: int, *, known: bool | None) -> WhyNot:
         """Why a product isn't in the answer, or where in it.
@@ -96,7 +117,8 @@ class Explainer:
         return WhyNot(**facts, reason=reason, detail=said)
 
     def _explained(self, product_id: int) -> Explanation:
-        boost = self._boost.get(product_id)
+        place = self._candidate.get(product_id)
+        boost = None if place is None or self._boost is None else float(self._boost[place - 1])
         return Explanation(
             product_id=product_id,
             source=self._evidence.source,
@@ -116,7 +138,9 @@ class Explainer:
         gone = product.position is None
         if product.position is not None and product.position <= evidence.shown:
             return Reason.SHOWN
-        if (gone and effects & EXCLUDING) or self._boost.get(product_id) == contract.EXCLUDED:
+        place = self._candidate.get(product_id)
+        excluded = place is not None and self._boost is not None and self._boost[place - 1] == contract.EXCLUDED
+        if (gone and effects & EXCLUDING) or excluded:
             return Reason.EXCLUDED
         if effects & CAPPING:
             return Reason.CAPPED
@@ -124,9 +148,5 @@ class Explainer:
             if evidence.pool is None or known is None:
                 return Reason.UNDETERMINED
             return Reason.NOT_IN_POOL if known else Reason.UNKNOWN_PRODUCT
-        return Reason.BEYOND_CANDIDATES if product_id in self._left_out else Reason.RANKED_LOW
-
-
-def _places(product_id: npt.NDArray[np.int64]) -> dict[int, int]:
-    """Each product's place, from 1."""
-    return {each: place for place, each in enumerate(product_id.tolist(), start=1)}
+        left_out = place is not None and place > contract.MAX_CANDIDATES
+        return Reason.BEYOND_CANDIDATES if left_out else Reason.RANKED_LOW

@@ -106,7 +106,7 @@ class Scroll:
 
 def _scroll_of(query: Query) -> bytes:
     """What a cursor is given out for: another container, category or customer is another scroll."""
-    known = query.customer_id is not None
+    known = bool(query.customer_id)  # 0 is nobody, like none
     category = (query.category or "").encode()
     return b"".join(
         (

@@ -263,6 +263,21 @@ async def test_an_explained_row_travels_alone_and_waits_for_its_turn(patient_ada
     assert adapter.metric("racksort_request_seconds_count", route="explain", source="ensemble") == 5
 
 
+async def test_requests_that_wait_to_be_explained_hold_no_place_to_be_ranked_in(patient_adapter: Adapter) -> None:
+    adapter = patient_adapter
+    adapter.ensemble.gate.clear()
+    asked = [asyncio.create_task(get(adapter, DEALS, customer_id=number, explain="true")) for number in range(1, 100)]
+    # Those that have no turn and no place to wait for one are answered at once.
+    while sum(task.done() for task in asked) < 99 - 65:
+        await asyncio.sleep(0)
+    assert adapter.metric("racksort_limited") == 1
+    assert all(task.result()["degraded_reasons"] == ["overloaded"] for task in asked if task.done())
+    adapter.ensemble.gate.set()
+    bodies = await asyncio.gather(*asked)
+    assert sum(not body["degraded"] for body in bodies) == 65
+    assert adapter.metric("racksort_limited") == 0
+
+
 async def test_an_explanation_that_comes_too_late_is_a_degraded_answer_and_frees_its_turn(
     patient_adapter: Adapter,
 ) -> None:

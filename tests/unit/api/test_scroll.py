@@ -78,6 +78,26 @@ async def test_while_the_candidates_are_gone_the_pages_that_the_cursor_knows_are
     assert not set(third["product_ids"]) & set(first["product_ids"] + second["product_ids"])
 
 
+async def test_nobody_and_customer_0_are_the_same_scroll(adapter: Adapter) -> None:
+    first = await page(adapter, customer_id=0, limit=10)
+    second = await page(adapter, limit=10, cursor=first["next_cursor"])
+    assert not set(first["product_ids"]) & set(second["product_ids"])
+
+
+async def test_a_client_that_sends_defaults_can_scroll(adapter: Adapter) -> None:
+    first = await page(adapter, customer_id=7, limit=10, explain="false")
+    second = await page(adapter, customer_id=7, limit=10, explain="false", cursor=first["next_cursor"])
+    assert len(second["product_ids"]) == 10
+
+
+async def test_a_degraded_window_is_named_while_the_candidates_are_gone_too(adapter: Adapter) -> None:
+    adapter.ensemble.failure = EnsembleUnavailable("no server")
+    first = await page(adapter, customer_id=7, limit=10)
+    adapter.shelf.unavailable = True
+    second = await page(adapter, customer_id=7, limit=10, cursor=first["next_cursor"])
+    assert second["degraded_reasons"] == ["catalog_unavailable", "degraded_window"]
+
+
 @pytest.mark.parametrize(
     ("query", "status"),
     [
