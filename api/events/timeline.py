@@ -22,7 +22,6 @@ KEPT: Final = {EventKind.PURCHASE: 64, EventKind.ADD_TO_CART: 32, EventKind.VIEW
 _LETTER: Final = {EventKind.PURCHASE: b"P", EventKind.ADD_TO_CART: b"C", EventKind.VIEW: b"V"}
 _KIND: Final = {letter: kind for kind, letter in _LETTER.items()}
 _RANK: Final = {letter: rank for rank, letter in enumerate(_KIND)}
-_PURCHASE: Final = ord("P")
 
 
 class Union(NamedTuple):
@@ -73,7 +72,7 @@ def _key(text: bytes) -> tuple[int, int, bytes, bytes]:
 def purchases(timeline: bytes, since_ms: float, limit: int) -> list[tuple[int, int]]:
     """Product and Unix milliseconds of the newest ``limit`` purchases from ``since_ms`` on, newest first."""
     found: list[tuple[int, int]] = []
-    if not timeline or timeline[0] != _PURCHASE:
+    if not bought(timeline):
         return found
     for each in timeline.split(b"\n", limit)[:limit]:
         letter, at_ms, product_id, _ = each.split(b" ")
@@ -82,6 +81,11 @@ def purchases(timeline: bytes, since_ms: float, limit: int) -> list[tuple[int, i
             break
         found.append((int(product_id), when))
     return found
+
+
+def bought(timeline: bytes) -> bool:
+    """Whether there is any purchase in it."""
+    return timeline[:1] == b"P"
 
 
 def events(timeline: bytes) -> tuple[Event, ...]:
