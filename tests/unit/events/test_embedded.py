@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,17 @@ async def test_a_visitor_whose_events_have_expired_can_log_in() -> None:
     assert len(store) == store.nbytes == 0
 
 
+async def test_requests_get_their_turn_while_many_owners_are_written() -> None:
+    store = opened()
+    adding = asyncio.ensure_future(store.add([(owner, event("a")) for owner in range(1, 1_001)]))
+    written = [0]
+    while not adding.done():
+        await asyncio.sleep(0)
+        written.append(len(store))
+    assert written[-1] == (await adding).accepted == 1_000
+    assert max(after - before for before, after in pairwise(written)) <= 32
+
+
 async def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
     store = opened(tmp_path)
     await store.add([(1, event("a")), ("v", event("b")), ("gone", event("c"))])
@@ -114,6 +126,7 @@ async def test_what_has_expired_isnt_loaded(tmp_path: Path) -> None:
 
 _CRASH = """
 import asyncio, os, sys
+from itertools import pairwise
 from pathlib import Path
 from tests.unit.events.test_embedded import event, opened
 
