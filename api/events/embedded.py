@@ -96,6 +96,11 @@ class EmbeddedStore:
             if self.read(owner, 0.0) == timeline:
                 self._forget(owner)
 
+    def postpone(self, owner: Owner) -> None:
+        """Count the owner among those whose change is latest, if it is there."""
+        if owner in self._kept:
+            self._kept.move_to_end(owner)
+
     async def close(self) -> None:
         """See :class:`~api.events.store.EventStore`."""
         if self._journal is not None:

@@ -41,7 +41,9 @@ def _valkey(settings: Settings, metrics: Metrics, figures: EventMetrics) -> Even
     url = "" if settings.valkey_url is None else settings.valkey_url.get_secret_value()
     timeout_s = settings.events_timeout_ms / 1e3
     store = ValkeyStore(url, ttl_s=settings.events_ttl_s, timeout_s=timeout_s, now=time.time, clock=time.monotonic)
-    metrics.follow_breaker(store.server.breaker, "events")
-    figures.up.set_function(lambda: float(store.server.breaker.tick() is State.CLOSED))
+    reads, writes = store.server.reads, store.server.writes
+    metrics.follow_breaker(reads, "events")
+    metrics.follow_breaker(writes, "event_writes")
+    figures.up.set_function(lambda: float(reads.tick() is writes.tick() is State.CLOSED))
     figures.follow_held(lambda: len(store.held), lambda: store.held.evicted)
     return store
