@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+from redis.exceptions import RedisError
+
+from api.errors import EventsUnusable
 from api.events.embedded import EmbeddedStore
 from api.events.intake import Events
 from api.events.journal import Journal
@@ -40,7 +43,13 @@ def _embedded(settings: Settings, figures: EventMetrics) -> EventStore:
 def _valkey(settings: Settings, metrics: Metrics, figures: EventMetrics) -> EventStore:
     url = "" if settings.valkey_url is None else settings.valkey_url.get_secret_value()
     timeout_s = settings.events_timeout_ms / 1e3
-    store = ValkeyStore(url, ttl_s=settings.events_ttl_s, timeout_s=timeout_s, now=time.time, clock=time.monotonic)
+    try:
+        store = ValkeyStore(url, ttl_s=settings.events_ttl_s, timeout_s=timeout_s, now=time.time, clock=time.monotonic)
+    except (ValueError, TypeError, RedisError):
+        # Neither the address nor what the client says of it is repeated: it may hold a password.
+        raise EventsUnusable(
+            "RACKSORT_VALKEY_URL: the client can't use its options; take out or correct what stands behind '?'"
+        ) from None
     reads, writes = store.server.reads, store.server.writes
     metrics.follow_breaker(reads, "events")
     metrics.follow_breaker(writes, "event_writes")

@@ -54,6 +54,9 @@ class ValkeyStore:
             now: Unix seconds.
             clock: the requests', in seconds; goes with the loop's timers.
             rng: for jitter.
+
+        Raises:
+            ValueError, TypeError, RedisError: ``url`` has options that the client doesn't know or can't use.
         """
         self._ttl_ms = round(ttl_s * 1e3)
         self._now = now

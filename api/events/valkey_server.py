@@ -92,6 +92,9 @@ class ValkeyServer:
             timeout_s: seconds that one call may take, connecting included.
             clock: seconds, for the breaker.
             rng: for jitter.
+
+        Raises:
+            ValueError, TypeError, RedisError: ``url`` has options that the client doesn't know or can't use.
         """
         self._timeout_s = timeout_s
         self._latest = ""
@@ -111,6 +114,10 @@ class ValkeyServer:
             retry=Retry(NoBackoff(), 0),  # there is no time to try again; what is held is written later
             client_name="racksort",
         )
+        if pool.connection_kwargs.get("decode_responses"):
+            raise ValueError("decode_responses makes text of what are bytes")
+        # Not opened; but it looks at the options, which the pool doesn't.
+        pool.make_connection()  # type: ignore[no-untyped-call]  # redis says nothing of what it gives
         self._client = Redis.from_pool(pool)
 
     async def timelines(self, owners: Sequence[Owner]) -> list[bytes]:
