@@ -83,8 +83,16 @@ class Events:
         return self._told(added, expired=len(expired))
 
     async def merge(self, visitor: str, customer: int) -> Taken:
-        """Make a visitor's events the customer's."""
-        return self._told(await self._store.merge(visitor, customer))
+        """Make a visitor's events the customer's.
+
+        Raises:
+            EventsUnavailable: the store can't be reached, and too many logins are held already.
+        """
+        try:
+            return self._told(await self._store.merge(visitor, customer))
+        except EventsUnavailable:
+            self._metrics.merges_refused.inc()
+            raise
 
     def recall(self, history_until_day: Callable[[], float | None], clock: Callable[[], float]) -> Recall:
         """What lets requests read the store; see :class:`Recall`."""

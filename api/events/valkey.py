@@ -92,8 +92,9 @@ class ValkeyStore:
         held = await self.held.merge(visitor, customer)
         added = _sum(await self._unite([Unite(customer, (), visitor)]))
         if not added.reached:
-            if len(self._merges) < _HELD_MERGES:
-                self._merges[visitor] = customer
+            if len(self._merges) >= _HELD_MERGES and visitor not in self._merges:
+                raise EventsUnavailable(f"{_HELD_MERGES} logins are held already")
+            self._merges[visitor] = customer
             self._write_later()
             return Added(held.accepted, held.duplicates, reached=False)
         return added
