@@ -68,6 +68,10 @@ class ValkeyStore:
         self._merges: dict[str, int] = {}
         """Visitors whose events must become a customer's."""
         self._writing: asyncio.Task[None] | None = None
+        self._at_held = asyncio.Lock()
+        """Whoever writes what is held has it."""
+        self._on_the_way: frozenset[Owner] = frozenset()
+        """Whose events are being written."""
 
     def read(self, owner: Owner, until: float) -> Timeline:
         """See :class:`~api.events.store.EventStore`."""
@@ -89,6 +93,9 @@ class ValkeyStore:
 
     async def merge(self, visitor: str, customer: int) -> Added:
         """See :class:`~api.events.store.EventStore`."""
+        if visitor in self._on_the_way:  # else they may come to the server when it has moved the visitor's events
+            async with self._at_held:
+                pass
         held = await self.held.merge(visitor, customer)
         added = _sum(await self._unite([Unite(customer, (), visitor)]))
         if not added.reached:
@@ -137,7 +144,15 @@ class ValkeyStore:
         Raises:
             EventsUnavailable: the server can't be reached.
         """
+        async with self._at_held:
+            try:
+                return await self._write_some()
+            finally:
+                self._on_the_way = frozenset()
+
+    async def _write_some(self) -> int:
         taken = self.held.oldest(_AT_ONCE)
+        self._on_the_way = frozenset(owner for owner, _ in taken)
         ready = (login for login in self._merges.items() if not self.held.read(login[0], 0.0))
         merges = list(islice(ready, _AT_ONCE))
         unions = [Unite(owner, timeline.split(b"\n")) for owner, timeline in taken]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import pytest
 from redis import Redis
@@ -12,6 +12,7 @@ from redis import Redis
 from api.events import timeline as timelines
 from api.events.event import Event, EventKind, Owner
 from api.events.valkey import ValkeyStore
+from api.events.valkey_server import Unite, United
 from api.resilience.breaker import State
 from racksort.dev.valkey_server import EmbeddedValkey
 from tests.conftest import require_valkey
@@ -81,6 +82,33 @@ async def test_keys_that_cant_be_written_hold_up_nobody_else(store: ValkeyStore,
     client.delete("racksort:events:c:100")
     await until(lambda: len(store.held) == len(spoilt) - 1, store)
     assert await ids(store, 100) == ["a"]
+
+
+async def test_a_login_while_its_visitors_held_events_are_written_leaves_the_visitor_none(
+    store: ValkeyStore, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.config_set("maxmemory", 1)
+    assert not (await store.add([("v", event("a"))])).reached
+    client.config_set("maxmemory", 0)
+    unite = store.server.unite
+    begun, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def unite_slowly(unions: Sequence[Unite], since_ms: int, ttl_ms: int) -> list[United]:
+        if any(each.owner == "v" for each in unions):
+            begun.set()
+            await may_go_on.wait()
+        return await unite(unions, since_ms, ttl_ms)
+
+    monkeypatch.setattr(store.server, "unite", unite_slowly)
+    await begun.wait()
+    merging = asyncio.ensure_future(store.merge("v", 1))
+    for _ in range(5):  # so that the merge overtakes, if it can
+        await ids(store, "nobody")
+    may_go_on.set()
+    await merging
+    await until(lambda: not store._holds(), store)
+    assert await ids(store, "v") == []
+    assert await ids(store, 1) == ["a"]
 
 
 async def test_a_login_doesnt_wait_for_a_customer_whose_key_cant_be_written(store: ValkeyStore, client: Redis) -> None:
