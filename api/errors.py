@@ -171,6 +171,8 @@ class Unavailable(AdapterError):
 
     reason: ClassVar[str]
     """Short name, as ``degraded_reasons`` and the metrics' label show it."""
+    detail: ClassVar[str] = "No products can be shown now; try again soon."
+    """What the caller is told where there is no lower rung."""
 
 
 class CatalogUnavailable(Unavailable):
@@ -209,6 +211,7 @@ class EventsUnavailable(Unavailable):
     """The store of events can't be reached now."""
 
     reason = "events_unavailable"
+    detail = "The events can't be kept now; send the request again soon."
 
 
 class EnsembleError(Unavailable):

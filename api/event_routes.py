@@ -6,12 +6,18 @@ from fastapi import APIRouter, Request
 
 from api import body, schemas
 from api.events.intake import Events, Posted, Taken
-from api.openapi import problem_responses, request_body
+from api.openapi import problem_content, problem_responses, request_body
+from api.openapi_examples import EVENTS_UNAVAILABLE
 from api.routes import WithServices
 from api.services import Services
 
 router = APIRouter()
 _PROBLEMS = problem_responses(413, 415, 422, 431, 500)
+_NOT_KEPT = {
+    **problem_responses(503)[503],
+    "description": "The store of events is down, and too many logins wait for it.",
+    "content": problem_content(EVENTS_UNAVAILABLE),
+}
 
 
 def _events(services: Services) -> Events:
@@ -41,7 +47,7 @@ async def post_events(request: Request, services: WithServices) -> schemas.Event
     summary="A visitor has logged in",
     operation_id="merge_events",
     response_model=schemas.EventsAnswer,
-    responses=_PROBLEMS,
+    responses={**_PROBLEMS, 503: _NOT_KEPT},
     openapi_extra=request_body(schemas.MergeRequest),
 )
 async def merge_events(request: Request, services: WithServices) -> schemas.EventsAnswer:

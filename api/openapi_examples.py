@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from api.errors import EventsUnavailable
+
 PAGE: Final[dict[str, Any]] = {
     "container_id": "deals",
     "customer_id": 1234,
@@ -161,4 +163,5 @@ PROBLEMS: Final[dict[int, dict[str, Any]]] = {
     500: _problem(None, "Internal Server Error", 500, "The adapter made a mistake; its log says which."),
     503: _problem("catalog-unavailable", "Service Unavailable", 503, "No products can be shown now; try again soon."),
 }
+EVENTS_UNAVAILABLE: Final = _problem("events-unavailable", "Service Unavailable", 503, EventsUnavailable.detail)
 NOT_READY: Final = _problem("not-ready", "Service Unavailable", 503, "Not ready: no inference was tried yet")

@@ -74,8 +74,7 @@ def problem_of(error: AdapterError) -> Problem:
         return Problem(error.status, error.title, str(error), error.slug, error.faults)
     if isinstance(error, Unavailable):
         slug = error.reason.replace("_", "-")
-        detail = "No products can be shown now; try again soon."
-        return Problem(503, "Service Unavailable", detail, slug, retry_after_s=_SOON_S)
+        return Problem(503, "Service Unavailable", error.detail, slug, retry_after_s=_SOON_S)
     if isinstance(error, TooManyRequests):
         return BUSY
     return INTERNAL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
@@ -37,7 +38,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recent:
-    """A customer's most recent events, newest first; at most ``contract.RECENT`` of them."""
+    """A customer's most recent purchases, newest first."""
 
     product_id: npt.NDArray[np.int64]
     age: npt.NDArray[np.float32]
@@ -56,13 +57,17 @@ class Query:
     """Products of the page, at most."""
     category: str | None = None
     recent: Recent | None = None
-    """What the customer did since the models were trained, where the caller knows."""
+    """Purchases since the end of the models' history, where the caller or the store of events knows them; at most
+    ``contract.RECENT``."""
     timeout_s: float | None = None
     """Seconds that the caller waits for the answer, where it says so."""
     visitor_id: str | None = None
     """Names a visitor who hasn't logged in, or hadn't before."""
     cursor: str | None = None
     """``Page.cursor`` of the page before; None for the first page."""
+    bought: Callable[[], Recent] | None = None
+    """All that the customer is known to have bought, also what the models' tables know: for the shop's rules, and made
+    only where one asks. None where ``recent`` is all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class Events:
         now_s = self._now()
         faults = []
         taken: list[tuple[Owner, Event]] = []
+        expired: list[EventKind] = []
         for number, each in enumerate(posted):
             at_s = now_s if each.at_s is None else each.at_s
             if at_s > now_s + AHEAD_S:
@@ -70,17 +71,28 @@ class Events:
             elif at_s > now_s - self._ttl_s:
                 at_ms = round(min(at_s, now_s) * 1e3)
                 taken.append((each.owner, Event(each.event_id, each.kind, each.product_id, at_ms)))
-                self._metrics.received(each.kind, "taken")
             else:
-                self._metrics.received(each.kind, "expired")
+                expired.append(each.kind)
         if faults:
             raise InvalidParameter(*faults)
+        for _, event in taken:
+            self._metrics.received(event.kind, "taken")
+        for kind in expired:
+            self._metrics.received(kind, "expired")
         added = await self._store.add(taken) if taken else Added(0, 0)
-        return self._told(added, expired=len(posted) - len(taken))
+        return self._told(added, expired=len(expired))
 
     async def merge(self, visitor: str, customer: int) -> Taken:
-        """Make a visitor's events the customer's."""
-        return self._told(await self._store.merge(visitor, customer))
+        """Make a visitor's events the customer's.
+
+        Raises:
+            EventsUnavailable: the store can't be reached, and too many logins are held already.
+        """
+        try:
+            return self._told(await self._store.merge(visitor, customer))
+        except EventsUnavailable:
+            self._metrics.merges_refused.inc()
+            raise
 
     def recall(self, history_until_day: Callable[[], float | None], clock: Callable[[], float]) -> Recall:
         """What lets requests read the store; see :class:`Recall`."""

@@ -109,31 +109,36 @@ class Journal:
         try:
             if self._changed:
                 await asyncio.to_thread(self._write, self._changed)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - the store closes all the same
             _log.error("the latest events of %d customers weren't written: %s", len(self._changed), error)
         self._database.close()
 
     async def _write_soon(self) -> None:
-        wait_s = self._every_s
-        while self._changed:
-            await asyncio.sleep(wait_s)
-            rows, self._changed = self._changed, {}
-            writing = asyncio.ensure_future(asyncio.to_thread(self._write, rows))
-            try:
-                await asyncio.shield(writing)
-            except asyncio.CancelledError:
-                await asyncio.wait((writing,))  # the file isn't closed under the writer
-                if writing.exception() is not None:
-                    self._changed = rows | self._changed
-                raise
-            except sqlite3.Error as error:
+        try:
+            wait_s = self._every_s
+            while self._changed:
+                await asyncio.sleep(wait_s)
+                wait_s = self._every_s if await self._write_changed() else _RETRY_S
+        finally:
+            self._writing = None
+
+    async def _write_changed(self) -> bool:
+        """Write what has changed; whether it worked. Else it stays to be written."""
+        rows, self._changed = self._changed, {}
+        writing = asyncio.ensure_future(asyncio.to_thread(self._write, rows))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait((writing,))  # the file isn't closed under the writer
+            if writing.exception() is not None:
                 self._changed = rows | self._changed
-                self._failed(error)
-                wait_s = _RETRY_S
-            else:
-                self._worked()
-                wait_s = self._every_s
-        self._writing = None
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next try may do better, and none is the worst
+            self._changed = rows | self._changed
+            self._failed(error)
+            return False
+        self._worked()
+        return True
 
     def _write(self, rows: _Rows) -> None:
         put = [(key_of(owner), *row) for owner, row in rows.items() if row[0]]
@@ -143,9 +148,12 @@ class Journal:
             self._database.executemany("INSERT OR REPLACE INTO owners VALUES (?, ?, ?)", put)
             self._database.executemany("DELETE FROM owners WHERE owner = ?", gone)
 
-    def _failed(self, error: sqlite3.Error) -> None:
+    def _failed(self, error: Exception) -> None:
         if self.up:
-            _log.error("events can't be written to disk, they stay in memory until they can: %s", error)
+            mistake = None if isinstance(error, sqlite3.Error) else error  # the disk's failures need no traceback
+            _log.error(
+                "events can't be written to disk, they stay in memory until they can: %s", error, exc_info=mistake
+            )
         self.up = False
 
     def _worked(self) -> None:

@@ -21,6 +21,9 @@ class EventMetrics:
         self._events = {(kind, outcome): events.labels(kind, outcome) for kind in EventKind for outcome in RECEIVED}
         self.accepted = Counter("racksort_events_accepted", "Events that the store didn't have", registry=registry)
         self.duplicates = Counter("racksort_events_duplicate", "Events that the store had", registry=registry)
+        self.merges_refused = Counter(
+            "racksort_event_merges_refused", "Logins that could neither be stored nor held", registry=registry
+        )
         self.up = Gauge("racksort_event_store_up", "1 while the store of events works", registry=registry)
         self.up.set(1)
         self.read_seconds = Histogram(

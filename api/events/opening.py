@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+from redis.exceptions import RedisError
+
+from api.errors import EventsUnusable
 from api.events.embedded import EmbeddedStore
 from api.events.intake import Events
 from api.events.journal import Journal
@@ -40,8 +43,16 @@ def _embedded(settings: Settings, figures: EventMetrics) -> EventStore:
 def _valkey(settings: Settings, metrics: Metrics, figures: EventMetrics) -> EventStore:
     url = "" if settings.valkey_url is None else settings.valkey_url.get_secret_value()
     timeout_s = settings.events_timeout_ms / 1e3
-    store = ValkeyStore(url, ttl_s=settings.events_ttl_s, timeout_s=timeout_s, now=time.time, clock=time.monotonic)
-    metrics.follow_breaker(store.server.breaker, "events")
-    figures.up.set_function(lambda: float(store.server.breaker.tick() is State.CLOSED))
+    try:
+        store = ValkeyStore(url, ttl_s=settings.events_ttl_s, timeout_s=timeout_s, now=time.time, clock=time.monotonic)
+    except (ValueError, TypeError, RedisError):
+        # Neither the address nor what the client says of it is repeated: it may hold a password.
+        raise EventsUnusable(
+            "RACKSORT_VALKEY_URL: the client can't use its options; take out or correct what stands behind '?'"
+        ) from None
+    reads, writes = store.server.reads, store.server.writes
+    metrics.follow_breaker(reads, "events")
+    metrics.follow_breaker(writes, "event_writes")
+    figures.up.set_function(lambda: float(reads.tick() is writes.tick() is State.CLOSED))
     figures.follow_held(lambda: len(store.held), lambda: store.held.evicted)
     return store

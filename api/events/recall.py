@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypeAlias
+
+import numpy as np
 
 from api.errors import EventsUnavailable
 from api.events import timeline as timelines
+from api.events.event import EventKind
 from api.events.recent import pairs, recent_of
 from api.events.store import EventStore, Timeline
-from api.types import Query
+from api.types import Query, Recent
 from ensemble import contract
 
 _MS_A_DAY: Final = 86_400_000
 _REASON: Final = (EventsUnavailable.reason,)
+_MOST: Final = contract.RECENT + 2 * timelines.KEPT[EventKind.PURCHASE]
+"""Of the request, the customer and the visitor."""
+_NOTHING: Final = Recent(np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 Reading: TypeAlias = tuple[Timeline, Timeline]
 """The customer's and the visitor's, as far as they are there."""
@@ -67,20 +74,24 @@ class Recall:
 
     async def finish(self, query: Query, reading: Reading) -> tuple[Query, tuple[str, ...]]:
         """The query with the purchases that were read, and why it lacks some, where it does."""
-        told = list(pairs(query.recent))
+        found: list[bytes] = []
         lacking = False
-        now_ms = self._now() * 1e3
-        history_until = self._history_until_day()
-        since_ms = max(now_ms - self._ttl_ms, 0.0 if history_until is None else history_until * _MS_A_DAY)
         for each in reading:
             timeline = each if each is None or isinstance(each, bytes) else await self._fetched(each)
             if timeline is None:
                 lacking = True
-                continue
-            bought = timelines.purchases(timeline, since_ms, contract.RECENT)
-            told += [(product_id, (now_ms - at_ms) / _MS_A_DAY) for product_id, at_ms in bought]
+            elif timelines.bought(timeline):
+                found.append(timeline)
         reasons = _REASON if lacking else ()
-        return (replace(query, recent=recent_of(told)), reasons) if told else (query, reasons)
+        if not found:
+            return query, reasons
+        now_ms = self._now() * 1e3
+        kept_ms = now_ms - self._ttl_ms
+        history_until = self._history_until_day()
+        since_ms = kept_ms if history_until is None else max(kept_ms, history_until * _MS_A_DAY)
+        recent = _united(query.recent, found, now_ms, since_ms, contract.RECENT)
+        bought = partial(_all_of, query.recent, found, now_ms, kept_ms)
+        return replace(query, recent=recent, bought=bought), reasons
 
     async def _fetched(self, fetching: Awaitable[bytes | None]) -> bytes | None:
         started = self._clock()
@@ -88,3 +99,18 @@ class Recall:
         if self._took is not None:
             self._took(self._clock() - started)
         return timeline
+
+
+def _united(recent: Recent | None, found: Sequence[bytes], now_ms: float, since_ms: float, most: int) -> Recent | None:
+    """The newest of what the request says and what is in timelines, as far back as ``since_ms``."""
+    told = list(pairs(recent))
+    for timeline in found:
+        purchases = timelines.purchases(timeline, since_ms, most)
+        told += [(product_id, (now_ms - at_ms) / _MS_A_DAY) for product_id, at_ms in purchases]
+    return recent_of(told, most)
+
+
+def _all_of(recent: Recent | None, found: Sequence[bytes], now_ms: float, since_ms: float) -> Recent:
+    """The same, of all that timelines keep."""
+    united = _united(recent, found, now_ms, since_ms, _MOST)
+    return _NOTHING if united is None else united

@@ -1,4 +1,4 @@
-"""The models' ``recent_*``: what the request says and what the store knows, as one list, newest first."""
+"""What was bought: what the request says and what the store knows, as one list, newest first."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ SAME_DAYS: Final = 0.01
 The models' tables know ages in steps of 22 minutes."""
 
 
-def recent_of(purchases: Iterable[tuple[int, float]]) -> Recent | None:
-    """Purchases as the models take them; None where there are none.
+def recent_of(purchases: Iterable[tuple[int, float]], most: int = contract.RECENT) -> Recent | None:
+    """The newest ``most`` purchases, each once; None where there are none.
 
     Args:
-        purchases: product and age in days, in any order; the newest ``contract.RECENT`` count, each once.
+        purchases: product and age in days, in any order.
+        most: 1 or more; the models take ``contract.RECENT``.
     """
     products: list[int] = []
     ages: list[float] = []
@@ -31,7 +32,7 @@ def recent_of(purchases: Iterable[tuple[int, float]]) -> Recent | None:
         latest[product_id] = age
         products.append(product_id)
         ages.append(max(age, 0.0))
-        if len(products) == contract.RECENT:
+        if len(products) == most:
             break
     return Recent(np.array(products, np.int64), np.array(ages, np.float32)) if products else None
 

@@ -39,7 +39,11 @@ class EventStore(Protocol):
         ...
 
     async def merge(self, visitor: str, customer: int) -> Added:
-        """Make a visitor's events the customer's, who logged in; the visitor has none then."""
+        """Make a visitor's events the customer's, who logged in; the visitor has none then.
+
+        Raises:
+            EventsUnavailable: it can neither be done nor held.
+        """
         ...
 
     async def close(self) -> None:

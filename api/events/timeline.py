@@ -11,8 +11,9 @@ doesn't matter how often events are sent, in which order they arrive, and which 
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from api.events.event import Event, EventKind
 
@@ -22,7 +23,10 @@ KEPT: Final = {EventKind.PURCHASE: 64, EventKind.ADD_TO_CART: 32, EventKind.VIEW
 _LETTER: Final = {EventKind.PURCHASE: b"P", EventKind.ADD_TO_CART: b"C", EventKind.VIEW: b"V"}
 _KIND: Final = {letter: kind for kind, letter in _LETTER.items()}
 _RANK: Final = {letter: rank for rank, letter in enumerate(_KIND)}
-_PURCHASE: Final = ord("P")
+_FEW: Final = 8
+"""New events that are put in place one by one; of more, sorting everything is quicker."""
+
+_Key: TypeAlias = tuple[int, int, bytes, bytes]
 
 
 class Union(NamedTuple):
@@ -46,34 +50,50 @@ def united(timeline: bytes, added: Iterable[bytes], since_ms: int) -> Union:
         added: lines of :func:`line`; an event whose id is there already is left out.
         since_ms: events from before, in Unix milliseconds, are forgotten.
     """
-    kept: dict[bytes, tuple[int, int, bytes, bytes]] = {}
-    for each in timeline.split(b"\n") if timeline else ():
-        key = _key(each)
-        kept[key[2]] = key
-    before = len(kept)
+    ended = timeline + b"\n"
+    fresh: dict[bytes, _Key] = {}
     for each in added:
         key = _key(each)
-        kept.setdefault(key[2], key)
-    accepted = len(kept) - before
-    room = {rank: KEPT[kind] for rank, kind in enumerate(KEPT)}
-    lines = []
-    for rank, negative_ms, _, text in sorted(kept.values()):
-        if room[rank] and -negative_ms >= since_ms:
-            room[rank] -= 1
-            lines.append(text)
-    return Union(b"\n".join(lines), accepted)
+        if b" %s\n" % key[2] not in ended:  # ids stand at the ends of lines alone
+            fresh.setdefault(key[2], key)
+    lines = timeline.split(b"\n") if timeline else []
+    if len(fresh) <= _FEW:
+        for key in fresh.values():
+            insort(lines, key[3], key=_key)
+    else:
+        lines = [text for _, _, _, text in sorted([*map(_key, lines), *fresh.values()])]
+    kept: list[bytes] = []
+    start = 0
+    for rank, most in enumerate(KEPT.values()):
+        end = bisect_left(lines, rank + 1, start, key=_rank)
+        stays = min(end, start + most)
+        while stays > start and _at_ms(lines[stays - 1]) < since_ms:
+            stays -= 1
+        kept += lines[start:stays]
+        start = end
+    return Union(b"\n".join(kept), len(fresh))
 
 
-def _key(text: bytes) -> tuple[int, int, bytes, bytes]:
+def _key(text: bytes) -> _Key:
     """What lines are sorted by: kind, newest first, then the event id; and the line itself."""
     letter, at_ms, _, event_id = text.split(b" ")
     return _RANK[letter], -int(at_ms), event_id, text
 
 
+def _rank(text: bytes) -> int:
+    """The place of the line's kind."""
+    return _RANK[text[:1]]
+
+
+def _at_ms(text: bytes) -> int:
+    """When it happened."""
+    return int(text.split(b" ", 2)[1])
+
+
 def purchases(timeline: bytes, since_ms: float, limit: int) -> list[tuple[int, int]]:
     """Product and Unix milliseconds of the newest ``limit`` purchases from ``since_ms`` on, newest first."""
     found: list[tuple[int, int]] = []
-    if not timeline or timeline[0] != _PURCHASE:
+    if not bought(timeline):
         return found
     for each in timeline.split(b"\n", limit)[:limit]:
         letter, at_ms, product_id, _ = each.split(b" ")
@@ -82,6 +102,11 @@ def purchases(timeline: bytes, since_ms: float, limit: int) -> list[tuple[int, i
             break
         found.append((int(product_id), when))
     return found
+
+
+def bought(timeline: bytes) -> bool:
+    """Whether there is any purchase in it."""
+    return timeline[:1] == b"P"
 
 
 def events(timeline: bytes) -> tuple[Event, ...]:

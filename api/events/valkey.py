@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final
 
 from api.errors import EventsUnavailable
@@ -15,7 +16,7 @@ from api.events.embedded import EmbeddedStore
 from api.events.event import Event, Owner
 from api.events.shared_calls import SharedCalls
 from api.events.store import Added, Timeline
-from api.events.valkey_server import Unite, ValkeyServer
+from api.events.valkey_server import Unite, United, ValkeyServer
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,9 @@ class ValkeyStore:
             now: Unix seconds.
             clock: the requests', in seconds; goes with the loop's timers.
             rng: for jitter.
+
+        Raises:
+            ValueError, TypeError, RedisError: ``url`` has options that the client doesn't know or can't use.
         """
         self._ttl_ms = round(ttl_s * 1e3)
         self._now = now
@@ -64,35 +68,43 @@ class ValkeyStore:
         self._merges: dict[str, int] = {}
         """Visitors whose events must become a customer's."""
         self._writing: asyncio.Task[None] | None = None
+        self._at_held = asyncio.Lock()
+        """Whoever writes what is held has it."""
+        self._on_the_way: frozenset[Owner] = frozenset()
+        """Whose events are being written."""
 
     def read(self, owner: Owner, until: float) -> Timeline:
         """See :class:`~api.events.store.EventStore`."""
-        return None if self.server.breaker.refuses() else self._reads.ask(owner, until)
+        return None if self.server.reads.refuses() else self._reads.ask(owner, until)
 
     async def add(self, events: Sequence[tuple[Owner, Event]]) -> Added:
         """See :class:`~api.events.store.EventStore`."""
         lines: dict[Owner, list[bytes]] = {}
         for owner, event in events:
             lines.setdefault(owner, []).append(timelines.line(event))
-        try:
-            accepted, came = await self._unite([Unite(owner, added) for owner, added in lines.items()])
-        except EventsUnavailable:
-            held = await self.held.add(events)
+        united = await self._unite([Unite(owner, added) for owner, added in lines.items()])
+        accepted, duplicates, reached = _sum(united)
+        if not reached:
+            lacking = {owner for owner, each in zip(lines, united, strict=True) if not _written(each)}
+            held = await self.held.add([(owner, event) for owner, event in events if owner in lacking])
             self._write_later()
-            return Added(held.accepted, held.duplicates, reached=False)
-        return Added(accepted, came - accepted)
+            return Added(accepted + held.accepted, duplicates + held.duplicates, reached=False)
+        return Added(accepted, duplicates)
 
     async def merge(self, visitor: str, customer: int) -> Added:
         """See :class:`~api.events.store.EventStore`."""
+        if visitor in self._on_the_way:  # else they may come to the server when it has moved the visitor's events
+            async with self._at_held:
+                pass
         held = await self.held.merge(visitor, customer)
-        try:
-            accepted, came = await self._unite([Unite(customer, (), visitor)])
-        except EventsUnavailable:
-            if len(self._merges) < _HELD_MERGES:
-                self._merges[visitor] = customer
+        added = _sum(await self._unite([Unite(customer, (), visitor)]))
+        if not added.reached:
+            if len(self._merges) >= _HELD_MERGES and visitor not in self._merges:
+                raise EventsUnavailable(f"{_HELD_MERGES} logins are held already")
+            self._merges[visitor] = customer
             self._write_later()
             return Added(held.accepted, held.duplicates, reached=False)
-        return Added(accepted, came - accepted)
+        return added
 
     async def close(self) -> None:
         """See :class:`~api.events.store.EventStore`."""
@@ -101,7 +113,7 @@ class ValkeyStore:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._writing
         with contextlib.suppress(EventsUnavailable):
-            while self._holds():
+            for _ in range((len(self.held) + len(self._merges)) // _AT_ONCE + 2):  # so many that each gets its turn
                 await self._write_held()
         if self._holds():
             _log.error("events of %d customers and %d logins are lost", len(self.held), len(self._merges))
@@ -120,36 +132,58 @@ class ValkeyStore:
         while self._holds():
             await asyncio.sleep(_LOOK_S)
             with contextlib.suppress(EventsUnavailable):
-                while self._holds():
-                    await self._write_held()
+                while await self._write_held():
+                    pass
         self._writing = None
 
-    async def _write_held(self) -> None:
-        """Write some of what is held. Events go before logins, so that a visitor's are there to be moved.
+    async def _write_held(self) -> int:
+        """Write some of what is held; what the server refuses goes to the end. How many it took.
+
+        A login waits until nothing of its visitor is held, so that all is there to be moved.
 
         Raises:
-            EventsUnavailable: it is still held.
+            EventsUnavailable: the server can't be reached.
         """
+        async with self._at_held:
+            try:
+                return await self._write_some()
+            finally:
+                self._on_the_way = frozenset()
+
+    async def _write_some(self) -> int:
         taken = self.held.oldest(_AT_ONCE)
-        merges = [] if taken else list(self._merges.items())[:_AT_ONCE]
+        self._on_the_way = frozenset(owner for owner, _ in taken)
+        ready = (login for login in self._merges.items() if not self.held.read(login[0], 0.0))
+        merges = list(islice(ready, _AT_ONCE))
         unions = [Unite(owner, timeline.split(b"\n")) for owner, timeline in taken]
-        await self._unite(unions + [Unite(customer, (), visitor) for visitor, customer in merges])
-        self.held.forget(taken)
-        for visitor, customer in merges:
-            if self._merges.get(visitor) == customer:
+        united = await self._unite(unions + [Unite(customer, (), visitor) for visitor, customer in merges])
+        if united and all(each is None for each in united):
+            raise EventsUnavailable("nothing is written")
+        for (owner, timeline), each in zip(taken, united[: len(taken)], strict=True):
+            if _written(each):
+                self.held.forget([(owner, timeline)])
+            elif each is not None:
+                self.held.postpone(owner)
+        for (visitor, customer), each in zip(merges, united[len(taken) :], strict=True):
+            if each is not None and self._merges.get(visitor) == customer:
                 del self._merges[visitor]
+                if each.refused:
+                    self._merges[visitor] = customer
+        return sum(map(_written, united))
 
-    async def _unite(self, unions: Sequence[Unite]) -> tuple[int, int]:
-        """Write beside others; how many events are new, and how many came.
+    async def _unite(self, unions: Sequence[Unite]) -> list[United | None]:
+        """Write beside others; None where the server wasn't reached."""
+        return await asyncio.gather(*[self._writes.ask(each) for each in unions])
 
-        Raises:
-            EventsUnavailable: not all are written.
-        """
-        counts = await asyncio.gather(*[self._writes.ask(each) for each in unions])
-        written = [each for each in counts if each is not None]
-        if len(written) < len(unions):
-            raise EventsUnavailable("not all events are written")
-        return sum(new for new, _ in written), sum(came for _, came in written)
-
-    async def _write(self, unions: Sequence[Unite]) -> list[tuple[int, int]]:
+    async def _write(self, unions: Sequence[Unite]) -> list[United]:
         return await self.server.unite(unions, round(self._now() * 1e3) - self._ttl_ms, self._ttl_ms)
+
+
+def _written(united: United | None) -> bool:
+    return united is not None and not united.refused
+
+
+def _sum(united: Sequence[United | None]) -> Added:
+    new = sum(each.new for each in united if each is not None)
+    came = sum(each.came for each in united if each is not None)
+    return Added(new, came - new, all(map(_written, united)))

@@ -1,4 +1,4 @@
-"""The Valkey or Redis server behind the shared store: few kinds of calls, each with a time limit and a breaker."""
+"""The Valkey or Redis server behind the shared store: reads and writes, each with a time limit and a breaker."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib import resources
 from math import inf
 from typing import Final, NamedTuple, TypeVar, cast
@@ -14,7 +15,7 @@ from typing import Final, NamedTuple, TypeVar, cast
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from api.errors import EventsUnavailable
 from api.events.event import Owner, key_of
@@ -29,6 +30,8 @@ _PREFIX: Final = "racksort:events:"
 _CONNECTIONS: Final = 16
 _GRACE_S: Final = 0.005
 """A loop that was held up learns of the time limit before it reads the answer that came long ago."""
+_OF_KEY: Final = "WRONGTYPE"
+"""In an error for which a key is to blame: somebody else has put something there."""
 _SCRIPT: Final = resources.files("api.events").joinpath("unite.lua").read_text("utf-8")
 _SHA: Final = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 """How the server names a script."""
@@ -40,6 +43,20 @@ class Unite(NamedTuple):
     owner: Owner
     lines: Sequence[bytes]
     drained: Owner | None = None
+
+
+class United(NamedTuple):
+    """What became of a :class:`Unite`."""
+
+    new: int
+    """Events that weren't there before."""
+    came: int
+    """Events in all."""
+    refused: bool = False
+    """The server won't do this one, and has done others or could; nothing is written."""
+
+
+_REFUSED: Final = United(0, 0, refused=True)
 
 
 def breaker_policy(timeout_s: float) -> BreakerPolicy:
@@ -75,11 +92,19 @@ class ValkeyServer:
             timeout_s: seconds that one call may take, connecting included.
             clock: seconds, for the breaker.
             rng: for jitter.
+
+        Raises:
+            ValueError, TypeError, RedisError: ``url`` has options that the client doesn't know or can't use.
         """
         self._timeout_s = timeout_s
         self._latest = ""
         """The latest failure, for people."""
-        self.breaker: Final = Breaker(breaker_policy(timeout_s), clock=clock, rng=rng, on_change=self._say)
+        self._refusal = ""
+        """Why the server refused a single owner's events, as it was logged."""
+        policy = breaker_policy(timeout_s)
+        # A server that is full or a read-only replica is still good for reading.
+        self.reads: Final = Breaker(policy, clock=clock, rng=rng, on_change=partial(self._say, "reads"))
+        self.writes: Final = Breaker(policy, clock=clock, rng=rng, on_change=partial(self._say, "writes"))
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=_CONNECTIONS,
@@ -89,6 +114,10 @@ class ValkeyServer:
             retry=Retry(NoBackoff(), 0),  # there is no time to try again; what is held is written later
             client_name="racksort",
         )
+        if pool.connection_kwargs.get("decode_responses"):
+            raise ValueError("decode_responses makes text of what are bytes")
+        # Not opened; but it looks at the options, which the pool doesn't.
+        pool.make_connection()  # type: ignore[no-untyped-call]  # redis says nothing of what it gives
         self._client = Redis.from_pool(pool)
 
     async def timelines(self, owners: Sequence[Owner]) -> list[bytes]:
@@ -98,51 +127,69 @@ class ValkeyServer:
             EventsUnavailable: the server doesn't answer in time, or with an error.
         """
         keys = [_PREFIX + key_of(owner) for owner in owners]
-        found = await self._call(lambda: cast("Awaitable[list[bytes | None]]", self._client.mget(keys)))
+        found = await self._call(self.reads, lambda: cast("Awaitable[list[bytes | None]]", self._client.mget(keys)))
         return [each or b"" for each in found]
 
-    async def unite(self, unions: Sequence[Unite], since_ms: int, ttl_ms: int) -> list[tuple[int, int]]:
+    async def unite(self, unions: Sequence[Unite], since_ms: int, ttl_ms: int) -> list[United]:
         """Put lines into timelines, each owner's at once.
 
-        Returns:
-            For each, how many events are new, and how many came.
-
         Raises:
-            EventsUnavailable: the server doesn't answer in time, or with an error; some may be done.
+            EventsUnavailable: the server doesn't answer in time, when some may be done, or refuses all of it.
         """
         arguments = []
         for owner, lines, drained in unions:
             keys = [_PREFIX + key_of(each) for each in (owner, drained) if each is not None]
             arguments.append((len(keys), *keys, since_ms, ttl_ms, *KEPT.values(), *lines))
 
-        async def send(command: str, script: str) -> list[list[int]]:
+        async def send(command: str, script: str, which: Sequence[int]) -> list[list[int] | RedisError]:
             pipeline = self._client.pipeline(transaction=False)
-            for each in arguments:
-                pipeline.execute_command(command, script, *each)
-            return cast("list[list[int]]", await pipeline.execute())
+            for number in which:
+                pipeline.execute_command(command, script, *arguments[number])
+            return cast("list[list[int] | RedisError]", await pipeline.execute(raise_on_error=False))
 
-        async def united() -> list[list[int]]:
-            try:
-                return await send("EVALSHA", _SHA)
-            except NoScriptError:  # a server that has just started; done twice is as good as once
-                return await send("EVAL", _SCRIPT)
+        async def united() -> list[United]:
+            answers = await send("EVALSHA", _SHA, range(len(arguments)))
+            unknown = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+            if unknown:  # a server that has just started
+                for number, answer in zip(unknown, await send("EVAL", _SCRIPT, unknown), strict=True):
+                    answers[number] = answer
+            self._look_at_refusals(answers)
+            return [_REFUSED if isinstance(answer, RedisError) else United(answer[0], answer[1]) for answer in answers]
 
-        return [(new, came) for new, came in await self._call(united)]
+        return await self._call(self.writes, united)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose(close_connection_pool=True)
 
-    async def _call(self, ask: Callable[[], Awaitable[T]]) -> T:
-        permit = self.breaker.allow()
+    def _look_at_refusals(self, answers: Sequence[list[int] | RedisError]) -> None:
+        """Tell a server that refuses from keys that can't be written.
+
+        Raises:
+            RedisError: all is refused, and not because of the keys.
+        """
+        refusals = [answer for answer in answers if isinstance(answer, RedisError)]
+        if not refusals:
+            return
+        of_server = next((error for error in refusals if _OF_KEY not in str(error)), None)
+        if of_server is not None and len(refusals) == len(answers):
+            raise of_server
+        if (why := str(refusals[0])) != self._refusal:
+            self._refusal = why
+            _log.warning("the store of events refuses those of %d customers: %s", len(refusals), why)
+
+    async def _call(self, breaker: Breaker, ask: Callable[[], Awaitable[T]]) -> T:
+        permit = breaker.allow()
         if permit is None:
-            raise EventsUnavailable(f"not asked: {self.breaker.why}")
+            raise EventsUnavailable(f"not asked: {breaker.why}")
         try:
             answer = await self._in_time(ask())
             permit.succeeded()
         except (RedisError, OSError, TimeoutError) as error:
             self._latest = str(error)
             permit.failed()
+            if not isinstance(error, ResponseError):  # an outage, which the other kind of call meets as well
+                _count_failure(self.writes if breaker is self.reads else self.reads)
             raise EventsUnavailable(self._latest) from error
         finally:
             permit.ignored()  # cancelled; where the end is told already it does nothing
@@ -165,11 +212,16 @@ class ValkeyServer:
             call.cancel()
         raise TimeoutError(f"no answer within {self._timeout_s:g} s")
 
-    def _say(self, old: State, new: State, _why: str) -> None:
+    def _say(self, which: str, old: State, new: State, _why: str) -> None:
         if new is State.OPEN and old is State.CLOSED:
-            _log.warning("the store of events isn't asked for a while: %s", self._latest)
+            _log.warning("the store of events gets no %s for a while: %s", which, self._latest)
         elif new is State.CLOSED:
-            _log.warning("the store of events answers again")
+            _log.warning("the store of events answers %s again", which)
+
+
+def _count_failure(breaker: Breaker) -> None:
+    if not breaker.refuses() and (permit := breaker.allow()) is not None:
+        permit.failed()
 
 
 def _seen(call: asyncio.Future[T]) -> None:

@@ -104,8 +104,8 @@ class View:
         """A ranked order as it is to be shown.
 
         Args:
-            query: who asks; ``recent`` says what they bought. Behind the first page of a scroll only that counts: the
-                places that other rules speak of are on the pages before.
+            query: who asks; ``bought``, else ``recent``, says what they bought. Behind the first page of a scroll only
+                that counts: the places that other rules speak of are on the pages before.
             pool: what :meth:`pool` gave, or a part of it.
             order: product ids, best first: all that were ranked, without padding.
 
@@ -118,8 +118,8 @@ class View:
         self, query: Query, pool: Pool, order: npt.NDArray[np.int64], touched: Callable[[int, str], None] | None
     ) -> npt.NDArray[np.int64]:
         """The same; ``touched`` hears product and rule where a cap, a share or a purchase changed something."""
-        if self._hides and query.recent is not None:
-            order = self._without_bought(query.recent, pool, order, touched)
+        if self._hides and (bought := query.recent if query.bought is None else query.bought()) is not None:
+            order = self._without_bought(bought, pool, order, touched)
         if query.cursor is not None:
             return order
         pins = self._pinned(order)

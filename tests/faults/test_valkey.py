@@ -128,6 +128,37 @@ async def test_an_adapter_that_starts_before_the_server_gets_on(server: Embedded
         assert await bought(adapter) == {11}
 
 
+async def test_a_login_that_cant_be_held_is_refused_and_counted(
+    adapter: Adapter, server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.events.valkey._HELD_MERGES", 1)
+
+    async def log_in(visitor: str) -> httpx.Response:
+        return await adapter.client.post("/v1/events/merge", json={"visitor_id": visitor, "customer_id": 2})
+
+    event = {"event_id": "11", "kind": "purchase", "product_id": 11, "visitor_id": "w"}
+    await adapter.client.post("/v1/events", json={"events": [event]})
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        assert (await log_in("v")).json()["degraded"] is True
+        refused = await log_in("w")
+        assert refused.status_code == 503
+        assert refused.json()["type"].endswith("events-unavailable")
+        assert "send the request again" in refused.json()["detail"]
+        assert "retry-after" in refused.headers
+        assert (await log_in("v")).status_code == 200
+        assert adapter.metric("racksort_event_merges_refused_total") == 1
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    async with asyncio.timeout(30):
+        while (await log_in("w")).status_code != 200:
+            pass
+    await until(lambda reasons: not reasons, adapter)
+    async with asyncio.timeout(30):
+        while await bought(adapter, 2) != {11}:
+            pass
+
+
 async def test_adapters_share_what_was_posted_to_one_of_them(adapter: Adapter, server: EmbeddedValkey) -> None:
     settings = Settings(events="valkey", valkey_url=server.url, deadline_ms=DEADLINE_MS, max_deadline_ms=1_000)
     async with running_adapter(settings) as other:

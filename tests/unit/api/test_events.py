@@ -149,6 +149,7 @@ async def test_a_wrong_event_is_named_and_none_is_kept(
     assert fault["field"] == field
     assert words in fault["message"]
     assert await seen(adapter, "customer_id=7") == []
+    assert adapter.metric("racksort_events_total", kind="purchase", outcome="taken") == 0
 
 
 @pytest.mark.parametrize("events", [[], [event(str(number)) for number in range(1_001)]])

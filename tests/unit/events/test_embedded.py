@@ -7,6 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,17 @@ async def test_a_visitor_whose_events_have_expired_can_log_in() -> None:
     assert len(store) == store.nbytes == 0
 
 
+async def test_requests_get_their_turn_while_many_owners_are_written() -> None:
+    store = opened()
+    adding = asyncio.ensure_future(store.add([(owner, event("a")) for owner in range(1, 1_001)]))
+    written = [0]
+    while not adding.done():
+        await asyncio.sleep(0)
+        written.append(len(store))
+    assert written[-1] == (await adding).accepted == 1_000
+    assert max(after - before for before, after in pairwise(written)) <= 32
+
+
 async def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
     store = opened(tmp_path)
     await store.add([(1, event("a")), ("v", event("b")), ("gone", event("c"))])
@@ -114,6 +127,7 @@ async def test_what_has_expired_isnt_loaded(tmp_path: Path) -> None:
 
 _CRASH = """
 import asyncio, os, sys
+from itertools import pairwise
 from pathlib import Path
 from tests.unit.events.test_embedded import event, opened
 
@@ -161,6 +175,30 @@ def test_what_cant_be_used_is_refused_in_one_line(tmp_path: Path, damage: str) -
     with pytest.raises(EventsUnusable, match="RACKSORT_EVENTS_DIR") as refused:
         opened(tmp_path)
     assert "\n" not in str(refused.value)
+
+
+async def test_whatever_fails_the_writer_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("api.events.journal._RETRY_S", 0.001)
+    journal = Journal(tmp_path / "one", every_s=0.001)
+    store = EmbeddedStore(ttl_s=100.0, max_bytes=10**6, now=Clock(), journal=journal)
+    gone = ThreadPoolExecutor()
+    gone.shutdown()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(gone)  # it refuses what is to run in a thread
+    await store.add([(1, event("a"))])
+    async with asyncio.timeout(30):
+        while journal.up:  # noqa: ASYNC110 - the writer says it to nobody
+            await asyncio.sleep(0)
+        assert "events can't be written to disk" in caplog.text
+        loop.set_default_executor(ThreadPoolExecutor())
+        while not journal.up:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0)
+    await store.close()
+    again = opened(tmp_path / "one")
+    assert ids(again, 1) == ["a"]
+    await again.close()
 
 
 async def test_while_the_disk_fails_memory_goes_on_and_everything_is_written_later(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from api.events.recent import SAME_DAYS, recent_of
 from api.events.store import Timeline
 from api.types import Query, Recent
 from ensemble import contract
+from tests.unit.rules.shop import book_of, pool_of
 
 NOW_S = 20_000 * 86_400.0
 DAY_MS = 86_400_000
@@ -71,6 +72,39 @@ async def test_what_the_models_tables_know_isnt_told_again() -> None:
     events = [(7, bought(product, product)) for product in (1, 2, 3)]
     query, _ = await recalled(Query("deals", 7), *events, history_until_day=20_000 - 2.5)
     assert shown(query.recent) == [(1, 1.0), (2, 2.0)]
+
+
+def hidden_from(query: Query, days: float = 30) -> set[int]:
+    """Of the products 1 to 90, those that a rule hides because they were bought."""
+    view = book_of({"effect": "hide_bought", "days": days}).of(query)
+    assert view is not None
+    order = np.arange(1, 91)
+    return set(order.tolist()) - set(view.arranged(query, pool_of(90), order).tolist())
+
+
+async def test_a_rule_hides_what_was_bought_before_the_end_of_the_releases_history_too() -> None:
+    events = [(7, bought(product, product)) for product in (1, 2, 3)]
+    query, _ = await recalled(Query("shelf", 7), *events, history_until_day=20_000 - 0.5)
+    assert shown(query.recent) == []
+    assert hidden_from(query) == {1, 2, 3}
+    assert hidden_from(query, days=2.5) == {1, 2}
+
+
+async def test_a_rule_knows_all_that_is_kept_and_what_the_request_says() -> None:
+    events = [(7, bought(number, number / 10)) for number in range(1, 70)] + [("v", bought(80, 13))]
+    told = recent_of([(90, 20.0)])
+    query, _ = await recalled(Query("shelf", 7, visitor_id="v", recent=told), *events)
+    assert hidden_from(query) == {*range(1, 65), 80, 90}
+
+
+async def test_a_rule_forgets_what_is_older_than_the_time_to_live() -> None:
+    moments = iter([NOW_S - 86_400, NOW_S])
+    store = EmbeddedStore(ttl_s=86_400, max_bytes=10**6, now=lambda: next(moments))
+    await store.add([(7, bought(1, 1.5))])
+    recall = Recall(store, ttl_s=86_400, history_until_day=lambda: None, now=lambda: NOW_S)
+    reading = recall.begin(Query("shelf", 7), 0.0)
+    assert reading is not None
+    assert hidden_from((await recall.finish(Query("shelf", 7), reading))[0]) == set()
 
 
 async def test_what_the_request_says_itself_is_put_among_them_and_a_purchase_told_twice_counts_once() -> None:

@@ -43,6 +43,19 @@ def test_it_doesnt_matter_which_goes_into_which(one: list[Event], other: list[Ev
     assert left.timeline == right.timeline
 
 
+@given(some=some_events(), later_s=st.integers(0, 130))
+def test_events_that_come_one_by_one_make_the_same_as_all_at_once(some: list[Event], later_s: int) -> None:
+    timeline, accepted = b"", 0
+    for event in some:
+        union = united(timeline, [line(event)], 0)
+        timeline, accepted = union.timeline, accepted + union.accepted
+    at_once = united(b"", map(line, some), 0)
+    assert timeline == at_once.timeline
+    assert accepted >= at_once.accepted == len({event.event_id for event in some})  # more: what had left came again
+    since_ms = NOW_MS - later_s * 1_000
+    assert united(timeline, [], since_ms).timeline == united(b"", map(line, some), since_ms).timeline
+
+
 @given(some=some_events())
 def test_it_is_bounded_sorted_and_holds_nothing_twice(some: list[Event]) -> None:
     kept = events(timeline_of(some))
