@@ -33,7 +33,7 @@ from racksort.dev.elasticsearch_server import PREFIX, ElasticsearchOptions, Embe
 from racksort.dev.provision import Distribution
 from tests.conftest import RealElasticsearch, _distribution
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 TEMPLATE: dict[str, Any] = {"index_patterns": ["racksort-dev-test-*"]}
 
@@ -158,7 +158,6 @@ def test_it_answers(elasticsearch: RealElasticsearch) -> None:
         client.indices.delete(index="racksort-dev-test")
 
 
-@pytest.mark.slow
 def test_the_command_says_what_to_export_and_leaves_only_the_data(distribution: Distribution, data: Path) -> None:
     assert distribution.home.is_dir()
     with command("--data", str(data)) as process:
@@ -181,7 +180,6 @@ def test_the_command_says_what_to_export_and_leaves_only_the_data(distribution: 
     assert (data / "node.lock").is_file()
 
 
-@pytest.mark.slow
 def test_a_killed_command_leaves_no_process_a_folder_that_is_swept_up_and_its_data(
     distribution: Distribution, data: Path
 ) -> None:
@@ -210,7 +208,6 @@ def test_a_killed_command_leaves_no_process_a_folder_that_is_swept_up_and_its_da
     assert (data / "node.lock").is_file()
 
 
-@pytest.mark.slow
 def test_a_stopped_server_leaves_no_process_and_no_folder(distribution: Distribution) -> None:
     before = homes_of(os.getpid())
     with EmbeddedElasticsearch(distribution) as server:
@@ -224,7 +221,6 @@ def test_a_stopped_server_leaves_no_process_and_no_folder(distribution: Distribu
     assert server.wait() == server.log_tail() == ""
 
 
-@pytest.mark.slow
 def test_a_server_that_ends_by_itself_is_one_line(distribution: Distribution) -> None:
     assert distribution.home.is_dir()
     with command("--json", stderr=subprocess.PIPE) as process:
@@ -349,7 +345,6 @@ def test_a_test_without_a_server_is_skipped_unless_one_is_required(
         _distribution()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "outcome", "said"),
     [

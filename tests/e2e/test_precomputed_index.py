@@ -29,7 +29,7 @@ from tests.conftest import RealElasticsearch
 from tests.unit.fallback import stores
 from tests.unit.fallback.stores import Content, small
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 MANY = Content(
     (*small().containers, ContainerLists("grid", [], [40, 2, 7], 0)),

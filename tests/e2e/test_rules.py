@@ -151,6 +151,7 @@ class Rows(HTMLParser):
         self.text.append(data)
 
 
+@pytest.mark.slow
 def test_a_preview_shows_what_would_move_and_applies_nothing(
     catalog_dir: Path, triton_address: str, tmp_path: Path
 ) -> None:

@@ -74,6 +74,7 @@ async def _slow_ones(port: int) -> AsyncIterator[Callable[[], Awaitable[list[tup
     assert await process.wait() == 0
 
 
+@pytest.mark.slow
 async def test_a_thousand_slow_connections_are_closed_in_time_and_dont_disturb(record_property: Any) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < SLOW + 256:

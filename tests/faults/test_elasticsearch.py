@@ -32,7 +32,7 @@ from tests.faults.proxy import (
 )
 from tests.loading import load_folder
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 RECOVERY_S = 2.0
 MEMORY_BYTES = 10 * 1024 * 1024
@@ -48,7 +48,6 @@ FAULTS: dict[str, tuple[Toxic, ...]] = {
     "slow body": (Bandwidth(20_000),),
     "late": (Latency(1.0, 0.2),),
 }
-FAST = {"hang", "half an answer"}
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +128,7 @@ async def survives(
     return seen
 
 
-@pytest.mark.parametrize(
-    "fault", [fault if fault in FAST else pytest.param(fault, marks=pytest.mark.slow) for fault in FAULTS]
-)
+@pytest.mark.parametrize("fault", FAULTS)
 async def test_answers_stay_valid_and_in_time_and_recover(adapter: Adapter, proxy: FaultProxy, fault: str) -> None:
     seen = await survives(
         adapter, at_once(lambda: proxy.inject(*FAULTS[fault])), at_once(proxy.heal), lasts_s=1.5 * STALE_MS / 1e3
@@ -142,7 +139,6 @@ async def test_answers_stay_valid_and_in_time_and_recover(adapter: Adapter, prox
         assert adapter.metric("racksort_breaker_opened_total", dependency="elasticsearch") >= 1
 
 
-@pytest.mark.slow
 async def test_small_pieces_are_put_together(adapter: Adapter, proxy: FaultProxy) -> None:
     seen = await survives(
         adapter, at_once(lambda: proxy.inject(Slicer(4_000, 2_000))), at_once(proxy.heal), lasts_s=1.0
@@ -155,14 +151,12 @@ async def test_a_refused_connection_is_survived(adapter: Adapter, proxy: FaultPr
     assert seen.reasons == {"stale_pool"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_ten_seconds_of_it(adapter: Adapter, proxy: FaultProxy, fault: str) -> None:
     seen = await survives(adapter, at_once(lambda: proxy.inject(*FAULTS[fault])), at_once(proxy.heal), lasts_s=10.0)
     assert seen.reasons == {"stale_pool"}
 
 
-@pytest.mark.slow
 async def test_a_live_version_that_cant_be_used_is_not_used(adapter: Adapter, loaded: Connection) -> None:
     wrong = "racksort-products-wrong"
     with loaded.synchronous() as client:
@@ -186,7 +180,6 @@ async def test_a_live_version_that_cant_be_used_is_not_used(adapter: Adapter, lo
     assert seen.reasons == {"stale_pool"}
 
 
-@pytest.mark.slow
 async def test_a_lost_alias_is_survived(adapter: Adapter, loaded: Connection) -> None:
     with loaded.synchronous() as client:
         (right,) = client.indices.get_alias(name=PRODUCTS)
@@ -222,7 +215,7 @@ async def mutating(loaded: Connection) -> AsyncIterator[tuple[Adapter, MutatingP
             yield adapter, proxy
 
 
-@pytest.mark.parametrize("rate", [pytest.param(0.5, marks=pytest.mark.slow), 1.0])
+@pytest.mark.parametrize("rate", [0.5, 1.0])
 async def test_mutated_answers_never_reach_a_page(mutating: tuple[Adapter, MutatingProxy], rate: float) -> None:
     adapter, proxy = mutating
     await survives(
@@ -234,7 +227,7 @@ async def test_mutated_answers_never_reach_a_page(mutating: tuple[Adapter, Mutat
     assert proxy.mutated.total() >= 5
 
 
-@pytest.mark.parametrize("part", [pytest.param("timed_out", marks=pytest.mark.slow), "failed_shards"])
+@pytest.mark.parametrize("part", ["timed_out", "failed_shards"])
 async def test_an_answer_in_part_is_never_kept_as_whole(mutating: tuple[Adapter, MutatingProxy], part: str) -> None:
     adapter, proxy = mutating
 

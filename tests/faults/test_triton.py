@@ -15,7 +15,7 @@ from loadtest.open_loop import Record
 from tests.conftest import REPOSITORY
 from tests.faults.served import RATE, Recovery, Served, Shop, bound_ms, serving
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,6 @@ def test_triton_is_killed(served: Served) -> None:
     report("killed", record, back_after_s=back_s - 1.0, full_2_s_later=again)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_the_ranking_step_is_killed(served: Served, number: signal.Signals) -> None:
     healthy = served.load(2.0)
@@ -92,7 +91,6 @@ def test_the_ranking_step_is_killed(served: Served, number: signal.Signals) -> N
     report(f"stub killed by {number.name}", record, back_after_s=back_s - 1.0)
 
 
-@pytest.mark.slow
 def test_triton_hangs_for_ten_seconds(shop: Shop, catalog_dir: Path) -> None:
     """One that nobody supervises, so that it stays so."""
     with (
@@ -130,7 +128,6 @@ def test_triton_hangs_for_ten_seconds(shop: Shop, catalog_dir: Path) -> None:
         )
 
 
-@pytest.mark.slow
 def test_everything_behind_the_adapter_is_gone(shop: Shop, catalog_dir: Path) -> None:
     """Nobody reads the metrics either; the adapter says that it is degraded, and stays in service."""
     with (
