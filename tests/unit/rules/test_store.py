@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from api.errors import RulesInvalid
-from api.rules.document import EMPTY, Document
+from api.rules.document import EMPTY, Document, SegmentDefinition
 from api.rules.live import Rules
-from api.rules.store import KEPT, LIVE, Store
+from api.rules.store import KEPT, LIVE, Pointer, Store
 from api.types import Query
 from tests.unit.rules.shop import Clock, document_of
 
@@ -26,9 +26,9 @@ def test_versions_grow_and_a_rollback_goes_back_step_by_step(tmp_path: Path) -> 
     assert store.load(0) == EMPTY
     assert [store.apply(excluding(number)) for number in (1, 2, 3)] == [1, 2, 3]
     assert store.load(2) == excluding(2)
-    assert store.rollback() == 2
+    assert store.rollback() == (2, ())
     assert store.apply(excluding(4)) == 4
-    assert [store.rollback(), store.rollback(), store.rollback()] == [2, 1, 0]
+    assert [store.rollback().version for _ in range(3)] == [2, 1, 0]
     with pytest.raises(RulesInvalid, match="none before"):
         store.rollback()
     assert store.versions() == [1, 2, 3, 4]
@@ -40,14 +40,43 @@ def test_a_rollback_without_a_store_is_refused_and_leaves_nothing_behind(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_a_rollback_to_a_broken_version_is_refused(tmp_path: Path) -> None:
+def test_a_rollback_skips_versions_that_cannot_be_used_and_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for product in (1, 2, 3, 4):
+        store.apply(excluding(product))
+    store.path(3).write_text("{")
+    store.path(2).unlink()
+    version, skipped = store.rollback()
+    assert version == 1
+    assert [fault.field for fault in skipped] == ["version 3", "version 2"]
+    assert "isn't JSON" in skipped[0].message
+    assert store.pointer() == Pointer(1, (0,))
+
+
+def test_a_rollback_is_refused_where_nothing_before_can_be_used(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.apply(excluding(1))
     store.apply(excluding(2))
+    (tmp_path / LIVE).write_text('{"version":2,"before":[1]}')
     store.path(1).write_text("{")
-    with pytest.raises(RulesInvalid, match="isn't JSON"):
+    with pytest.raises(RulesInvalid, match="version 1: can't be used"):
         store.rollback()
     assert store.pointer().version == 2
+
+
+def test_what_could_not_be_read_again_never_becomes_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    store.apply(excluding(1))
+    large = document_of(segments={"club": {"customers": list(range(1, 400))}})
+    monkeypatch.setattr("api.rules.document.MAX_BYTES", 1_000)
+    with pytest.raises(RulesInvalid, match="longer than 1000 bytes"):
+        store.apply(large)
+    assert store.versions() == [1]
+    assert store.pointer().version == 1
+    crowded = large.model_copy(update={"segments": {"club": SegmentDefinition.model_construct(customers=(0,))}})
+    with pytest.raises(RulesInvalid, match="greater than 0"):
+        store.apply(crowded)
+    assert store.pointer().version == 1
 
 
 def test_old_versions_go(tmp_path: Path) -> None:
