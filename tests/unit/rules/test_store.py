@@ -132,6 +132,55 @@ async def test_a_broken_version_leaves_the_last_good_one_and_is_said_once(
     assert (rules.broken, rules.version) == (False, 3)
 
 
+async def test_a_version_that_failed_is_tried_again_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    store.apply(excluding(1))
+    rules = Rules.open(tmp_path, now=Clock())
+    store.apply(excluding(2))
+    late = store.path(2).rename(tmp_path / "late")
+    for _ in range(100):
+        await rules.look()
+    assert (rules.broken, rules.version) == (True, 1)
+    assert len(caplog.records) == 1
+    late.rename(store.path(2))
+    for _ in range(100):
+        await rules.look()
+    assert (rules.broken, rules.version) == (False, 2)
+
+
+async def test_a_mistake_of_ours_leaves_the_last_good_version_and_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    store.apply(excluding(1))
+    rules = Rules.open(tmp_path, now=Clock())
+    store.apply(excluding(2))
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "load", lambda *_: 1 / 0)
+        for _ in range(3):
+            await rules.look()
+    assert (rules.broken, rules.version) == (True, 1)
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+    store.apply(excluding(3))
+    await rules.look()
+    assert (rules.broken, rules.version) == (False, 3)
+
+
+async def test_going_back_to_what_is_used_ends_the_trouble(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.apply(excluding(1))
+    rules = Rules.open(tmp_path, now=Clock())
+    store.apply(excluding(2))
+    store.path(2).write_text("{")
+    await rules.look()
+    assert rules.broken
+    store.rollback()
+    await rules.look()
+    assert (rules.broken, rules.version) == (False, 1)
+
+
 def test_an_adapter_does_not_start_with_rules_that_it_cannot_read(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.apply(excluding(1))
