@@ -9,6 +9,7 @@ from math import inf
 from typing import Final
 from weakref import WeakValueDictionary
 
+from api.rules.compiled import Compiled
 from api.rules.document import Document
 from api.rules.rule import Availability, MinNew, Rule, Scope
 from api.rules.view import View
@@ -45,6 +46,7 @@ class Book:
         self._now, self._today = now, today
         self._segments = document.segmentation()
         self._rules = document.rules
+        self._compiled = [Compiled.of(rule) for rule in self._rules]
         self._masks = [self._segments.mask(rule.scope.segments) for rule in self._rules]
         self._windows = [Window(rule.scope) for rule in self._rules]
         self._ages = any(isinstance(rule, MinNew) for rule in self._rules)
@@ -106,12 +108,13 @@ class Book:
     def _view(self, container_id: str, category: str | None, held: tuple[int, ...]) -> View | None:
         if (shared := self._shared.get((container_id, category, held))) is not None:
             return shared
+        here = set(held)
         elsewhere = [
-            rule
+            self._compiled[at]
             for at, rule in enumerate(self._rules)
-            if isinstance(rule, Availability) and at not in held and (container_id or rule.scope.rank)
+            if isinstance(rule, Availability) and at not in here and (container_id or rule.scope.rank)
         ]
-        rules = [self._rules[at] for at in held]
+        rules = [self._compiled[at] for at in held]
         if not rules and not elsewhere:
             return None
         view = View(rules, elsewhere, today=self._today, keeps=bool(container_id), report=self._report)

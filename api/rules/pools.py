@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from api.rules.selection import Selection
+from api.rules.tally import Tally
 from api.types import Pool
 from ensemble import contract
 
@@ -20,26 +20,22 @@ _MOST_PROMOTED: Final = contract.MAX_CANDIDATES // 2
 class Scores:
     """The rules of a view that touch scores."""
 
-    excluded: tuple[Selection, ...]
-    within: tuple[Selection, ...]
+    excluded: Tally
+    within: Tally
     """What availability rules let be shown here."""
-    elsewhere: tuple[Selection, ...]
+    elsewhere: Tally
     """What they let be shown only elsewhere, or at other times."""
-    lifts: tuple[tuple[Selection, float], ...]
+    lifts: Tally
     """What is added to whose score."""
     pinned: npt.NDArray[np.int64]
     """Products that must be ranked to be put into their places."""
 
     def hidden(self, pool: Pool) -> npt.NDArray[np.bool_]:
         """The pool's products that may not be shown [n]."""
-        hidden = np.zeros(pool.product_id.size, np.bool_)
-        for each in self.elsewhere:
-            hidden |= each.mask(pool)
-        for each in self.within:
-            hidden &= ~each.mask(pool)
-        for each in self.excluded:
-            hidden |= each.mask(pool)
-        return hidden
+        hidden = self.elsewhere.meant(pool)
+        if not self.elsewhere.empty:
+            hidden &= ~self.within.meant(pool)
+        return hidden if self.excluded.empty else hidden | self.excluded.meant(pool)
 
 
 def derived(pool: Pool, scores: Scores) -> Pool:
@@ -49,9 +45,7 @@ def derived(pool: Pool, scores: Scores) -> Pool:
     and boosted ones from behind it come in at its end: up to half of it, so that the rest keeps its meaning.
     """
     hidden = scores.hidden(pool)
-    lift = np.zeros(pool.product_id.size, np.float32)
-    for selection, amount in scores.lifts:
-        lift[selection.mask(pool)] += np.float32(amount)
+    lift = scores.lifts.of(pool).astype(np.float32)
     boost = pool.boost + lift  # what is excluded already stays so: minus infinity
     boost[hidden] = contract.EXCLUDED
     if pool.product_id.size <= contract.MAX_CANDIDATES:
@@ -74,14 +68,17 @@ def _window_first(
     shown = np.flatnonzero(~hidden)
     behind = shown[contract.MAX_CANDIDATES :]
     promoted = np.concatenate([behind[pinned[behind]], behind[lifted[behind] & ~pinned[behind]]])[:_MOST_PROMOTED]
-    others = shown[~np.isin(shown, promoted)]
+    taken = np.zeros(hidden.size, np.bool_)
+    taken[promoted] = True
+    others = shown[~taken[shown]]
     ranked = min(contract.MAX_CANDIDATES, shown.size) - promoted.size
     # Pinned and boosted products that were in the window stay there: others make room.
     window = others[: contract.MAX_CANDIDATES]
     special = pinned[window] | lifted[window]
     leaving = window[~special][max(0, ranked - int(special.sum())) :]
     stays = window[~np.isin(window, leaving)][:ranked]
-    rest = others[~np.isin(others, stays)]
+    taken[stays] = True
+    rest = others[~taken[others]]
     return np.concatenate([stays, promoted, rest, np.flatnonzero(hidden)])
 
 

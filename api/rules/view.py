@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
 
 from api.rules import arrange
+from api.rules.compiled import Compiled
 from api.rules.pools import Scores, derived
 from api.rules.rule import Availability, Boost, Bury, Cap, Exclude, HideBought, MinNew, Pin, Rule
-from api.rules.selection import Selection, lacking
+from api.rules.selection import Selection, lacks
 from api.rules.table import Table
+from api.rules.tally import Tally
 from api.types import Pool, Query, Ranking, Recent
 from ensemble import contract
+
+_Selects = TypeVar("_Selects", Exclude, Availability, Boost, Bury)
 
 Report = Callable[[Rule, str], None]
 """Hears of a rule and of what its catalog lacks for it."""
@@ -30,6 +35,7 @@ class View:
         "_hides",
         "_ids_suffice",
         "_keeps",
+        "_needs",
         "_new",
         "_pins",
         "_report",
@@ -45,8 +51,8 @@ class View:
 
     def __init__(
         self,
-        rules: Sequence[Rule],
-        elsewhere: Sequence[Availability],
+        held: Sequence[Compiled],
+        elsewhere: Sequence[Compiled],
         *,
         today: Callable[[], float],
         keeps: bool,
@@ -55,13 +61,14 @@ class View:
         """Compile.
 
         Args:
-            rules: those that hold.
+            held: the rules that hold.
             elsewhere: availability rules that don't, so that their products can't be shown.
             today: days since 1970-01-01 UTC.
             keeps: whether the same pool will come again.
             report: hears of what the catalog lacks.
         """
-        self.rules, self.elsewhere = tuple(rules), tuple(elsewhere)
+        self.rules = rules = tuple(each.rule for each in held)
+        self.elsewhere = tuple(rule for _, rule in _selected(elsewhere, Availability))
         self.answers = 0
         """Requests that the rules held for."""
         self._today, self._keeps, self._report = today, keeps, report
@@ -69,9 +76,10 @@ class View:
         self._caps = tuple(rule for rule in rules if isinstance(rule, Cap))
         self._hides = tuple(rule for rule in rules if isinstance(rule, HideBought))
         self._new = next((rule for rule in rules if isinstance(rule, MinNew)), None)
-        self._scores = _scores(rules, elsewhere)
-        excluding: list[Exclude | Availability] = [*elsewhere, *(rule for rule in rules if isinstance(rule, Exclude))]
-        self._ids_suffice = all(rule.products.only_ids for rule in excluding)
+        self._needs = tuple((each.rule, column) for each in held for column in each.needs)
+        self._scores = _scores(held, elsewhere)
+        excluding = [*_selected(elsewhere, Availability), *_selected(held, Exclude)]
+        self._ids_suffice = all(selection.only_ids for selection, _ in excluding)
         self._source: Callable[[], Pool | None] = _nothing
         self._derived: Pool | None = None
         self._tabled: Callable[[], Pool | None] = _nothing
@@ -188,23 +196,35 @@ class View:
         return made
 
     def _say_what_is_lacking(self, pool: Pool) -> None:
-        for rule in self.rules:
-            for column in lacking(rule, pool):
+        for rule, column in self._needs:
+            if lacks(pool, column):
                 self._report(rule, column)
 
 
-def _scores(rules: Sequence[Rule], elsewhere: Sequence[Availability]) -> Scores | None:
-    lifts = [
-        (Selection(rule.products), rule.amount if isinstance(rule, Boost) else -rule.amount)
-        for rule in rules
-        if isinstance(rule, Boost | Bury)
-    ]
-    excluded = tuple(Selection(rule.products) for rule in rules if isinstance(rule, Exclude))
-    pinned = np.array([rule.product for rule in rules if isinstance(rule, Pin)], np.int64)
+def _scores(held: Sequence[Compiled], elsewhere: Sequence[Compiled]) -> Scores | None:
+    lifts = [(selection, rule.amount) for selection, rule in _selected(held, Boost)]
+    lifts += [(selection, -rule.amount) for selection, rule in _selected(held, Bury)]
+    excluded = _selected(held, Exclude)
+    pinned = np.array([each.rule.product for each in held if isinstance(each.rule, Pin)], np.int64)
     if not (lifts or excluded or elsewhere or pinned.size):
         return None
-    within = tuple(Selection(rule.products) for rule in rules if isinstance(rule, Availability))
-    return Scores(excluded, within, tuple(Selection(rule.products) for rule in elsewhere), tuple(lifts), pinned)
+    return Scores(
+        excluded=_any(excluded),
+        within=_any(_selected(held, Availability)),
+        elsewhere=_any(_selected(elsewhere, Availability)),
+        lifts=Tally(lifts),
+        pinned=pinned,
+    )
+
+
+def _selected(rules: Sequence[Compiled], effect: type[_Selects]) -> list[tuple[Selection, _Selects]]:
+    return [
+        (each.selection, each.rule) for each in rules if isinstance(each.rule, effect) and each.selection is not None
+    ]
+
+
+def _any(selected: Iterable[tuple[Selection, Exclude | Availability]]) -> Tally:
+    return Tally((selection, 1.0) for selection, _ in selected)
 
 
 def _nothing() -> None:
