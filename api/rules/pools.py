@@ -15,6 +15,9 @@ from ensemble import contract
 _MOST_PROMOTED: Final = contract.MAX_CANDIDATES // 2
 """Products from behind the ranked window that rules bring into it."""
 
+_KEPT_OF_A_ROW: Final = 32
+"""Bytes that are made of a product wherever its pool is ranked or scrolled: its wire form, or its places by id."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
@@ -39,7 +42,7 @@ class Scores:
 
 
 def derived(pool: Pool, scores: Scores) -> Pool:
-    """The pool as the rules want it ranked; the same products, in the same order where all of them are ranked.
+    """The pool as the rules want it ranked; the same products, in the same order where the same ones are ranked.
 
     Where a pool is longer than what is ranked, hidden products give up their places in the ranked window, and pinned
     and boosted ones from behind it come in at its end: up to half of it, so that the rest keeps its meaning.
@@ -51,6 +54,8 @@ def derived(pool: Pool, scores: Scores) -> Pool:
     if pool.product_id.size <= contract.MAX_CANDIDATES:
         return replace(pool, boost=_frozen(boost))
     order = _window_first(boost == contract.EXCLUDED, np.isin(pool.product_id, scores.pinned), lift > 0)
+    if np.array_equal(order[: contract.MAX_CANDIDATES], np.arange(contract.MAX_CANDIDATES)):
+        return replace(pool, boost=_frozen(boost))  # nothing comes into the ranked window, and nothing leaves it
     return replace(
         pool,
         product_id=_frozen(pool.product_id[order]),
@@ -59,6 +64,16 @@ def derived(pool: Pool, scores: Scores) -> Pool:
         boost=_frozen(boost[order]),
         attributes=None if pool.attributes is None else pool.attributes.taken(order),
     )
+
+
+def held_by(made: Pool, source: Pool | None) -> int:
+    """Bytes that a derived pool holds beside its source, and about those that others keep as long as it lives."""
+    rows = made.product_id.size * _KEPT_OF_A_ROW
+    if source is not None and made.product_id is source.product_id:  # all but the boosts is shared
+        return rows + made.boost.nbytes
+    if made.attributes is not None:
+        rows += made.attributes.row.nbytes
+    return rows + sum(each.nbytes for each in (made.product_id, made.category_id, made.offer, made.boost))
 
 
 def _window_first(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from api.rules import arrange
 from api.rules.compiled import Compiled
-from api.rules.pools import Scores, derived
+from api.rules.pools import Scores, derived, held_by
 from api.rules.rule import Availability, Boost, Bury, Cap, Exclude, HideBought, MinNew, Pin, Rule
 from api.rules.selection import Selection, lacks
 from api.rules.table import Table
@@ -39,13 +39,16 @@ class View:
         "_new",
         "_pins",
         "_report",
+        "_resized",
         "_scores",
         "_source",
         "_table",
-        "_tabled",
+        "_tables",
         "_today",
         "answers",
         "elsewhere",
+        "nbytes",
+        "retired",
         "rules",
     )
 
@@ -57,6 +60,7 @@ class View:
         today: Callable[[], float],
         keeps: bool,
         report: Report,
+        resized: Callable[[int], None],
     ) -> None:
         """Compile.
 
@@ -66,12 +70,15 @@ class View:
             today: days since 1970-01-01 UTC.
             keeps: whether the same pool will come again.
             report: hears of what the catalog lacks.
+            resized: hears by how much ``nbytes`` changed.
         """
         self.rules = rules = tuple(each.rule for each in held)
         self.elsewhere = tuple(rule for _, rule in _selected(elsewhere, Availability))
         self.answers = 0
         """Requests that the rules held for."""
-        self._today, self._keeps, self._report = today, keeps, report
+        self.nbytes = 0
+        """What is kept of a pool, in bytes, with what others keep of the pool that was made of it; about."""
+        self._today, self._keeps, self._report, self._resized = today, keeps, report, resized
         self._pins = tuple((rule.position - 1, rule.product) for rule in rules if isinstance(rule, Pin))
         self._caps = tuple(rule for rule in rules if isinstance(rule, Cap))
         self._hides = tuple(rule for rule in rules if isinstance(rule, HideBought))
@@ -82,31 +89,45 @@ class View:
         self._ids_suffice = all(selection.only_ids for selection, _ in excluding)
         self._source: Callable[[], Pool | None] = _nothing
         self._derived: Pool | None = None
-        self._tabled: Callable[[], Pool | None] = _nothing
         self._table: Table | None = None
+        """Of the pool that :meth:`pool` gave last, not of parts of it."""
+        self._tables = bool(self._caps or self._hides or self._new)
+        self.retired = False
+        """Whether it keeps nothing any more: another one should be used from now on."""
 
-    @property
-    def nbytes(self) -> int:
-        """What is kept of a pool, in bytes."""
-        made, source = self._derived, self._source()
-        if made is None:
-            return 0
-        if source is not None and made.product_id is source.product_id:  # all but the boosts is shared
-            return made.boost.nbytes
-        rows = 0 if made.attributes is None else made.attributes.row.nbytes
-        return rows + sum(each.nbytes for each in (made.product_id, made.category_id, made.offer, made.boost))
+    def retire(self) -> None:
+        """Let go what is kept of a pool, for good; requests under way can go on with it."""
+        self.retired, self._keeps = True, False
+        self._derived = self._table = None
+        self.nbytes = 0
+
+    def forget_ages(self) -> None:
+        """Ask again which products are new."""
+        if self._new is not None:
+            self._keep(self._derived, None)
 
     def pool(self, pool: Pool) -> Pool:
         """The pool as it is to be ranked: other boosts, and excluded products out of the way."""
         if self._scores is None:
+            if self._tables and self._keeps and self._source() is not pool:
+                self._source = ref(pool)
+                self._keep(None, None)
             return pool
         if self._source() is pool and self._derived is not None:
             return self._derived
         self._say_what_is_lacking(pool)
         made = derived(pool, self._scores)
         if self._keeps:
-            self._source, self._derived = ref(pool), made
+            self._source = ref(pool)
+            self._keep(made, None)
         return made
+
+    def _keep(self, made: Pool | None, table: Table | None) -> None:
+        self._derived, self._table = made, table
+        nbytes = (0 if made is None else held_by(made, self._source())) + (0 if table is None else table.nbytes)
+        by, self.nbytes = nbytes - self.nbytes, nbytes
+        if by:
+            self._resized(by)
 
     def arranged(self, query: Query, pool: Pool, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """A ranked order as it is to be shown.
@@ -187,12 +208,14 @@ class View:
         return order
 
     def _table_of(self, pool: Pool) -> Table:
-        if self._tabled() is pool and self._table is not None:
+        whole = pool is (self._source() if self._scores is None else self._derived)
+        if whole and self._table is not None:
             return self._table
-        self._say_what_is_lacking(pool)
+        if self._scores is None:
+            self._say_what_is_lacking(pool)
         made = Table.of(pool, self._caps, self._hides, self._new, self._today())
-        if self._keeps:
-            self._tabled, self._table = ref(pool), made
+        if whole and self._keeps:  # a further window's table is small, and would cost the next page the whole one
+            self._keep(self._derived, made)
         return made
 
     def _say_what_is_lacking(self, pool: Pool) -> None:
