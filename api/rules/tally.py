@@ -18,6 +18,9 @@ _FEW: Final = 8
 
 Floats = npt.NDArray[np.float64]
 
+_NO_VALUES: Final = np.zeros(0, np.int64)
+_NO_AMOUNTS: Final = np.zeros(0)
+
 
 class Tally:
     """Selections with an amount each.
@@ -102,7 +105,10 @@ class _Sums:
     __slots__ = ("_amounts", "_values")
 
     def __init__(self, parts: list[tuple[npt.NDArray[np.int64], float]]) -> None:
-        values = np.concatenate([np.zeros(0, np.int64), *(values for values, _ in parts)])
+        if not parts:
+            self._values, self._amounts = _NO_VALUES, _NO_AMOUNTS
+            return
+        values = np.concatenate([values for values, _ in parts])
         amounts = np.repeat(np.array([amount for _, amount in parts]), [values.size for values, _ in parts])
         self._values, at = np.unique(values, return_inverse=True)
         self._amounts = np.zeros(self._values.size)
