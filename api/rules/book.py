@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Callable
 from math import inf
 from typing import Final
+from weakref import WeakValueDictionary
 
 from api.rules.compiled import Compiled
+from api.rules.derivation import Derivation
 from api.rules.document import Document
+from api.rules.pools import TOUCH_SCORES, scores_of
 from api.rules.rule import Availability, MinNew, Rule, Scope
 from api.rules.view import View
 from api.rules.views import Held, Views
@@ -59,6 +62,8 @@ class Book:
         self._of: dict[_Key, View | None] = {}
         """The views of kinds of requests; many share one, since not every rule tells them apart."""
         self._views = Views(self._count)
+        self._derivations: WeakValueDictionary[Held, Derivation] = WeakValueDictionary()
+        """As long as a view has them."""
         self._answers: Counter[str] = Counter()
         """Of views that are gone."""
         self._reported: set[tuple[str, str]] = set()
@@ -133,9 +138,11 @@ class Book:
         elsewhere = [at for at in self._availability if at not in here and (container_id or self._rules[at].scope.rank)]
         if not held and not elsewhere:
             return None
+        rules, others = [self._compiled[at] for at in held], [self._compiled[at] for at in elsewhere]
         view = View(
-            [self._compiled[at] for at in held],
-            [self._compiled[at] for at in elsewhere],
+            rules,
+            others,
+            self._derivation(key, rules, others),
             today=self._today,
             keeps=bool(container_id),
             report=self._report,
@@ -143,6 +150,17 @@ class Book:
         )
         self._views.add(key, view)
         return view
+
+    def _derivation(self, key: Held, held: list[Compiled], elsewhere: list[Compiled]) -> Derivation | None:
+        """Caps, shares and purchases don't tell pools apart."""
+        container_id, category, numbers = key
+        touching = (container_id, category, tuple(at for at in numbers if isinstance(self._rules[at], TOUCH_SCORES)))
+        if (known := self._derivations.get(touching)) is not None:
+            return known
+        if (scores := scores_of(held, elsewhere)) is None:
+            return None
+        self._derivations[touching] = made = Derivation(scores, self._views.resized)
+        return made
 
     def _count(self, view: View) -> None:
         """Keep the answers of a view that is gone."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from api.rules.compiled import Compiled
+from api.rules.rule import Availability, Boost, Bury, Exclude, Pin
+from api.rules.selection import Selection
 from api.rules.tally import Tally
 from api.types import Pool
 from ensemble import contract
@@ -17,6 +21,10 @@ _MOST_PROMOTED: Final = contract.MAX_CANDIDATES // 2
 
 _KEPT_OF_A_ROW: Final = 32
 """Bytes that are made of a product wherever its pool is ranked or scrolled: its wire form, or its places by id."""
+
+TOUCH_SCORES: Final = (Exclude, Availability, Pin, Boost, Bury)
+"""Rules that decide what is ranked and how."""
+_Selects = TypeVar("_Selects", Exclude, Availability, Boost, Bury)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +47,34 @@ class Scores:
         if not self.elsewhere.empty:
             hidden &= ~self.within.meant(pool)
         return hidden if self.excluded.empty else hidden | self.excluded.meant(pool)
+
+
+def scores_of(held: Sequence[Compiled], elsewhere: Sequence[Compiled]) -> Scores | None:
+    """What rules that hold do to scores, and availability rules that hold ``elsewhere``; None where that is nothing."""
+    lifts = [(selection, rule.amount) for selection, rule in selected(held, Boost)]
+    lifts += [(selection, -rule.amount) for selection, rule in selected(held, Bury)]
+    excluded = selected(held, Exclude)
+    pinned = np.array([each.rule.product for each in held if isinstance(each.rule, Pin)], np.int64)
+    if not (lifts or excluded or elsewhere or pinned.size):
+        return None
+    return Scores(
+        excluded=_any(excluded),
+        within=_any(selected(held, Availability)),
+        elsewhere=_any(selected(elsewhere, Availability)),
+        lifts=Tally(lifts),
+        pinned=pinned,
+    )
+
+
+def selected(rules: Sequence[Compiled], effect: type[_Selects]) -> list[tuple[Selection, _Selects]]:
+    """The rules of one effect, and what they select."""
+    return [
+        (each.selection, each.rule) for each in rules if isinstance(each.rule, effect) and each.selection is not None
+    ]
+
+
+def _any(selected: Iterable[tuple[Selection, Exclude | Availability]]) -> Tally:
+    return Tally((selection, 1.0) for selection, _ in selected)
 
 
 def derived(pool: Pool, scores: Scores) -> Pool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 from weakref import ref
 
 import numpy as np
@@ -11,15 +10,13 @@ import numpy.typing as npt
 
 from api.rules import arrange
 from api.rules.compiled import Compiled
-from api.rules.pools import Scores, derived, held_by
-from api.rules.rule import Availability, Boost, Bury, Cap, Exclude, HideBought, MinNew, Pin, Rule
-from api.rules.selection import Selection, lacks
+from api.rules.derivation import Derivation
+from api.rules.pools import selected
+from api.rules.rule import Availability, Cap, Exclude, HideBought, MinNew, Pin, Rule
+from api.rules.selection import lacks
 from api.rules.table import Table
-from api.rules.tally import Tally
 from api.types import Pool, Query, Ranking, Recent
 from ensemble import contract
-
-_Selects = TypeVar("_Selects", Exclude, Availability, Boost, Bury)
 
 Report = Callable[[Rule, str], None]
 """Hears of a rule and of what its catalog lacks for it."""
@@ -31,7 +28,7 @@ class View:
     __slots__ = (
         "__weakref__",
         "_caps",
-        "_derived",
+        "_derivation",
         "_hides",
         "_ids_suffice",
         "_keeps",
@@ -40,10 +37,8 @@ class View:
         "_pins",
         "_report",
         "_resized",
-        "_scores",
         "_source",
         "_table",
-        "_tables",
         "_today",
         "answers",
         "elsewhere",
@@ -56,6 +51,7 @@ class View:
         self,
         held: Sequence[Compiled],
         elsewhere: Sequence[Compiled],
+        derivation: Derivation | None,
         *,
         today: Callable[[], float],
         keeps: bool,
@@ -67,65 +63,60 @@ class View:
         Args:
             held: the rules that hold.
             elsewhere: availability rules that don't, so that their products can't be shown.
+            derivation: what all of them do to scores; None where they do nothing.
             today: days since 1970-01-01 UTC.
             keeps: whether the same pool will come again.
             report: hears of what the catalog lacks.
             resized: hears by how much ``nbytes`` changed.
         """
         self.rules = rules = tuple(each.rule for each in held)
-        self.elsewhere = tuple(rule for _, rule in _selected(elsewhere, Availability))
+        self.elsewhere = tuple(rule for _, rule in selected(elsewhere, Availability))
         self.answers = 0
         """Requests that the rules held for."""
         self.nbytes = 0
-        """What is kept of a pool, in bytes, with what others keep of the pool that was made of it; about."""
+        """What is kept of a pool beside the derivation, in bytes; about."""
         self._today, self._keeps, self._report, self._resized = today, keeps, report, resized
         self._pins = tuple((rule.position - 1, rule.product) for rule in rules if isinstance(rule, Pin))
         self._caps = tuple(rule for rule in rules if isinstance(rule, Cap))
         self._hides = tuple(rule for rule in rules if isinstance(rule, HideBought))
         self._new = next((rule for rule in rules if isinstance(rule, MinNew)), None)
         self._needs = tuple((each.rule, column) for each in held for column in each.needs)
-        self._scores = _scores(held, elsewhere)
-        excluding = [*_selected(elsewhere, Availability), *_selected(held, Exclude)]
+        self._derivation = derivation
+        if derivation is not None and keeps:
+            derivation.acquire()
+        excluding = [*selected(elsewhere, Availability), *selected(held, Exclude)]
         self._ids_suffice = all(selection.only_ids for selection, _ in excluding)
         self._source: Callable[[], Pool | None] = _nothing
-        self._derived: Pool | None = None
         self._table: Table | None = None
         """Of the pool that :meth:`pool` gave last, not of parts of it."""
-        self._tables = bool(self._caps or self._hides or self._new)
         self.retired = False
         """Whether it keeps nothing any more: another one should be used from now on."""
 
-    def retire(self) -> None:
-        """Let go what is kept of a pool, for good; requests under way can go on with it."""
+    def retire(self) -> int:
+        """Keep nothing any more, which requests under way don't mind; returns the bytes that are let go."""
+        freed = self.nbytes
+        if self._derivation is not None and self._keeps:
+            freed += self._derivation.release()
         self.retired, self._keeps = True, False
-        self._derived = self._table = None
-        self.nbytes = 0
+        self._table, self.nbytes = None, 0
+        return freed
 
     def forget_ages(self) -> None:
         """Ask again which products are new."""
         if self._new is not None:
-            self._keep(self._derived, None)
+            self._keep(None)
 
     def pool(self, pool: Pool) -> Pool:
         """The pool as it is to be ranked: other boosts, and excluded products out of the way."""
-        if self._scores is None:
-            if self._tables and self._keeps and self._source() is not pool:
-                self._source = ref(pool)
-                self._keep(None, None)
-            return pool
-        if self._source() is pool and self._derived is not None:
-            return self._derived
-        self._say_what_is_lacking(pool)
-        made = derived(pool, self._scores)
-        if self._keeps:
+        if self._source() is not pool:
             self._source = ref(pool)
-            self._keep(made, None)
-        return made
+            self._say_what_is_lacking(pool)
+            self._keep(None)
+        return pool if self._derivation is None else self._derivation.of(pool)
 
-    def _keep(self, made: Pool | None, table: Table | None) -> None:
-        self._derived, self._table = made, table
-        nbytes = (0 if made is None else held_by(made, self._source())) + (0 if table is None else table.nbytes)
-        by, self.nbytes = nbytes - self.nbytes, nbytes
+    def _keep(self, table: Table | None) -> None:
+        nbytes = 0 if table is None else table.nbytes
+        by, self._table, self.nbytes = nbytes - self.nbytes, table, nbytes
         if by:
             self._resized(by)
 
@@ -172,14 +163,14 @@ class View:
 
         None where it can't be said which of the products are excluded, because rules name categories or brands.
         """
-        if self._scores is None:
+        if self._derivation is None:
             return ranking
         if not self._ids_suffice:
             return None
         ids = ranking.product_id
         blank = np.zeros(ids.size, np.float32)
         offer = np.zeros((ids.size, len(contract.OFFER)), np.float32)
-        shown = ids[~self._scores.hidden(Pool("", 0, ids, np.zeros(ids.size, np.int32), offer, blank))]
+        shown = ids[~self._derivation.scores.hidden(Pool("", 0, ids, np.zeros(ids.size, np.int32), offer, blank))]
         return Ranking(shown, ranking.source, ranking.release)
 
     def _pinned(self, order: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -208,46 +199,18 @@ class View:
         return order
 
     def _table_of(self, pool: Pool) -> Table:
-        whole = pool is (self._source() if self._scores is None else self._derived)
+        whole = self._source() is pool if self._derivation is None else self._derivation.keeps(pool)
         if whole and self._table is not None:
             return self._table
-        if self._scores is None:
-            self._say_what_is_lacking(pool)
         made = Table.of(pool, self._caps, self._hides, self._new, self._today())
         if whole and self._keeps:  # a further window's table is small, and would cost the next page the whole one
-            self._keep(self._derived, made)
+            self._keep(made)
         return made
 
     def _say_what_is_lacking(self, pool: Pool) -> None:
         for rule, column in self._needs:
             if lacks(pool, column):
                 self._report(rule, column)
-
-
-def _scores(held: Sequence[Compiled], elsewhere: Sequence[Compiled]) -> Scores | None:
-    lifts = [(selection, rule.amount) for selection, rule in _selected(held, Boost)]
-    lifts += [(selection, -rule.amount) for selection, rule in _selected(held, Bury)]
-    excluded = _selected(held, Exclude)
-    pinned = np.array([each.rule.product for each in held if isinstance(each.rule, Pin)], np.int64)
-    if not (lifts or excluded or elsewhere or pinned.size):
-        return None
-    return Scores(
-        excluded=_any(excluded),
-        within=_any(_selected(held, Availability)),
-        elsewhere=_any(_selected(elsewhere, Availability)),
-        lifts=Tally(lifts),
-        pinned=pinned,
-    )
-
-
-def _selected(rules: Sequence[Compiled], effect: type[_Selects]) -> list[tuple[Selection, _Selects]]:
-    return [
-        (each.selection, each.rule) for each in rules if isinstance(each.rule, effect) and each.selection is not None
-    ]
-
-
-def _any(selected: Iterable[tuple[Selection, Exclude | Availability]]) -> Tally:
-    return Tally((selection, 1.0) for selection, _ in selected)
 
 
 def _nothing() -> None:

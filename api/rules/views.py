@@ -47,7 +47,7 @@ class Views:
         self._make_room()
 
     def resized(self, by: int) -> None:
-        """A view keeps so many more bytes of its pool."""
+        """So many more bytes are kept of pools."""
         self.nbytes += by
         self._make_room()
 
@@ -55,6 +55,5 @@ class Views:
         while len(self._used) > 1 and (len(self._used) > _MOST_VIEWS or self.nbytes > _MOST_BYTES):
             view, held = self._used.popitem(last=False)
             del self._found[held]
-            self.nbytes -= view.nbytes
-            view.retire()
+            self.nbytes -= view.retire()
             self._gone(view)

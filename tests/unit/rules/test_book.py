@@ -157,9 +157,34 @@ def test_what_views_keep_of_pools_is_bounded_too(monkeypatch: pytest.MonkeyPatch
         view = book.of(Query(pool.container_id))
         assert view is not None
         view.pool(pool)
-        assert view.nbytes == one
-    assert book._views.nbytes == sum(view.nbytes for view in book._views) == 3 * one
+        view.pool(pool)
+    assert len(book._views) == 3
+    assert book._views.nbytes == 3 * one
     assert book.of(Query("container-9")) is list(book._views)[-1]
+
+
+def test_views_that_differ_in_the_arrangement_only_share_a_pool_which_counts_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cap = {"effect": "cap", "per": "brand", "among": 2}
+    book = book_of(
+        {"effect": "exclude", "products": {"ids": [1]}},
+        {**cap, "most": 1, "scope": {"segments": ["club"]}},
+        {**cap, "most": 2, "scope": {"segments": ["staff"]}},
+        segments={"club": {"customers": [5]}, "staff": {"customers": [6]}},
+    )
+    pool, views = pool_of(5), [book.of(Query("shelf", customer)) for customer in (5, 6, 7)]
+    assert len(set(views)) == 3
+    made = {view.pool(pool) for view in views if view is not None}
+    assert len(made) == 1
+    once = book._views.nbytes
+    assert once == 5 * (4 + 32)
+    monkeypatch.setattr("api.rules.views._MOST_VIEWS", 2)
+    book.of(Query("other", 5))
+    assert len(book._views) == 2
+    assert book._views.nbytes == once
+    book.of(Query("other", 6))
+    assert book._views.nbytes == 0
 
 
 def test_what_is_kept_is_counted_with_the_tables_and_given_back_with_the_pools() -> None:
