@@ -87,7 +87,7 @@ class Store:
             content = path.read_bytes()
         except OSError as error:
             raise RulesInvalid(str(path), Fault("the file", f"can't be read ({error.strerror}); roll back")) from None
-        return parse(content, str(path))
+        return parse(content, str(path), checked=True)  # when it was applied
 
     def versions(self) -> list[int]:
         """Numbers of the versions that are there, ascending."""

@@ -76,7 +76,8 @@ class View:
         self.nbytes = 0
         """What is kept of a pool beside the derivation, in bytes; about."""
         self._today, self._keeps, self._report, self._resized = today, keeps, report, resized
-        self._pins = tuple((rule.position - 1, rule.product) for rule in rules if isinstance(rule, Pin))
+        places = {rule.product: rule.position - 1 for rule in rules if isinstance(rule, Pin)}
+        self._pins = tuple((place, product) for product, place in places.items())
         self._caps = tuple(rule for rule in rules if isinstance(rule, Cap))
         self._hides = tuple(rule for rule in rules if isinstance(rule, HideBought))
         self._new = next((rule for rule in rules if isinstance(rule, MinNew)), None)

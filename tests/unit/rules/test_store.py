@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import orjson
 import pytest
 
 from api.errors import RulesInvalid
@@ -11,7 +12,7 @@ from api.rules.document import EMPTY, Document, SegmentDefinition
 from api.rules.live import Rules
 from api.rules.store import KEPT, LIVE, Pointer, Store
 from api.types import Query
-from tests.unit.rules.shop import Clock, document_of
+from tests.unit.rules.shop import Clock, document_of, pool_of
 
 QUERY = Query("shelf")
 
@@ -94,6 +95,23 @@ def test_a_broken_pointer_is_mended_by_the_next_version(tmp_path: Path) -> None:
     with pytest.raises(RulesInvalid, match="apply a document again"):
         store.pointer()
     assert store.apply(excluding(2)) == 2
+
+
+def test_contradictions_are_looked_for_when_a_document_is_applied_and_not_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.apply(excluding(1))
+    pin = {"effect": "pin", "product": 3, "scope": {"containers": ["shelf"]}}
+    twice = [{**pin, "id": "a", "position": 1}, {**pin, "id": "b", "position": 2}]
+    first = [{**pin, "id": "c", "position": 1, "product": 4}, {**pin, "id": "d", "position": 1, "product": 5}]
+    store.path(1).write_bytes(orjson.dumps({"rules": [*twice, *first]}))
+    document = store.load(1)
+    with pytest.raises(RulesInvalid, match="to place 1"):
+        store.apply(document)
+    # Where somebody wrote such a version by hand, every product is still shown once.
+    view = Rules.open(tmp_path, now=Clock()).of(QUERY)
+    assert view is not None
+    pool = view.pool(pool_of(6))
+    assert sorted(view.arranged(QUERY, pool, pool.product_id).tolist()) == [1, 2, 3, 4, 5, 6]
 
 
 async def test_rules_follow_the_store(tmp_path: Path) -> None:

@@ -125,6 +125,17 @@ def test_of_a_long_pool_what_rules_want_is_ranked(hidden: set[int], boosted: set
     np.testing.assert_array_equal(after.category_id, after.product_id % 7 + 1)
 
 
+def test_of_a_long_pool_only_boosts_are_made_where_the_ranked_window_stays_the_same() -> None:
+    pool = pool_of(3_000)
+    same = view_of(
+        {"effect": "exclude", "products": {"ids": [2_000]}}, {"effect": "boost", "products": {"ids": [7]}, "amount": 1}
+    ).pool(pool)
+    assert same.product_id is pool.product_id
+    assert [same.boost[6], same.boost[1_999]] == [1, contract.EXCLUDED]
+    other = view_of({"effect": "exclude", "products": {"ids": [7]}}).pool(pool)
+    assert other.product_id[6] == 8
+
+
 def test_pins_go_to_their_places_where_the_product_is_there() -> None:
     view = view_of(
         {"effect": "pin", "product": 9, "position": 1},
