@@ -61,7 +61,9 @@ class Book:
         """Rules that hold on a page at some time for somebody."""
         self._of: dict[_Key, View | None] = {}
         """The views of kinds of requests; many share one, since not every rule tells them apart."""
-        self._views = Views(self._count)
+        self._keys: dict[View, set[_Key]] = {}
+        """Where each view is in ``_of``."""
+        self._views = Views(self._forget)
         self._derivations: WeakValueDictionary[Held, Derivation] = WeakValueDictionary()
         """As long as a view has them."""
         self._answers: Counter[str] = Counter()
@@ -78,8 +80,6 @@ class Book:
         except KeyError:
             view = self._look_up(key)
         if view is not None:
-            if view.retired and (view := self._look_up(key)) is None:
-                return None
             view.answers += 1
             self._views.used(view)
         return view
@@ -103,6 +103,7 @@ class Book:
         if opened != self._open:
             self._open = opened
             self._of.clear()
+            self._keys.clear()
         if self._ages:
             for view in list(self._views):
                 view.forget_ages()
@@ -116,8 +117,12 @@ class Book:
         )
         view = self._view((container_id, category, held))
         if len(self._of) >= _MOST_KEYS:
-            del self._of[next(iter(self._of))]
+            oldest = next(iter(self._of))
+            if (other := self._of.pop(oldest)) is not None:
+                self._keys[other].discard(oldest)
         self._of[key] = view
+        if view is not None:
+            self._keys.setdefault(view, set()).add(key)
         return view
 
     def _on_page(self, container_id: str, category: str | None) -> tuple[int, ...]:
@@ -162,8 +167,10 @@ class Book:
         self._derivations[touching] = made = Derivation(scores, self._views.resized)
         return made
 
-    def _count(self, view: View) -> None:
-        """Keep the answers of a view that is gone."""
+    def _forget(self, view: View) -> None:
+        """Of a view that is let go only the answers stay."""
+        for key in self._keys.pop(view, ()):
+            del self._of[key]
         _add_answers(self._answers, view)
         view.answers = 0
 

@@ -43,7 +43,7 @@ class Derivation:
         made = derived(pool, self.scores)
         if self._users:
             self._source, self._made = ref(pool), made
-            nbytes = held_by(made, pool)
+            nbytes = held_by(made, pool) + self.scores.nbytes
             by, self._nbytes = nbytes - self._nbytes, nbytes
             self._resized(by)
         return made

@@ -41,6 +41,11 @@ class Scores:
     pinned: npt.NDArray[np.int64]
     """Products that must be ranked to be put into their places."""
 
+    @property
+    def nbytes(self) -> int:
+        """What they hold, in bytes; about."""
+        return sum(each.nbytes for each in (self.excluded, self.within, self.elsewhere, self.lifts))
+
     def hidden(self, pool: Pool) -> npt.NDArray[np.bool_]:
         """The pool's products that may not be shown [n]."""
         hidden = self.elsewhere.meant(pool)

@@ -15,6 +15,8 @@ from api.types import Pool
 
 _FEW: Final = 8
 """Selectors of several fields that are looked at product by product; more are looked at by kinds of products."""
+_BYTES_OF_A_NAME: Final = 100
+"""And of its amount; about."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,6 +62,12 @@ class Tally:
                 self._of_kinds.append((each, amount))
         self._ids, self._leaves = _Sums(ids), _Sums(leaves)
         self._named = bool(self._slugs or self._brands or self._of_kinds or self._of_ids)
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds itself, in bytes; about."""
+        names = len(self._slugs) + len(self._brands) + len(self._of_ids) + len(self._of_kinds)
+        return self._ids.nbytes + self._leaves.nbytes + names * _BYTES_OF_A_NAME
 
     def of(self, pool: Pool) -> Floats:
         """The sum of the amounts of all selections that mean a product [n]."""
@@ -113,6 +121,11 @@ class _Sums:
         self._values, at = np.unique(values, return_inverse=True)
         self._amounts = np.zeros(self._values.size)
         np.add.at(self._amounts, at, amounts)
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds, in bytes."""
+        return self._values.nbytes + self._amounts.nbytes
 
     def of(self, values: npt.NDArray[np.int64] | npt.NDArray[np.int32]) -> Floats:
         """The amount of each value [n]."""

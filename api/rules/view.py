@@ -43,7 +43,6 @@ class View:
         "answers",
         "elsewhere",
         "nbytes",
-        "retired",
         "rules",
     )
 
@@ -90,15 +89,13 @@ class View:
         self._source: Callable[[], Pool | None] = _nothing
         self._table: Table | None = None
         """Of the pool that :meth:`pool` gave last, not of parts of it."""
-        self.retired = False
-        """Whether it keeps nothing any more: another one should be used from now on."""
 
     def retire(self) -> int:
         """Keep nothing any more, which requests under way don't mind; returns the bytes that are let go."""
         freed = self.nbytes
         if self._derivation is not None and self._keeps:
             freed += self._derivation.release()
-        self.retired, self._keeps = True, False
+        self._keeps = False
         self._table, self.nbytes = None, 0
         return freed
 

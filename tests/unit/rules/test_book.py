@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -111,13 +113,12 @@ def test_customers_whom_no_rule_tells_apart_share_their_pool() -> None:
 
 def test_views_are_bounded_and_their_counts_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.rules.views._MOST_VIEWS", 3)
-    monkeypatch.setattr("api.rules.book._MOST_KEYS", 5)
     monkeypatch.setattr("api.rules.book._MOST_PAGES", 2)
     book = book_of({"effect": "exclude", "products": {"ids": [1]}})
     for number in range(10):
         book.of(Query(f"container-{number}"))
     book.of(Query("container-0"))
-    assert (len(book._views), len(book._of), len(book._pages)) == (3, 5, 2)
+    assert (len(book._views), len(book._of), len(book._pages)) == (3, 3, 2)
     assert book.answers() == {"r0": 11}
 
 
@@ -128,6 +129,30 @@ def test_the_views_that_are_used_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(10):
         book.of(Query(f"container-{number}"))
         assert book.of(Query("favourite")) is favourite
+
+
+def test_nothing_stays_of_a_view_that_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.rules.views._MOST_VIEWS", 3)
+    monkeypatch.setattr("api.rules.book._MOST_KEYS", 7)
+    segments = {f"s{bit}": {"customers": [each for each in range(1, 33) if each >> bit & 1]} for bit in range(5)}
+    rules = [
+        {"effect": "boost", "products": {"ids": [bit]}, "amount": 1, "scope": {"segments": [f"s{bit % 5}"]}}
+        for bit in range(1, 4)
+    ]
+    book = book_of(*rules, segments=segments)
+    first = book.of(Query("shelf", 0b10))
+    assert first is not None
+    gone = ref(first)
+    del first
+    for customer in range(100):
+        book.of(Query("shelf", customer % 33))
+        assert len(book._of) <= 7
+        kept = {view for view in book._of.values() if view is not None}
+        assert kept <= set(book._views)
+        assert {key for keys in book._keys.values() for key in keys} == {key for key, view in book._of.items() if view}
+    gc.collect()
+    assert gone() is None or gone() in set(book._views)
+    assert len(book._derivations) <= 3
 
 
 def test_a_request_under_way_goes_on_with_a_view_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +174,7 @@ def test_a_request_under_way_goes_on_with_a_view_that_is_gone(monkeypatch: pytes
 
 def test_what_views_keep_of_pools_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     size = 2_000
-    one = size * (8 + 4 + 16 + 4 + 8 + 32)
+    one = size * (8 + 4 + 16 + 4 + 8 + 32) + 16
     monkeypatch.setattr("api.rules.views._MOST_BYTES", 3 * one)
     book = book_of({"effect": "exclude", "products": {"ids": [1]}})
     pools = [pool_of(size, container_id=f"container-{number}") for number in range(10)]
@@ -178,7 +203,7 @@ def test_views_that_differ_in_the_arrangement_only_share_a_pool_which_counts_onc
     made = {view.pool(pool) for view in views if view is not None}
     assert len(made) == 1
     once = book._views.nbytes
-    assert once == 5 * (4 + 32)
+    assert once == 5 * (4 + 32) + 16
     monkeypatch.setattr("api.rules.views._MOST_VIEWS", 2)
     book.of(Query("other", 5))
     assert len(book._views) == 2
