@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from api.errors import Fault, RulesInvalid, shortened
 from api.rules.contradictions import contradictions
-from api.rules.rule import EFFECTS, CustomerId, Rule, Slug
+from api.rules.rule import EFFECTS, MAX_ID, CustomerId, Rule, Slug
 from api.rules.segments import BUILT_IN, Ranges, Segments
 
 FORMAT: Final = 1
@@ -23,7 +23,7 @@ MAX_RULES: Final = 1_000
 MAX_SEGMENTS: Final = 60
 MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_CUSTOMERS: Final = 2_000_000
-"""Ids of one segment's list or file."""
+"""Ids of one segment, those of its list and of its file together."""
 
 
 class SegmentDefinition(BaseModel):
@@ -58,9 +58,9 @@ class Document(BaseModel):
     rules: Annotated[tuple[Rule, ...], Field(max_length=MAX_RULES)]
 
     def encoded(self) -> bytes:
-        """The document as it is stored: without what has its default."""
+        """The document as it is stored: on one line, without what has its default."""
         content = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        return orjson.dumps({"format": FORMAT, **content}, option=orjson.OPT_INDENT_2) + b"\n"
+        return orjson.dumps({"format": FORMAT, **content}) + b"\n"
 
     def segmentation(self) -> Segments:
         """Who belongs to the segments that rules name."""
@@ -87,13 +87,15 @@ def read(path: Path) -> Document:
     return parse(content, str(path), folder=path.parent)
 
 
-def parse(content: bytes, where: str = "rules", *, folder: Path | None = None) -> Document:
+def parse(content: bytes, where: str = "rules", *, folder: Path | None = None, checked: bool = False) -> Document:
     """Check a document's text.
 
     Args:
         content: JSON.
         where: what errors call it.
         folder: where files of segments are; None where there may be none.
+        checked: whether it was looked through for contradictions before, which takes as long as all else where
+            segments are large.
 
     Raises:
         RulesInvalid: something is wrong with it, all of it said at once, up to ``MAX_FAULTS``.
@@ -114,7 +116,10 @@ def parse(content: bytes, where: str = "rules", *, folder: Path | None = None) -
     if faults:
         raise RulesInvalid(where, *faults)
     document = _with_files(document, where, folder)
-    if faults := contradictions(document):
+    if folder is not None and len(document.encoded()) > MAX_BYTES:
+        said = f"is longer than {MAX_BYTES} bytes with the files of its segments; give ranges"
+        raise RulesInvalid(where, Fault("the document", said))
+    if not checked and (faults := contradictions(document)):
         raise RulesInvalid(where, *faults)
     return document
 
@@ -174,6 +179,9 @@ def _with_files(document: Document, where: str, folder: Path | None) -> Document
         if folder is None:
             raise RulesInvalid(where, Fault(field, "files are read by `racksort rules apply` only; give the ids"))
         ids = _ids(folder / definition.file, where, field)
+        if (count := len(definition.customers) + len(ids)) > MAX_CUSTOMERS:
+            said = f"and customers hold {count} ids together; give {MAX_CUSTOMERS} at most, or ranges"
+            raise RulesInvalid(where, Fault(field, said))
         segments[name] = definition.model_copy(update={"customers": (*definition.customers, *ids), "file": None})
     return document.model_copy(update={"segments": segments})
 
@@ -181,11 +189,14 @@ def _with_files(document: Document, where: str, folder: Path | None) -> Document
 def _ids(path: Path, where: str, field: str) -> list[int]:
     try:
         with path.open("rb") as file:
-            lines = file.read(MAX_BYTES).split()
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise RulesInvalid(where, Fault(field, f"{path} can't be read ({error.strerror})")) from None
+    if len(content) > MAX_BYTES:
+        raise RulesInvalid(where, Fault(field, f"{path} is longer than {MAX_BYTES} bytes; give ranges"))
+    lines = content.split()
     for number, line in enumerate(lines, 1):
-        if not (line.isdigit() and len(line) <= 18 and int(line)):
+        if not (line.isdigit() and len(line) <= len(str(MAX_ID)) and 0 < int(line) <= MAX_ID):
             shown = shortened(line.decode("utf-8", "replace"))
             raise RulesInvalid(where, Fault(field, f"entry {number} is {shown!r}; write one customer id a line"))
     if not 0 < len(lines) <= MAX_CUSTOMERS:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,7 +21,23 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.5
 """How often a newer version is looked for: one stat."""
+_FIRST_PAUSE: Final = 10
+"""Looks until a version that couldn't be used is tried again; twice as many after each further failure."""
+_LONGEST_PAUSE: Final = 600
 _SECONDS_A_DAY: Final = 86_400
+
+
+@dataclass(slots=True)
+class _Failed:
+    """A version that couldn't be used."""
+
+    stamp: Stamp
+    said: str
+    """What was logged of it last."""
+    pause: int
+    """Looks from one try to the next."""
+    left: int
+    """Looks until the next try."""
 
 
 class Rules:
@@ -44,6 +61,8 @@ class Rules:
         self._now = now
         self._look_s = look_s
         self._stamp: Stamp | None = None
+        """Of what is used."""
+        self._failed: _Failed | None = None
         self._book: Book | None = None
         self.version = 0
 
@@ -87,20 +106,35 @@ class Rules:
                 _log.exception("newer rules couldn't be looked for by a mistake of ours")
 
     async def look(self) -> None:
-        """Look once. A version that can't be used leaves the one before at work, and is said once."""
+        """Look once. A version that can't be used leaves the one before at work, is said once and tried again later."""
         store = self._store
         if store is None or (stamp := store.stamp()) in {None, self._stamp}:
             return
-        self._stamp = stamp
+        failed = self._failed if self._failed is not None and self._failed.stamp == stamp else None
+        if failed is not None and failed.left > 0:
+            failed.left -= 1
+            return
         try:
             book = await asyncio.to_thread(self._read, store)
-        except RulesInvalid as error:
-            self.broken = True
-            _log.error("the live rules can't be used, version %d stays: %s", self.version, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the rules before stay, and that must be seen
+            self._fail(stamp, failed, error)
             return
+        self._stamp, self._failed = stamp, None
         self.broken = False
         self._go_over(book)
         _log.warning("rules: version %d is live, %d rules", book.version, len(book.document.rules))
+
+    def _fail(self, stamp: Stamp, failed: _Failed | None, error: Exception) -> None:
+        self.broken = True
+        if failed is None:
+            failed = self._failed = _Failed(stamp, "", _FIRST_PAUSE, _FIRST_PAUSE)
+        else:
+            failed.pause = failed.left = min(2 * failed.pause, _LONGEST_PAUSE)
+        said = str(error)
+        if said != failed.said:
+            failed.said = said
+            ours = None if isinstance(error, RulesInvalid) else error
+            _log.error("the live rules can't be used, version %d stays: %s", self.version, said, exc_info=ours)
 
     def _read(self, store: Store) -> Book:
         """The live version; beside the event loop, since segments may be large."""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,15 @@ class Pointer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int = 0
     before: tuple[int, ...] = ()
     """What was live before, the latest last."""
+
+
+class Rollback(NamedTuple):
+    """What a rollback went back to."""
+
+    version: int
+    """0 where there were no rules."""
+    skipped: tuple[Fault, ...]
+    """Versions between that can't be used any more, and why."""
 
 
 class Store:
@@ -78,7 +87,7 @@ class Store:
             content = path.read_bytes()
         except OSError as error:
             raise RulesInvalid(str(path), Fault("the file", f"can't be read ({error.strerror}); roll back")) from None
-        return parse(content, str(path))
+        return parse(content, str(path), checked=True)  # when it was applied
 
     def versions(self) -> list[int]:
         """Numbers of the versions that are there, ascending."""
@@ -93,36 +102,45 @@ class Store:
         """Store a document as the next version and make it live; returns its number.
 
         Raises:
-            RulesInvalid: the pointer can't be read.
+            RulesInvalid: what would be stored couldn't be read again.
             OSError: the folder can't be written.
         """
+        content = document.encoded()
+        parse(content, "the document as it would be stored")
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
             pointer = self._pointer_or_fresh()
             version = max([*self.versions(), pointer.version, *pointer.before], default=0) + 1
-            self._write(self.path(version), document.encoded())
+            self._write(self.path(version), content)
             before = (*pointer.before, pointer.version)[-KEPT + 1 :]
             self._point(Pointer(version, before))
             self._forget_old({version, *before})
         return version
 
-    def rollback(self) -> int:
-        """Make live what was live before; returns its number, 0 where there were no rules.
+    def rollback(self) -> Rollback:
+        """Make live what was live before, the latest version of that which can still be used.
 
         Raises:
-            RulesInvalid: nothing was live before, or its document is gone or broken.
+            RulesInvalid: nothing was live before, or none of its documents can be used.
             OSError: the folder can't be written.
         """
         if not self.folder.is_dir():
             raise self._nothing_before()
         with self._locked():
             pointer = self.pointer()
-            if not pointer.before:
-                raise self._nothing_before()
-            version = pointer.before[-1]
-            self.load(version)
-            self._point(Pointer(version, pointer.before[:-1]))
-        return version
+            skipped = []
+            for at in reversed(range(len(pointer.before))):
+                version = pointer.before[at]
+                try:
+                    self.load(version)
+                except RulesInvalid as error:
+                    skipped.append(Fault(f"version {version}", f"can't be used: {error}"))
+                    continue
+                self._point(Pointer(version, pointer.before[:at]))
+                return Rollback(version, tuple(skipped))
+        if skipped:
+            raise RulesInvalid(str(self.folder), *skipped)
+        raise self._nothing_before()
 
     def _nothing_before(self) -> RulesInvalid:
         return RulesInvalid(str(self.folder), Fault("the live version", "there was none before; apply a document"))

@@ -40,6 +40,13 @@ class Table:
             tuple(_replenishable(pool, rule)[order] for rule in hides),
         )
 
+    @property
+    def nbytes(self) -> int:
+        """What it holds, in bytes; about."""
+        kinds = self.kinds
+        lists = 8 * (len(kinds.groups) + 1) * len(kinds.new)
+        return lists + sum(each.nbytes for each in (self.product_id, kinds.code, *self.replenishable))
+
     def rows(self, product_id: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Where products that are there stand."""
         return np.searchsorted(self.product_id, product_id)

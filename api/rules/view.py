@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from api.rules import arrange
-from api.rules.pools import Scores, derived
-from api.rules.rule import Availability, Boost, Bury, Cap, Exclude, HideBought, MinNew, Pin, Rule
-from api.rules.selection import Selection, lacking
+from api.rules.compiled import Compiled
+from api.rules.derivation import Derivation
+from api.rules.pools import selected
+from api.rules.rule import Availability, Cap, Exclude, HideBought, MinNew, Pin, Rule
+from api.rules.selection import lacks
 from api.rules.table import Table
 from api.types import Pool, Query, Ranking, Recent
 from ensemble import contract
@@ -26,79 +28,95 @@ class View:
     __slots__ = (
         "__weakref__",
         "_caps",
-        "_derived",
+        "_derivation",
         "_hides",
         "_ids_suffice",
         "_keeps",
+        "_needs",
         "_new",
         "_pins",
         "_report",
-        "_scores",
+        "_resized",
         "_source",
         "_table",
-        "_tabled",
         "_today",
         "answers",
         "elsewhere",
+        "nbytes",
         "rules",
     )
 
     def __init__(
         self,
-        rules: Sequence[Rule],
-        elsewhere: Sequence[Availability],
+        held: Sequence[Compiled],
+        elsewhere: Sequence[Compiled],
+        derivation: Derivation | None,
         *,
         today: Callable[[], float],
         keeps: bool,
         report: Report,
+        resized: Callable[[int], None],
     ) -> None:
         """Compile.
 
         Args:
-            rules: those that hold.
+            held: the rules that hold.
             elsewhere: availability rules that don't, so that their products can't be shown.
+            derivation: what all of them do to scores; None where they do nothing.
             today: days since 1970-01-01 UTC.
             keeps: whether the same pool will come again.
             report: hears of what the catalog lacks.
+            resized: hears by how much ``nbytes`` changed.
         """
-        self.rules, self.elsewhere = tuple(rules), tuple(elsewhere)
+        self.rules = rules = tuple(each.rule for each in held)
+        self.elsewhere = tuple(rule for _, rule in selected(elsewhere, Availability))
         self.answers = 0
         """Requests that the rules held for."""
-        self._today, self._keeps, self._report = today, keeps, report
-        self._pins = tuple((rule.position - 1, rule.product) for rule in rules if isinstance(rule, Pin))
+        self.nbytes = 0
+        """What is kept of a pool beside the derivation, in bytes; about."""
+        self._today, self._keeps, self._report, self._resized = today, keeps, report, resized
+        places = {rule.product: rule.position - 1 for rule in rules if isinstance(rule, Pin)}
+        self._pins = tuple((place, product) for product, place in places.items())
         self._caps = tuple(rule for rule in rules if isinstance(rule, Cap))
         self._hides = tuple(rule for rule in rules if isinstance(rule, HideBought))
         self._new = next((rule for rule in rules if isinstance(rule, MinNew)), None)
-        self._scores = _scores(rules, elsewhere)
-        excluding: list[Exclude | Availability] = [*elsewhere, *(rule for rule in rules if isinstance(rule, Exclude))]
-        self._ids_suffice = all(rule.products.only_ids for rule in excluding)
+        self._needs = tuple((each.rule, column) for each in held for column in each.needs)
+        self._derivation = derivation
+        if derivation is not None and keeps:
+            derivation.acquire()
+        excluding = [*selected(elsewhere, Availability), *selected(held, Exclude)]
+        self._ids_suffice = all(selection.only_ids for selection, _ in excluding)
         self._source: Callable[[], Pool | None] = _nothing
-        self._derived: Pool | None = None
-        self._tabled: Callable[[], Pool | None] = _nothing
         self._table: Table | None = None
+        """Of the pool that :meth:`pool` gave last, not of parts of it."""
 
-    @property
-    def nbytes(self) -> int:
-        """What is kept of a pool, in bytes."""
-        made, source = self._derived, self._source()
-        if made is None:
-            return 0
-        if source is not None and made.product_id is source.product_id:  # all but the boosts is shared
-            return made.boost.nbytes
-        rows = 0 if made.attributes is None else made.attributes.row.nbytes
-        return rows + sum(each.nbytes for each in (made.product_id, made.category_id, made.offer, made.boost))
+    def retire(self) -> int:
+        """Keep nothing any more, which requests under way don't mind; returns the bytes that are let go."""
+        freed = self.nbytes
+        if self._derivation is not None and self._keeps:
+            freed += self._derivation.release()
+        self._keeps = False
+        self._table, self.nbytes = None, 0
+        return freed
+
+    def forget_ages(self) -> None:
+        """Ask again which products are new."""
+        if self._new is not None:
+            self._keep(None)
 
     def pool(self, pool: Pool) -> Pool:
         """The pool as it is to be ranked: other boosts, and excluded products out of the way."""
-        if self._scores is None:
-            return pool
-        if self._source() is pool and self._derived is not None:
-            return self._derived
-        self._say_what_is_lacking(pool)
-        made = derived(pool, self._scores)
-        if self._keeps:
-            self._source, self._derived = ref(pool), made
-        return made
+        if self._source() is not pool:
+            self._source = ref(pool)
+            self._say_what_is_lacking(pool)
+            self._keep(None)
+        return pool if self._derivation is None else self._derivation.of(pool)
+
+    def _keep(self, table: Table | None) -> None:
+        nbytes = 0 if table is None else table.nbytes
+        by, self._table, self.nbytes = nbytes - self.nbytes, table, nbytes
+        if by:
+            self._resized(by)
 
     def arranged(self, query: Query, pool: Pool, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """A ranked order as it is to be shown.
@@ -143,14 +161,14 @@ class View:
 
         None where it can't be said which of the products are excluded, because rules name categories or brands.
         """
-        if self._scores is None:
+        if self._derivation is None:
             return ranking
         if not self._ids_suffice:
             return None
         ids = ranking.product_id
         blank = np.zeros(ids.size, np.float32)
         offer = np.zeros((ids.size, len(contract.OFFER)), np.float32)
-        shown = ids[~self._scores.hidden(Pool("", 0, ids, np.zeros(ids.size, np.int32), offer, blank))]
+        shown = ids[~self._derivation.scores.hidden(Pool("", 0, ids, np.zeros(ids.size, np.int32), offer, blank))]
         return Ranking(shown, ranking.source, ranking.release)
 
     def _pinned(self, order: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
@@ -179,32 +197,18 @@ class View:
         return order
 
     def _table_of(self, pool: Pool) -> Table:
-        if self._tabled() is pool and self._table is not None:
+        whole = self._source() is pool if self._derivation is None else self._derivation.keeps(pool)
+        if whole and self._table is not None:
             return self._table
-        self._say_what_is_lacking(pool)
         made = Table.of(pool, self._caps, self._hides, self._new, self._today())
-        if self._keeps:
-            self._tabled, self._table = ref(pool), made
+        if whole and self._keeps:  # a further window's table is small, and would cost the next page the whole one
+            self._keep(made)
         return made
 
     def _say_what_is_lacking(self, pool: Pool) -> None:
-        for rule in self.rules:
-            for column in lacking(rule, pool):
+        for rule, column in self._needs:
+            if lacks(pool, column):
                 self._report(rule, column)
-
-
-def _scores(rules: Sequence[Rule], elsewhere: Sequence[Availability]) -> Scores | None:
-    lifts = [
-        (Selection(rule.products), rule.amount if isinstance(rule, Boost) else -rule.amount)
-        for rule in rules
-        if isinstance(rule, Boost | Bury)
-    ]
-    excluded = tuple(Selection(rule.products) for rule in rules if isinstance(rule, Exclude))
-    pinned = np.array([rule.product for rule in rules if isinstance(rule, Pin)], np.int64)
-    if not (lifts or excluded or elsewhere or pinned.size):
-        return None
-    within = tuple(Selection(rule.products) for rule in rules if isinstance(rule, Availability))
-    return Scores(excluded, within, tuple(Selection(rule.products) for rule in elsewhere), tuple(lifts), pinned)
 
 
 def _nothing() -> None:

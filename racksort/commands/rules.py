@@ -99,7 +99,7 @@ def apply(
 
 @app.command()
 def rollback(folder: StoreFolder = None, as_json: AsJson = False) -> None:
-    """Make live what was live before; again for the one before that.
+    """Make live what was live before; again for the one before that. Versions that can't be used any more are skipped.
 
     Examples:
         racksort rules rollback
@@ -108,10 +108,11 @@ def rollback(folder: StoreFolder = None, as_json: AsJson = False) -> None:
     """
     store = _store(_settings(None, folder))
     with _writable(store):
-        version = store.rollback()
+        version, skipped = store.rollback()
     if as_json:
-        typer.echo(json.dumps({"version": version}))
+        typer.echo(json.dumps({"version": version, "skipped": [asdict(each) for each in skipped]}))
     else:
+        _warn(skipped)
         typer.echo(f"version {version} is live again" if version else "no rules are live, as before the first version")
 
 

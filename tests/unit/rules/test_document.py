@@ -96,6 +96,44 @@ def test_a_segments_file_is_read_with_the_document_and_kept_in_it(tmp_path: Path
         read(path)
 
 
+def filed(tmp_path: Path, ids: str, **further: Any) -> Path:
+    (tmp_path / "club.txt").write_text(ids)
+    path = tmp_path / "rules.json"
+    path.write_bytes(orjson.dumps({"rules": [], "segments": {"club": {"file": "club.txt", **further}}}))
+    return path
+
+
+def test_a_segments_list_and_file_have_one_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.rules.document.MAX_CUSTOMERS", 3)
+    assert read(filed(tmp_path, "2 3", customers=[1])).segments["club"].customers == (1, 2, 3)
+    with pytest.raises(RulesInvalid, match=r"segments\.club\.file: and customers hold 4 ids together"):
+        read(filed(tmp_path, "2 3 4", customers=[1]))
+
+
+def test_a_document_is_refused_where_its_files_make_it_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = filed(tmp_path, "\n".join(map(str, range(1, 90))))
+    read(path)
+    monkeypatch.setattr("api.rules.document.MAX_BYTES", 300)
+    with pytest.raises(RulesInvalid, match="longer than 300 bytes with the files of its segments"):
+        read(path)
+    with pytest.raises(RulesInvalid, match=r"club\.txt is longer than 300 bytes"):
+        read(filed(tmp_path, "\n".join(map(str, range(1, 200)))))
+
+
+def test_a_stored_id_takes_its_digits_and_a_comma() -> None:
+    ids = list(range(10**9, 10**9 + 1_000))
+    assert len(document_of(segments={"club": {"customers": ids}}).encoded()) < 11_100
+
+
+@pytest.mark.parametrize("largest", [10**18, 2**63 - 1])
+def test_files_hold_ids_as_large_as_documents_do(tmp_path: Path, largest: int) -> None:
+    assert read(filed(tmp_path, str(largest))).segments["club"].customers == (largest,)
+    with pytest.raises(RulesInvalid, match="write one customer id a line"):
+        read(filed(tmp_path, str(2**63)))
+
+
 def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(RulesInvalid, match="can't be read"):
         read(tmp_path / "none.json")

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.rules.book import Book
+from api.rules.table import Table
 from api.rules.view import View
 from api.types import Pool, Query, Ranking, Recent, Source
 from ensemble import contract
-from tests.unit.rules.shop import NOW, SHELF, Clock, book_of, pool_of
+from tests.unit.rules.shop import NOW, SHELF, TODAY, Clock, book_of, document_of, pool_of
 
 
 def view_of(*rules: dict[str, Any], query: Query = SHELF, **further: Any) -> View:
@@ -123,6 +125,17 @@ def test_of_a_long_pool_what_rules_want_is_ranked(hidden: set[int], boosted: set
     np.testing.assert_array_equal(after.category_id, after.product_id % 7 + 1)
 
 
+def test_of_a_long_pool_only_boosts_are_made_where_the_ranked_window_stays_the_same() -> None:
+    pool = pool_of(3_000)
+    same = view_of(
+        {"effect": "exclude", "products": {"ids": [2_000]}}, {"effect": "boost", "products": {"ids": [7]}, "amount": 1}
+    ).pool(pool)
+    assert same.product_id is pool.product_id
+    assert [same.boost[6], same.boost[1_999]] == [1, contract.EXCLUDED]
+    other = view_of({"effect": "exclude", "products": {"ids": [7]}}).pool(pool)
+    assert other.product_id[6] == 8
+
+
 def test_pins_go_to_their_places_where_the_product_is_there() -> None:
     view = view_of(
         {"effect": "pin", "product": 9, "position": 1},
@@ -159,6 +172,41 @@ def test_what_was_bought_lately_is_hidden_unless_it_is_replenishable() -> None:
     kept = {**rule, "unless_products": {"ids": [1]}}
     assert ordered(view_of(kept), [1, 2, 3, 4], query=query) == [1, 2, 4]
     assert ordered(view_of(rule), [1, 2, 3, 4]) == [1, 2, 3, 4]
+
+
+def test_new_products_are_asked_for_again_every_hour() -> None:
+    clock = Clock(NOW)
+    days = [TODAY]
+    rule = {"id": "fresh", "effect": "min_new", "share": 0.5, "among": 4, "days": 30}
+    book = Book(document_of(rule), version=1, now=clock, today=lambda: days[0])
+    pool = pool_of(20)
+
+    def page() -> list[int]:
+        view = book.of(SHELF)
+        assert view is not None
+        return ordered(view, [1, 2, 3, 4, 5, 6, 10], view.pool(pool))
+
+    assert page() == [1, 5, 2, 10, 3, 4, 6]
+    days[0] += 30
+    assert page() == [1, 5, 2, 10, 3, 4, 6]
+    clock.now += 3_600
+    assert page() == [1, 2, 3, 4, 5, 6, 10]
+
+
+@pytest.mark.parametrize("further", [[], [{"effect": "exclude", "products": {"ids": [9]}}]])
+def test_a_window_behind_the_first_leaves_what_is_kept_of_the_whole_pool(
+    further: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    table_of = Table.of
+    monkeypatch.setattr(Table, "of", lambda pool, *rest: made.append(pool) or table_of(pool, *rest))
+    view = view_of({"effect": "hide_bought", "days": 30}, *further)
+    whole, query = view.pool(pool_of(20)), bought((1, 2.0))
+    window = pool_of(5)
+    for _ in range(3):
+        assert ordered(view, [1, 2, 3], whole, query) == [2, 3]
+        assert ordered(view, [1, 2], window, query) == [2]
+    assert [pool is whole for pool in made] == [True, False, False, False]
 
 
 def test_an_empty_order_stays_empty() -> None:
