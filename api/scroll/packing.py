@@ -70,6 +70,22 @@ def unpack_set(data: bytes, at: int) -> tuple[Ids, int]:
     return ids, at + length
 
 
+def end_of_set(data: bytes, at: int) -> int:
+    """Where the set ends that :func:`pack_set` put at ``at``.
+
+    Raises:
+        CursorInvalid: it isn't whole.
+    """
+    try:
+        count, low, _, length = _HEAD.unpack_from(data, at)
+    except struct.error:
+        raise CursorInvalid("it was cut") from None
+    end: int = at + _HEAD.size + (count * low + 7) // 8 + length
+    if end > len(data):
+        raise CursorInvalid("it was cut")
+    return end
+
+
 def width_of(count: int) -> int:
     """Bits that a place among ``count`` takes."""
     return max(0, count - 1).bit_length()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from api.errors import CursorInvalid
-from api.scroll.packing import pack_numbers, pack_set, set_size, unpack_numbers, unpack_set, width_of
+from api.scroll.packing import end_of_set, pack_numbers, pack_set, set_size, unpack_numbers, unpack_set, width_of
 from api.types import Source
 from ensemble import contract
 
@@ -89,7 +90,9 @@ def decode(data: bytes) -> Position:
         raise CursorInvalid("another version of the adapter made it")
     at = _HEAD.size + 1
     release = data[at : at + length].decode("ascii", "replace") or None
-    first, at = unpack_set(data, at + length)
+    at += length
+    end = end_of_set(data, at)
+    first, at = _first_window(data[at:end]), end
     members = first
     if swept != NOTHING:
         members, at = unpack_set(data, at)
@@ -97,6 +100,14 @@ def decode(data: bytes) -> Position:
     if count > members.size or (count and int(places.max()) >= members.size):
         raise CursorInvalid("it was cut")
     return Position(first, swept, members[places], shown, _SOURCES[source], release)
+
+
+@lru_cache(maxsize=256)
+def _first_window(packed: bytes) -> Ids:
+    """Of nearly all scrolls over one pool it is the same, whoever scrolls."""
+    ids, _ = unpack_set(packed, 0)
+    ids.flags.writeable = False
+    return ids
 
 
 def most_in_window(ids: Ids, room: int, *, order: bool) -> int:

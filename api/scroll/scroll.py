@@ -20,7 +20,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from api.scroll.packing import pack_set
 from api.scroll.position import NOTHING, Ids, Position, decode, encode
 from api.scroll.seal import Seal
 from api.scroll.stock import Stock, Window
@@ -94,8 +93,9 @@ class Scroll:
     ) -> str | None:
         if not position.order.size and stock.window(pool, position) is None:
             return None
-        packed = stock.first_set if position.first is stock.first else pack_set(position.first)
-        return self._seal.close(encode(position, packed, places), _scroll_of(query))
+        return self._seal.close(
+            encode(position, stock.first_set if stock.begins(position) else None, places), _scroll_of(query)
+        )
 
     def _stock(self, pool: Pool) -> Stock:
         stock = self._stocks.get(pool)

@@ -75,6 +75,10 @@ class Stock:
         there: Ids = ids[self.ids[at] == ids]
         return there
 
+    def begins(self, position: Position) -> bool:
+        """Whether the scroll began with a pool whose first window was this one's."""
+        return position.first is self.first or np.array_equal(position.first, self.first)
+
     def window(self, pool: Pool, position: Position) -> Window | None:
         """The window after ``position``; None where all products have been offered.
 
@@ -82,7 +86,7 @@ class Stock:
             pool: the one that this was made of.
             position: whatever pool it was made with.
         """
-        if not np.array_equal(position.first, self.first):
+        if not self.begins(position):
             return self._cut(pool, position)
         if position.swept not in self._windows:  # one a thousand products, and the same for everybody
             self._windows[position.swept] = self._cut(pool, position)

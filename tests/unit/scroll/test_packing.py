@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import CursorInvalid
-from api.scroll.packing import pack_numbers, pack_set, set_size, unpack_numbers, unpack_set, width_of
+from api.scroll.packing import end_of_set, pack_numbers, pack_set, set_size, unpack_numbers, unpack_set, width_of
 from api.scroll.position import NOTHING, Position, decode, encode
 from api.scroll.scroll import Scroll
 from api.scroll.seal import MAX_CURSOR, Seal
@@ -115,3 +115,11 @@ def test_a_cursor_fits_however_far_apart_the_ids_are(span: int, windows: int) ->
         cursor = scroll.after(asked, pool, position, left, left.size)
     assert sorted(shown) == sorted(pool.product_id.tolist())
     assert max(sizes) == windows
+
+
+@given(ids, st.binary(max_size=3))
+def test_where_a_set_ends_is_told_without_reading_it(numbers: list[int], before: bytes) -> None:
+    packed = pack_set(np.array(sorted(numbers), np.int64))
+    assert end_of_set(before + packed + b"more", len(before)) == len(before) + len(packed)
+    with pytest.raises(CursorInvalid):
+        end_of_set(packed[:-1], 0)
