@@ -127,7 +127,10 @@ def test_pages_come_from_a_secured_elasticsearch_by_a_key_that_only_reads(
                 page = products(ours, container, customer)
                 assert page["source"] == "ensemble"
                 assert page["degraded"] is False
-                assert page == products(embedded, container, customer)
+                expected = products(embedded, container, customer)
+                # Each server has a key of its own for cursors.
+                assert (page.pop("next_cursor") is None) == (expected.pop("next_cursor") is None)
+                assert page == expected
         body = json.dumps({"customer_id": 1, "product_ids": page["product_ids"]}).encode()
         asked = urllib.request.Request(f"{ours}/v1/rank", data=body, headers={"content-type": "application/json"})
         with urllib.request.urlopen(asked, timeout=10) as answer:
