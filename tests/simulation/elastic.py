@@ -250,7 +250,7 @@ def _hits(version: int, department: str | None, categories: tuple[str, ...] | No
 
 
 def _hit(product: Product, at: int) -> dict[str, Any]:
-    return {"fields": product.fields(), "sort": [at]}
+    return {"fields": product.fields(), "sort": [at, product.product_id]}
 
 
 def _result(hits: list[dict[str, Any]], total: int | None) -> dict[str, Any]:

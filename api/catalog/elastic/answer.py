@@ -111,8 +111,13 @@ class Answer:
     pit_id: str | None
 
 
-def parse(body: bytes) -> Answer:
+def parse(body: bytes, *, by_id: bool = False) -> Answer:
     """Decode and check one answer.
+
+    Args:
+        body: of the response.
+        by_id: whether hits were sorted by product in the end (or, in a point in time, last but for Elasticsearch's own
+            tie breaker), so that a hit says twice which product it is. One that contradicts itself is rejected.
 
     Raises:
         CatalogUnavailable: it isn't the answer of a search, or only half of one.
@@ -132,6 +137,10 @@ def parse(body: bytes) -> Answer:
         if loose.hits.hits:
             last = _sort_of(loose.hits.hits[-1])
         answer = _Answer(loose.timed_out, loose.shards, _Hits(hits, loose.hits.total), loose.pit_id)
+    if by_id:
+        sound = [hit for hit in hits if not hit.sort or hit.fields.product_id[0] in hit.sort[-2:]]
+        rejected += len(hits) - len(sound)
+        hits = sound
     return Answer(
         columns=_columns([hit.fields for hit in hits]),
         found=len(hits) + rejected,

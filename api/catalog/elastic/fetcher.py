@@ -126,7 +126,7 @@ class Fetcher:
 
     async def _page_of(self, search: dict[str, Any], size: int, expected: int | None) -> Answer:
         """One page; of the first, the total says how many hits are to be expected."""
-        answer = answers.parse(await self._searches.products(search | {"size": size}))
+        answer = answers.parse(await self._searches.products(search | {"size": size}), by_id=True)
         answers.check_count(answer, min(size, _total(answer)) if expected is None else expected)
         return answer
 

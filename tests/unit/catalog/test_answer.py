@@ -192,3 +192,17 @@ def _answer(random: Random, hits: int) -> dict[str, Any]:
         "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0},
         "hits": {"total": {"value": hits, "relation": "eq"}, "hits": found},
     }
+
+
+def test_a_hit_that_contradicts_its_own_place_is_rejected() -> None:
+    hits = [
+        {"fields": {"product_id": [number], "category_id": [1]}, "sort": sort}
+        for number, sort in ((1, [9.5, 1]), (36, [9.0, 2]), (3, [8.0, 3, 4_294_967_296]), (4, []))
+    ]
+    body = json.dumps(
+        {"timed_out": False, "_shards": {"failed": 0}, "hits": {"total": {"value": 4}, "hits": hits}}
+    ).encode()
+    answer = parse(body, by_id=True)
+    assert answer.columns.product_id.tolist() == [1, 3, 4]
+    assert (answer.rejected, answer.found) == (1, 4)
+    assert parse(body).columns.product_id.tolist() == [1, 36, 3, 4]

@@ -65,7 +65,7 @@ class FakeElasticsearch:
         fields = [
             {"product_id": [each], "category_id": [each % 7], "category": [self._category(each)]} for each in wanted
         ]
-        hits = [{"fields": entry, "sort": [0]} for entry in fields[: search["size"]]]
+        hits = [{"fields": entry, "sort": [0, *entry["product_id"]]} for entry in fields[: search["size"]]]
         return self._answer(hits, len(wanted))
 
     async def close(self) -> None:
