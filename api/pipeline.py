@@ -128,8 +128,7 @@ class Pipeline:
         pooled = self._clock()
         rules, pool = self._ruled(query, pool)
         order = self._lesser(query, pool)
-        if rules is not None:
-            order = order._replace(product_id=rules.arranged(query, pool, order.product_id))
+        order = _arranged(rules, query, pool, order)
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
         return self._page(query, ranking, flaws(pool, pooled), None, pooled, order, budget)
 
@@ -159,8 +158,7 @@ class Pipeline:
         query, lacking = await self._recalled(query, reading)
         rules, pool = self._ruled(query, pool)
         order = await self._order(query, pool, priority, budget, gone)
-        if rules is not None:
-            order = order._replace(product_id=rules.arranged(query, pool, order.product_id))
+        order = _arranged(rules, query, pool, order)
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
         if self._served is not None and order.source is _ENSEMBLE:
             self._served(query, pool, ranking)
@@ -187,8 +185,7 @@ class Pipeline:
         order = _Order(left, position.source, position.release)
         if not left.size and (window := self._scroll.window(pool, position)) is not None:
             order = await self._order(query, window.pool, _DEEP_SCROLL, budget, gone)
-            if rules is not None:
-                order = order._replace(product_id=rules.arranged(query, window.pool, order.product_id))
+            order = _arranged(rules, query, window.pool, order)
             position = replace(position, swept=window.swept, source=order.source, release=order.release)
         elif order.source is not _ENSEMBLE:
             order = order._replace(degraded=(DEGRADED_WINDOW,))
@@ -270,6 +267,11 @@ class Pipeline:
         if query.timeout_s is None:
             return self._budgets.of(patience.deadline_s)
         return self._budgets.of(min(query.timeout_s, patience.max_deadline_s))
+
+
+def _arranged(rules: View | None, query: Query, pool: Pool, order: _Order) -> _Order:
+    """The order as the shop's rules want it shown."""
+    return order if rules is None else order._replace(product_id=rules.arranged(query, pool, order.product_id))
 
 
 def flaws(pool: Pool, now: float) -> tuple[str, ...]:
