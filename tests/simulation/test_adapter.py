@@ -113,6 +113,21 @@ def test_a_deadlock_is_an_error_and_not_a_hang() -> None:
     loop.close()
 
 
+def test_trying_in_vain_for_ever_is_an_error_too() -> None:
+    loop = VirtualTimeLoop()
+
+    def again() -> None:
+        loop.call_later(60, again)
+
+    again()
+    with pytest.raises(Deadlock, match="timers go on"):
+        loop.run_until_complete(asyncio.Event().wait())
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
 def test_time_jumps_to_the_next_timer() -> None:
     loop = VirtualTimeLoop(100.0)
     loop.run_until_complete(asyncio.sleep(3_600))
@@ -184,8 +199,8 @@ def _forget_pools_on_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 def _never_say_partial(monkeypatch: pytest.MonkeyPatch) -> None:
     parse = answers.parse
 
-    def whole(body: bytes) -> Any:
-        found = parse(body)
+    def whole(body: bytes, **how: Any) -> Any:
+        found = parse(body, **how)
         object.__setattr__(found, "partial", False)
         return found
 

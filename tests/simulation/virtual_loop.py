@@ -10,6 +10,9 @@ from typing import Any, Final
 _RESOLUTION_S: Final = 1e-9
 """A timer so close to now is due: below it, sums of seconds aren't exact."""
 
+_LONGEST_S: Final = 6 * 3_600.0
+"""What isn't done by then tries again and again in vain; no simulated world lives so long."""
+
 
 class Deadlock(Exception):  # noqa: N818 - says what happened
     """Everything waits for something else, and no timer will change that."""
@@ -38,6 +41,7 @@ class VirtualTimeLoop(BaseEventLoop):
         """Begin at ``start``, seconds."""
         super().__init__()
         self._now = start
+        self._end = start + _LONGEST_S
         self._clock_resolution = _RESOLUTION_S
         self._selector = _Jumps(self)
         self.on_jump: Callable[[float], None] = lambda _: None
@@ -48,8 +52,14 @@ class VirtualTimeLoop(BaseEventLoop):
         return self._now
 
     def jump(self) -> None:
-        """Let the time pass until the next timer."""
+        """Let the time pass until the next timer.
+
+        Raises:
+            Deadlock: so much has passed that this can't come to an end.
+        """
         self._now = max(self._now, self._scheduled[0].when())
+        if self._now > self._end:
+            raise Deadlock(f"not done after {_LONGEST_S:,.0f} s of its time, and timers go on")
         self.on_jump(self._now)
 
     def stall(self, seconds: float) -> None:
