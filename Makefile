@@ -8,7 +8,7 @@ RUN := $(VENV)/bin
 ARGS ?=
 CATALOG ?=
 
-.PHONY: help serve test test-all lint types bench train evaluate setup setup-elasticsearch setup-dev lock clean
+.PHONY: help serve test test-all lint types bench train evaluate setup setup-elasticsearch setup-release setup-dev lock clean
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,7 @@ evaluate: setup-dev ## ranking quality on held-out weeks against the baselines
 
 setup: $(VENV)/.serve ## what serving needs (no torch)
 setup-elasticsearch: $(if $(ELASTICSEARCH_URL),setup,$(VENV)/.elasticsearch) ## and a Java runtime, to start an Elasticsearch
+setup-release: $(VENV)/.release ## and what checking, signing and publishing releases needs (no torch)
 setup-dev: $(VENV)/.dev ## what development needs: torch, tests, lint
 
 $(VENV)/.serve: requirements/serve.txt requirements/bootstrap.txt pyproject.toml scripts/bootstrap.sh
@@ -47,16 +48,20 @@ $(VENV)/.serve: requirements/serve.txt requirements/bootstrap.txt pyproject.toml
 $(VENV)/.elasticsearch: requirements/elasticsearch.txt $(VENV)/.serve
 	@echo "adding a Java runtime to $(VENV)" && scripts/bootstrap.sh requirements/elasticsearch.txt && touch $@
 
+$(VENV)/.release: requirements/release.txt $(VENV)/.serve
+	@echo "adding to $(VENV) what releases need" && scripts/bootstrap.sh requirements/release.txt && touch $@
+
 $(VENV)/.dev: requirements/dev.txt requirements/bootstrap.txt pyproject.toml scripts/bootstrap.sh
-	@echo "setting up $(VENV) for development" && scripts/bootstrap.sh requirements/dev.txt && touch $@ $(VENV)/.serve $(VENV)/.elasticsearch
+	@echo "setting up $(VENV) for development" && scripts/bootstrap.sh requirements/dev.txt && touch $@ $(VENV)/.serve $(VENV)/.elasticsearch $(VENV)/.release
 
 LOCK := $(RUN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_35 \
 	--generate-hashes --custom-compile-command "make lock"
 lock: ## resolve the dependencies again
 	@$(RUN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    requirements/bootstrap.in -o requirements/bootstrap.txt
-	@$(LOCK) pyproject.toml --group build -o requirements/serve.txt
+	@$(LOCK) pyproject.toml --group build -c requirements/constraints.in -o requirements/serve.txt
 	@$(LOCK) pyproject.toml --group build --extra elasticsearch -c requirements/serve.txt -o requirements/elasticsearch.txt
+	@$(LOCK) pyproject.toml --group build --extra release -c requirements/serve.txt -o requirements/release.txt
 	@$(LOCK) pyproject.toml --group build --extra dev --extra load -c requirements/serve.txt -o requirements/dev.txt
 	@$(LOCK) requirements/openapi-client.in -o requirements/openapi-client.txt
 

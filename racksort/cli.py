@@ -23,6 +23,7 @@ VERBS: Final = (
     "precompute",
     "rules",
     "train",
+    "release",
     "evaluate",
     "configs",
     "bench",

@@ -1,0 +1,12 @@
+"""``racksort release``: a release's way from a folder into traffic and back."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def about() -> None:
+    """Check, publish, try out, promote and roll back releases."""
