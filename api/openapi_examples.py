@@ -32,10 +32,10 @@ RELEASES: Final[dict[str, Any]] = {
     "changed_at": "2026-11-27T09:00:00+00:00",
     "wanted_live": 1,
     "wanted_canary": {"release": 2, "percent": 5.0},
-    "wanted_shadow": None,
+    "wanted_shadow": {"release": 2, "percent": 10.0},
     "live": 1,
     "canary": 2,
-    "shadow": None,
+    "shadow": 2,
     "previous": [],
     "releases": [
         {

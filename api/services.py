@@ -145,6 +145,8 @@ async def running(
         today=today,
         clock=clock,
     )
+    metrics.follow_limiter(limiter)
+    metrics.follow_budgets(budgets)
     releases = None if traffic is None else Releases(traffic, lanes, maker, metrics, today=today, now=now, clock=clock)
     opened = _shown(metrics, lanes, releases)
     background = [asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")]
@@ -155,9 +157,7 @@ async def running(
         metrics.registry.register(RulesFigures(rules))
         background.append(asyncio.create_task(rules.follow(), name="follow the shop's rules"))
     if precomputed is not None and shadow is not None:
-        metrics.follow_precomputed(precomputed.age_s, lambda: precomputed.customers, lambda: precomputed.damaged)
-        background.append(asyncio.create_task(precomputed.follow(), name="follow the precomputed lists"))
-        background.append(asyncio.create_task(shadow.run(), name="exercise the precomputed lists"))
+        background += _followed_lists(precomputed, shadow, metrics)
     try:
         with lag.watching():
             yield Services(
@@ -200,6 +200,15 @@ def _shown(metrics: Metrics, lanes: Lanes, releases: Releases | None) -> Callabl
     )
     metrics.registry.register(LaneFigures(lanes, opened))
     return opened
+
+
+def _followed_lists(precomputed: PrecomputedRung, shadow: Shadow, metrics: Metrics) -> list[asyncio.Task[None]]:
+    """The tasks that keep the precomputed lists current and exercised."""
+    metrics.follow_precomputed(precomputed.age_s, lambda: precomputed.customers, lambda: precomputed.damaged)
+    return [
+        asyncio.create_task(precomputed.follow(), name="follow the precomputed lists"),
+        asyncio.create_task(shadow.run(), name="exercise the precomputed lists"),
+    ]
 
 
 def _shadow(precomputed: PrecomputedRung, share: float, rng: random.Random | None, metrics: Metrics) -> Shadow:

@@ -75,6 +75,7 @@ class Requests:
             reasons = tuple(body["degraded_reasons"])
             answer = Answer(time.monotonic(), customer, body["release"], reasons, tuple(body["product_ids"]))
             self.answers.append(answer)
+        client.close()
 
     def since(self, moment: float) -> list[Answer]:
         return [each for each in list(self.answers) if each.at >= moment]
