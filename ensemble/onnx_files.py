@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import onnxruntime
 from ensemble.contract import ModelSpec
 
 TOLERANCE: Final = 1e-4
-"""Largest difference that two ways to compute the same output may show: torch and ONNX Runtime, one batch or another."""
+"""Largest difference that two ways to compute one output may show: torch and ONNX Runtime, one batch or another."""
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 """Arrays by tensor name, each with the batch as first dimension."""
@@ -43,7 +43,7 @@ def signature_fault(proto: onnx.ModelProto, spec: ModelSpec) -> str:
     return ""
 
 
-def _spelled(tensors: list[tuple[str, int, list[int]]]) -> str:
+def _spelled(tensors: Sequence[tuple[str, int, Sequence[int]]]) -> str:
     """Such as ``affinity FLOAT[?, ?]``."""
     return ", ".join(
         f"{name} {onnx.TensorProto.DataType.Name(kind)}[{', '.join(str(size or '?') for size in shape)}]"

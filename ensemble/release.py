@@ -174,13 +174,13 @@ def record(models: dict[str, nn.Module], settings: RankingSettings, rows: Tensor
     inputs = {**rows, contract.BOOST.name: boost}
     outputs, quiet = _said(models, inputs), _said(models, without_events(inputs))
     made = inputs | outputs
-    ranked = rank(*(made[spec.name] for spec in contract.RANKING.inputs), settings=settings, explain=False)
+    ranked = rank(**{spec.name: made[spec.name] for spec in contract.RANKING.inputs}, settings=settings, explain=False)
     return Golden(inputs, outputs, quiet, ranked.product_id)
 
 
 def _said(models: dict[str, nn.Module], rows: Tensors) -> dict[str, npt.NDArray[np.float32]]:
     """Outputs of the three modules by name, each [B, N]."""
-    said = {}
+    said: dict[str, npt.NDArray[np.float32]] = {}
     for spec in contract.ONNX_MODELS:
         with torch.no_grad():
             answer = models[spec.name](*(torch.from_numpy(rows[tensor.name]) for tensor in spec.inputs))

@@ -63,22 +63,18 @@ class Golden:
             RacksortError: there is no such file, or it isn't one of ours.
         """
         try:
-            with zipfile.ZipFile(path) as packed:
-                if (size := sum(entry.file_size for entry in packed.infolist())) > _MOST_BYTES:
-                    raise ValueError(f"it unpacks to {size:,} bytes")
+            _require_small(path)
             with np.load(path, allow_pickle=False) as held:
                 ranked = held[contract.RANKED_PRODUCT_ID.name]
                 inputs = {spec.name: held[f"input.{spec.name}"] for spec in contract.ENSEMBLE_INPUTS}
                 outputs = {spec.name: held[f"output.{spec.name}"] for spec in MODEL_OUTPUTS}
                 quiet = {spec.name: held[f"quiet.{spec.name}"] for spec in MODEL_OUTPUTS}
-            if ranked.ndim != 2 or not 1 <= len(ranked) <= contract.MAX_BATCH_SIZE:
-                raise ValueError(f"{contract.RANKED_PRODUCT_ID.name} is {ranked.shape}, not a batch of rows")
+            _require(contract.RANKED_PRODUCT_ID, ranked, ranked.shape)
             for spec in contract.ENSEMBLE_INPUTS:
                 _require(spec, inputs[spec.name], ranked.shape)
             for spec in MODEL_OUTPUTS:
                 _require(spec, outputs[spec.name], ranked.shape)
                 _require(spec, quiet[spec.name], ranked.shape)
-            _require(contract.RANKED_PRODUCT_ID, ranked, ranked.shape)
         except FileNotFoundError:
             raise RacksortError(f"{path}: no such file: build the release again with `racksort train`") from None
         except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -93,12 +89,26 @@ def without_events(inputs: Tensors) -> Tensors:
     return {name: np.zeros_like(value) if name in gone else value for name, value in inputs.items()}
 
 
+def _require_small(path: Path) -> None:
+    """Refuse a packed file that would fill the memory.
+
+    Raises:
+        ValueError: says its size.
+    """
+    with zipfile.ZipFile(path) as packed:
+        size = sum(entry.file_size for entry in packed.infolist())
+    if size > _MOST_BYTES:
+        raise ValueError(f"it unpacks to {size:,} bytes")
+
+
 def _require(spec: TensorSpec, array: npt.NDArray[np.generic], shape: tuple[int, ...]) -> None:
     """Refuse an array that isn't a batch of the contract's tensor.
 
     Raises:
         ValueError: says what it is.
     """
+    if len(shape) != 2 or not 1 <= shape[0] <= contract.MAX_BATCH_SIZE or shape[1] not in contract.BUCKETS:
+        raise ValueError(f"{spec.name} is {shape}, not a batch of rows of one bucket")
     wanted = (shape[0], *(shape[1] if size == contract.N else size for size in spec.dims))
     if array.shape != wanted or array.dtype != np.dtype(spec.dtype):
         raise ValueError(f"{spec.name} is {array.dtype}{array.shape}, not {np.dtype(spec.dtype)}{wanted}")

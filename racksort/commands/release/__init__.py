@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from racksort.commands.release import check
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def about() -> None:
     """Check, publish, try out, promote and roll back releases."""
+
+
+app.command("check")(check.command)
