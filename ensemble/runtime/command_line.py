@@ -70,6 +70,5 @@ def environment() -> dict[str, str]:
         "MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES,
         "MALLOC_MMAP_THRESHOLD_": _KEPT_BYTES,
         "OMP_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",  # a repository is only read, and new files in a model's folder make it reload
         "OPENBLAS_NUM_THREADS": "1",  # the ranking step's numpy must not start a thread per core
     }
