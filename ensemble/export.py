@@ -19,7 +19,8 @@ from ensemble.branches import choose
 from ensemble.contract import ModelSpec, TensorSpec
 from ensemble.errors import RacksortError
 from ensemble.models.served import CustomerModel
-from ensemble.onnx_files import TOLERANCE, Tensors, session, signature_fault
+from ensemble.onnx_files import TOLERANCE, session, signature_fault
+from ensemble.tensors import Tensors
 
 OPSET: Final = 18
 IR_VERSION: Final = 9

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 
@@ -15,9 +14,6 @@ from ensemble.contract import ModelSpec
 
 TOLERANCE: Final = 1e-4
 """Largest difference that two ways to compute one output may show: torch and ONNX Runtime, one batch or another."""
-
-Tensors = Mapping[str, npt.NDArray[Any]]
-"""Arrays by tensor name, each with the batch as first dimension."""
 
 
 def signature_fault(proto: onnx.ModelProto, spec: ModelSpec) -> str:

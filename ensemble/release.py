@@ -20,9 +20,9 @@ from ensemble.export import check_parity, to_onnx
 from ensemble.models.pair_map import PairMap, build_pair_tables
 from ensemble.models.served import CategoryAffinity, CollaborativeFilter, CustomerTables, ProductPool, ProductTables
 from ensemble.models.static_map import build_static_table
-from ensemble.onnx_files import Tensors
 from ensemble.ranking import RankingSettings, rank
 from ensemble.releases.golden import GOLDEN, Golden, without_events
+from ensemble.tensors import Tensors
 from ensemble.training.examples import taste_weights
 from ensemble.training.snapshot import Snapshot, take_snapshot
 from ensemble.training.weights import Trained

@@ -12,7 +12,8 @@ import numpy as np
 from tritonclient import grpc as triton
 
 from ensemble import contract
-from ensemble.evaluation.scoring import Ranked, Tensors
+from ensemble.evaluation.scoring import Ranked
+from ensemble.tensors import Tensors
 
 IN_FLIGHT: Final = 2
 """Calls at a time: one computes while the next is on its way."""

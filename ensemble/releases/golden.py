@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ensemble import contract
 from ensemble.contract import TensorSpec
 from ensemble.errors import RacksortError
-from ensemble.onnx_files import Tensors
+from ensemble.tensors import Tensors
 
 GOLDEN: Final = "golden.npz"
 """Name of the file, among what belongs to the release as a whole."""

@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 from ensemble import contract
 from ensemble.errors import RacksortError
 from ensemble.evaluation.triton_scorer import inputs_of
-from ensemble.onnx_files import Tensors
+from ensemble.tensors import Tensors
 
 _TIMEOUT_S: Final = 60.0
 

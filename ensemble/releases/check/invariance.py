@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble import contract
-from ensemble.onnx_files import Tensors
 from ensemble.releases.golden import without_events
+from ensemble.tensors import Tensors
 
 Ask = Callable[[Tensors], Tensors]
 """Answers a batch: arrays [B, N, ...] by name, with the candidates in the order in which they were asked."""

@@ -8,13 +8,13 @@ from typing import Any, Final
 import numpy as np
 
 from ensemble import contract
-from ensemble.onnx_files import Tensors
 from ensemble.releases.check import invariance
 from ensemble.releases.check.files import MODEL_FILE, plain
 from ensemble.releases.check.finding import Faults, Result, Severity
 from ensemble.releases.check.isolated import StoppedError, Tell, isolated
 from ensemble.releases.check.options import Options
 from ensemble.releases.layout import Release
+from ensemble.tensors import Tensors
 
 _READ_S: Final = 60.0
 _RUN_S: Final = 60.0

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from ensemble import contract
 from ensemble.errors import RacksortError
-from ensemble.onnx_files import Tensors
 from ensemble.releases.check import invariance, probes
 from ensemble.releases.check.asking import Answer, Asked
 from ensemble.releases.check.files import MODEL_FILE
@@ -19,6 +18,7 @@ from ensemble.releases.check.isolated import StoppedError, Tell, isolated
 from ensemble.releases.check.options import Options
 from ensemble.releases.golden import MODEL_OUTPUTS, Golden
 from ensemble.releases.layout import Release
+from ensemble.tensors import Tensors
 
 _CODE: Final = "look at the ranking step's code and settings"
 _SWAPPED: Final = 1.0
