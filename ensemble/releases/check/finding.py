@@ -127,6 +127,9 @@ class Report:
 FORMAT: Final = 1
 """Of the JSON."""
 
+_LONGEST: Final = 500
+"""Characters of a finding's text."""
+
 
 class Faults:
     """Collects one check's findings."""
@@ -136,12 +139,18 @@ class Faults:
         self.found: list[Finding] = []
 
     def add(self, where: str, what: str, remedy: str, severity: Severity = Severity.REFUSED) -> None:
-        """One more."""
-        self.found.append(Finding(self._check, severity, where, " ".join(what.split()), remedy))
+        """One more. Names from a candidate's files come as one line of plain characters, whatever they are."""
+        self.found.append(Finding(self._check, severity, _plain(where), _plain(what), remedy))
 
     def result(self, figure: str, data: Record | None = None) -> Result:
         """What the check returns."""
         return Result(tuple(self.found), figure, data or {})
+
+
+def _plain(text: str) -> str:
+    """The text in one line, without what a terminal would obey, and not without end."""
+    line = "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def servable(findings: Sequence[Finding]) -> bool:

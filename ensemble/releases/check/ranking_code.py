@@ -63,10 +63,10 @@ def _load(tell: Tell, folder: Path) -> dict[str, Any]:
     at = _CODE
     try:
         tell(at)
-        code = _module(folder / _CODE, "candidate_ranking")
+        load = _module(folder / _CODE, "candidate_ranking").RankingSettings.load
         at = _SETTINGS
         tell(at)
-        settings = code.RankingSettings.load(folder / _SETTINGS)
+        settings = load(folder / _SETTINGS)
         at = _MODEL
         tell(at)
         sys.modules["triton_python_backend_utils"] = _backend_utils()

@@ -20,7 +20,7 @@ from ensemble.errors import RacksortError
 from ensemble.releases.check import differences, files, latency, memory, onnx_models, quality, ranking_code, serving
 from ensemble.releases.check.asking import Asked
 from ensemble.releases.check.digest import digest_of
-from ensemble.releases.check.finding import Finding, Report, Result, Section, Severity, Verdict, servable
+from ensemble.releases.check.finding import Faults, Finding, Report, Result, Section, Severity, Verdict, servable
 from ensemble.releases.check.options import CHECKS, Options
 from ensemble.releases.golden import GOLDEN, Golden
 from ensemble.releases.layout import Release
@@ -105,18 +105,10 @@ class _Run:
         try:
             result = work()
         except Exception as error:  # noqa: BLE001 a strange file must not hide what the other checks find
-            result = Result(
-                (
-                    Finding(
-                        name,
-                        Severity.REFUSED,
-                        "the check",
-                        f"couldn't be finished: {type(error).__name__}: {' '.join(str(error).split())}",
-                        "see what is special about the candidate, or report it as an error of racksort",
-                    ),
-                ),
-                "couldn't be finished",
-            )
+            faults = Faults(name)
+            remedy = "see what is special about the candidate, or report it as an error of racksort"
+            faults.add("the check", f"couldn't be finished: {type(error).__name__}: {error}", remedy)
+            result = faults.result("couldn't be finished")
         self.progress(name, 1.0)
         self.findings.extend(result.findings)
         refused = any(found.severity is not Severity.WARNING for found in result.findings)
@@ -156,8 +148,10 @@ def _with_servers(
             try:
                 started.append(servers.enter_context(_alone(candidate, run.options)))
             except RacksortError as error:
+                faults = Faults("serving")
                 remedy = "see the other findings; Triton itself says no more"
-                return Result((Finding("serving", Severity.UNSERVABLE, candidate.name, str(error), remedy),))
+                faults.add(candidate.name, str(error), remedy, Severity.UNSERVABLE)
+                return faults.result("doesn't load")
             with Asked(started[0].address, candidate.number) as asked:
                 return serving.check(candidate, asked, rows, run.options)
 
@@ -165,8 +159,9 @@ def _with_servers(
     asked = servers.enter_context(Asked(started[0].address, candidate.number)) if started else None
     if fault:
         where = f"{candidate.name}/1/{GOLDEN}"
-        found = Finding("golden", Severity.REFUSED, where, fault, "write the candidate again with `racksort train`")
-        run.step("golden", lambda: Result((found,), "unreadable"))
+        faults = Faults("golden")
+        faults.add(where, fault, "write the candidate again with `racksort train`")
+        run.step("golden", lambda: faults.result("unreadable"))
     elif golden is not None and servable(run.findings):
         recorded = golden
         run.step("golden", lambda: serving.check_golden(candidate, recorded, asked, run.options))

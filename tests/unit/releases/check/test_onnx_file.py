@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from ensemble import contract
+from ensemble.releases.check.finding import Faults
 from ensemble.releases.check.onnx_file import Fault, faults_of
 from tests.conftest import REPOSITORY
 from tests.unit.releases.check.made import FILTER, POOL, branched, constant, external, tiny
@@ -170,14 +171,15 @@ def test_a_file_that_was_cut_off_anywhere_is_refused(share: float, tmp_path: Pat
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
-def test_no_byte_makes_it_raise(place: float, value: int, tmp_path: Path) -> None:
+def test_no_byte_makes_it_raise_or_speak_to_the_terminal(place: float, value: int, tmp_path: Path) -> None:
     content = bytearray(tiny(contract.PRODUCT_POOL).SerializeToString())
     content[int(place * len(content))] = value
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
+    faults = Faults("onnx")
     for fault in faults_of(path, "product_pool"):
-        assert fault.what
-        assert "\n" not in fault.what
+        faults.add("model.onnx", fault.what, fault.remedy)
+    assert all(finding.line.isprintable() for finding in faults.found)
 
 
 def test_a_file_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
