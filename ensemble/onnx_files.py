@@ -41,8 +41,9 @@ def signature_fault(proto: onnx.ModelProto, spec: ModelSpec) -> str:
 
 def _spelled(tensors: Sequence[tuple[str, int, Sequence[int]]]) -> str:
     """Such as ``affinity FLOAT[?, ?]``."""
+    types = onnx.TensorProto.DataType.DESCRIPTOR.values_by_number
     return ", ".join(
-        f"{name} {onnx.TensorProto.DataType.Name(kind)}[{', '.join(str(size or '?') for size in shape)}]"
+        f"{name} {types[kind].name if kind in types else kind}[{', '.join(str(size or '?') for size in shape)}]"
         for name, kind, shape in tensors
     )
 

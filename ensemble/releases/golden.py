@@ -51,6 +51,7 @@ class Golden:
         arrays = {f"input.{name}": value for name, value in self.inputs.items()}
         arrays |= {f"output.{name}": value for name, value in self.outputs.items()}
         arrays |= {f"quiet.{name}": value for name, value in self.quiet.items()}
+        arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             np.savez_compressed(file, ranked_product_id=self.ranked_product_id, allow_pickle=False, **arrays)

@@ -94,7 +94,7 @@ def _operators(proto: onnx.ModelProto) -> list[Fault]:
         found.append(Fault(f"has IR version {proto.ir_version}, newer than {NEWEST_IR}", _EXPORT, unservable=True))
     imported = [(opset.domain, opset.version) for opset in proto.opset_import]
     opsets = [version for domain, version in imported if domain in _STANDARD]
-    if foreign := sorted({domain for domain, _ in imported} - _STANDARD):
+    if foreign := sorted({str(domain) for domain, _ in imported} - _STANDARD):
         found.append(Fault(f"imports operators of the domain {_some(foreign)}", _KNOWN, unservable=True))
     if len(opsets) != 1 or not 1 <= opsets[0] <= NEWEST_OPSET:
         return [
@@ -134,10 +134,11 @@ def _weights(tensors: list[_Held]) -> list[Fault]:
 
 
 def _is_known(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether it is one of ONNX's own. A damaged file's names come as bytes, which are none."""
     if node.domain not in _STANDARD:
         return False
     try:
-        schema = onnx.defs.get_schema(node.op_type, max_inclusive_version=opset, domain="")
+        schema = onnx.defs.get_schema(str(node.op_type), max_inclusive_version=opset, domain="")
     except onnx.defs.SchemaError:
         return False
     return not schema.deprecated

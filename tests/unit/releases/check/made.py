@@ -105,7 +105,7 @@ def branched(tensor: onnx.TensorProto, *, as_node: bool = False) -> onnx.ModelPr
         nodes.append(helper.make_node("If", ["never"], ["chosen"], name="choice", then_branch=then, else_branch=other))
         return "chosen"
 
-    return tiny(contract.PRODUCT_POOL, change, [constant("never", np.array(False))])  # noqa: FBT003 a value, not a flag
+    return tiny(contract.PRODUCT_POOL, change, [constant("never", np.array(False))])
 
 
 def external(tensor: onnx.TensorProto) -> onnx.TensorProto:
