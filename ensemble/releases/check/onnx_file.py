@@ -145,7 +145,7 @@ def _is_known(node: onnx.NodeProto, opset: int) -> bool:
 
 
 def _operator(node: onnx.NodeProto) -> str:
-    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    return f"{node.domain}.{node.op_type}" if node.domain else f"{node.op_type}"
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
@@ -175,7 +175,7 @@ def _tensors(graph: onnx.GraphProto, at: str) -> Iterator[_Held]:
                 yield from _sparse(sparse, place)
             if attribute.floats or attribute.type == onnx.AttributeProto.FLOAT:
                 values = [*attribute.floats, attribute.f]
-                yield _Held(place, numpy_helper.from_array(np.array(values, np.float32), attribute.name))
+                yield _Held(place, numpy_helper.from_array(np.array(values, np.float32)))
             for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
                 yield from _tensors(inner, f"{place}/{attribute.name}/")
 
