@@ -74,8 +74,10 @@ class Publisher:
             The manifest, and the content of every file that isn't copied, by its path in the repository.
 
         Raises:
-            RacksortError: the check refuses it.
+            RacksortError: the check refuses it, or the key can't be used.
         """
+        if self.key is not None:
+            signing.signer(self.key)  # found out before what takes long
         reasons, report = self.checked(candidate)
         if reasons:
             more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
@@ -116,6 +118,8 @@ def publish(candidate: Release, repository: Path, publisher: Publisher, number: 
     with explained(repository, "nothing was published"):
         wanted = payload(candidate, number)
         if (already := _already(repository, wanted, publisher)) is not None:
+            with suppress(OSError, RacksortError), writing(repository):  # who publishes there now sweeps too
+                staging.sweep(repository, publisher.step)
             return already
         manifest, made = publisher.assemble(candidate, wanted)
         with writing(repository):
@@ -162,9 +166,10 @@ def stage(folder: Path, wanted: Payload, manifest: Manifest, made: dict[str, byt
 
 
 def _put(repository: Path, wanted: Payload, manifest: Manifest, made: dict[str, bytes], publisher: Publisher) -> None:
-    folder = staging.begin(repository, wanted.number, wanted.versions)
-    publisher.step("noted")
+    folder = staging.folder_of(repository, wanted.number)
     try:
+        staging.begin(folder, wanted.versions)
+        publisher.step("noted")
         root = stage(folder, wanted, manifest, made, publisher)
         publisher.step("staged")
         _add_configs(repository, folder)

@@ -10,8 +10,14 @@ import base64
 import json
 from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from ensemble.errors import RacksortError
+
+if TYPE_CHECKING:
+    from model_signing import signing
+
+_HOW_TO_MAKE: Final = "make one with `openssl ecparam -name prime256v1 -genkey -noout -out release.key`"
 
 
 def sign(root: Path, signature: Path, private_key: Path) -> None:
@@ -20,7 +26,16 @@ def sign(root: Path, signature: Path, private_key: Path) -> None:
     Args:
         root: a folder that holds nothing but a release, laid out as in a model repository.
         signature: the file to write.
-        private_key: PEM file of an elliptic-curve key without a password.
+        private_key: as for ``signer``.
+
+    Raises:
+        RacksortError: as by ``signer``.
+    """
+    signer(private_key).sign(root, signature)
+
+
+def signer(private_key: Path) -> signing.Config:
+    """What signs with a key: PEM file of an elliptic-curve key without a password.
 
     Raises:
         RacksortError: the key can't be read or isn't such a key.
@@ -29,10 +44,9 @@ def sign(root: Path, signature: Path, private_key: Path) -> None:
 
     try:
         config = signing.Config()  # type: ignore[no-untyped-call]  # the package's own omission
-        config.use_elliptic_key_signer(private_key=private_key)
+        return config.use_elliptic_key_signer(private_key=private_key)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RacksortError(f"{private_key}: not a key to sign with ({_line(error)}); {_HOW_TO_MAKE}") from error
-    config.sign(root, signature)
 
 
 def verify(repository: Path, signature: Path, public_key: Path, files: AbstractSet[str]) -> None:
@@ -81,9 +95,6 @@ def signed_files(signature: Path) -> set[str]:
         return {str(resource["name"]) for resource in statement["predicate"]["resources"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RacksortError(f"{signature}: not a signature of a model ({error!r}); publish the release anew") from error
-
-
-_HOW_TO_MAKE = "make one with `openssl ecparam -name prime256v1 -genkey -noout -out release.key`"
 
 
 def _line(error: Exception) -> str:

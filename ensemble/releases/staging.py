@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 from ensemble import configs, contract
-from ensemble.errors import RacksortError
 from ensemble.releases.files import move, sync, write
 from ensemble.releases.layout import files_below, numbers_in
 
@@ -32,20 +31,22 @@ def silent(_step: str) -> None:
     """A ``Step`` that does nothing."""
 
 
-def begin(repository: Path, number: int, versions: Mapping[str, int]) -> Path:
-    """Make the folder for release ``number``, with the note of its version folders, and return it.
+def folder_of(repository: Path, number: int) -> Path:
+    """Where release ``number`` is put together or taken apart."""
+    return _parent(repository) / f"{_PREFIX}{number}"
+
+
+def begin(folder: Path, versions: Mapping[str, int]) -> None:
+    """Make a staging folder with the note of its version folders.
 
     Raises:
         OSError: it can't be made, or is there already.
     """
-    parent = _parent(repository)
-    parent.mkdir(exist_ok=True)
-    folder = parent / f"{_PREFIX}{number}"
+    folder.parent.mkdir(exist_ok=True)
     folder.mkdir()
     write(folder / _NOTE, json.dumps(dict(versions)).encode())
     sync(folder)
-    sync(parent)
-    return folder
+    sync(folder.parent)
 
 
 def left_behind(repository: Path) -> list[Path]:
@@ -123,9 +124,5 @@ def _noted(folder: Path) -> dict[str, int]:
     try:
         found = json.loads((folder / _NOTE).read_bytes())
         return {model: int(found[model]) for model in sorted(models & found.keys())}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, TypeError, AttributeError):
-        if any((folder / "release").glob("*")):
-            raise RacksortError(f"{folder / _NOTE}: can't be read; look at {folder} and remove it") from None
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return {}

@@ -45,7 +45,8 @@ def take_out(repository: Path, number: int, protected: Collection[int], step: St
     ensemble = repository / contract.ensemble_name(number)
     pins = configs.pinned(ensemble / configs.CONFIG)
     versions = {model.name: pins.versions[model.name] for model in contract.MODELS if model.name in pins.versions}
-    folder = staging.begin(repository, number, versions)
+    folder = staging.folder_of(repository, number)
+    staging.begin(folder, versions)
     step("noted")
     move(ensemble, folder / ensemble.name)
     step(f"took out {ensemble.name}")

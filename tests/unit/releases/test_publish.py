@@ -76,7 +76,7 @@ def test_publishing_again_does_nothing_and_says_so(tmp_path: Path, live: Path) -
 
 def test_a_number_never_gets_other_contents(tmp_path: Path, live: Path) -> None:
     before = snapshot(live)
-    with pytest.raises(RacksortError, match="release 1 is published with other contents .*--as 2"):
+    with pytest.raises(RacksortError, match=r"release 1 is published with other contents .*--as 2"):
         publish(release_in(small(tmp_path / "candidate", 1, "other")), live, PUBLISHER)
     assert snapshot(live) == before
 
