@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ensemble import contract
-from ensemble.errors import RacksortError
 from ensemble.releases import staging
 from ensemble.releases.files import explained
 from ensemble.releases.layout import numbers_in, releases_in
@@ -59,19 +58,6 @@ def collect(
             if not dry_run:
                 take_out(repository, release.number, protected, step)
         return Collected(removed, left, () if leftovers and dry_run else _unknown(repository))
-
-
-def check_known(repository: Path, numbers: Collection[int]) -> None:
-    """See that releases that somebody names are there, so that a slip doesn't unprotect the right one.
-
-    Raises:
-        RacksortError: one isn't.
-    """
-    there = numbers_in(repository)
-    for number in numbers:
-        if number not in there:
-            known = ", ".join(map(str, there)) or "none"
-            raise RacksortError(f"{repository}: has no release {number}, only {known}; name those that serve")
 
 
 def _unknown(repository: Path) -> tuple[str, ...]:

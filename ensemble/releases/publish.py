@@ -23,7 +23,7 @@ _STAGED: Final = "release"
 """The sub-folder of the staging folder that is laid out as a model repository and holds nothing but the release."""
 
 
-class Verdict(NamedTuple):
+class Outcome(NamedTuple):
     """What checking a candidate came to."""
 
     reasons: tuple[str, ...] = ()
@@ -32,12 +32,12 @@ class Verdict(NamedTuple):
     """Published with it as ``check.json``."""
 
 
-Checked = Callable[[Release], Verdict]
+Checked = Callable[[Release], Outcome]
 
 
-def unchecked(_candidate: Release) -> Verdict:
+def unchecked(_candidate: Release) -> Outcome:
     """A ``Checked`` that lets everything pass."""
-    return Verdict()
+    return Outcome()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import typer
 
+from racksort.commands.release import gc, publish, verify
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def about() -> None:
     """Check, publish, try out, promote and roll back releases."""
+
+
+app.command("publish")(publish.command)
+app.command("verify")(verify.command)
+app.command("gc")(gc.command)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +16,9 @@ from ensemble.releases.layout import numbers_in, release_in, releases_in
 from ensemble.releases.publish import Publisher, publish
 from ensemble.releases.verify import verify
 from ensemble.releases.withdraw import withdraw
-from tests.conftest import REPOSITORY
 from tests.unit.releases.candidates import small
+from tests.unit.releases.killed import kill_at
 
-ROOT = REPOSITORY.parent
 VERSIONS = {"category_affinity", "product_pool", "collaborative_filter", "ranking"}
 
 
@@ -71,13 +68,6 @@ WITHDRAWING = [
 ]
 COMMITTED = ("moved personalize_v2", "removed .staging-2")
 """Steps after which the release is published."""
-
-
-def kill_at(*arguments: str | Path) -> None:
-    """Run the driver until it kills itself."""
-    command = [sys.executable, "-m", "tests.unit.releases.killed", *map(str, arguments)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=60)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
 
 
 def whole(repository: Path, release: int) -> None:

@@ -11,7 +11,7 @@ from ensemble import configs
 from ensemble.errors import RacksortError
 from ensemble.releases import lock, staging
 from ensemble.releases.layout import Release, numbers_in, release_in, releases_in
-from ensemble.releases.publish import Publisher, Verdict, publish
+from ensemble.releases.publish import Outcome, Publisher, publish
 from ensemble.releases.verify import verify
 from tests.conftest import REPOSITORY
 from tests.unit.releases.candidates import put, small
@@ -65,7 +65,7 @@ def test_publishing_again_does_nothing_and_says_so(tmp_path: Path, live: Path) -
     first = publish(candidate, live, PUBLISHER)
     before = snapshot(live)
 
-    def checked(_candidate: Release) -> Verdict:
+    def checked(_candidate: Release) -> Outcome:
         raise AssertionError("what is published already isn't checked again")
 
     again = publish(candidate, live, Publisher("9.9.9", checked=checked))
@@ -122,7 +122,7 @@ def test_a_version_that_is_taken_is_never_overwritten(tmp_path: Path, live: Path
 
 def test_what_the_check_refuses_leaves_no_trace(tmp_path: Path, live: Path) -> None:
     before = snapshot(live)
-    publisher = Publisher("0.1.0", checked=lambda _candidate: Verdict(("weights aren't finite; train anew", "more")))
+    publisher = Publisher("0.1.0", checked=lambda _candidate: Outcome(("weights aren't finite; train anew", "more")))
     with pytest.raises(RacksortError, match=r"release 2 is refused: weights .* train anew \(and 1 more\)"):
         publish(release_in(small(tmp_path / "candidate", 2)), live, publisher)
     assert snapshot(live) == before
@@ -131,7 +131,7 @@ def test_what_the_check_refuses_leaves_no_trace(tmp_path: Path, live: Path) -> N
 def test_the_check_s_report_is_published_and_is_not_part_of_the_digest(tmp_path: Path, live: Path) -> None:
     report = json.dumps({"passed": True, "findings": [{"severity": "warning", "what": "slower than live"}]}).encode()
     candidate = release_in(small(tmp_path / "candidate", 2))
-    publisher = Publisher("0.1.0", checked=lambda _candidate: Verdict(report=report))
+    publisher = Publisher("0.1.0", checked=lambda _candidate: Outcome(report=report))
     published = publish(candidate, live, publisher)
     extras = release_in(live, 2).extras_dir
     assert (extras / "check.json").read_bytes() == report
@@ -173,9 +173,9 @@ def test_a_candidate_that_changes_meanwhile_is_refused(tmp_path: Path, live: Pat
     candidate = release_in(small(tmp_path / "candidate", 2))
     changing = candidate.version_dirs["ranking"] / "ranking.py"
 
-    def checked(_candidate: Release) -> Verdict:
+    def checked(_candidate: Release) -> Outcome:
         changing.write_text("# other\n")
-        return Verdict()
+        return Outcome()
 
     with pytest.raises(RacksortError, match=r"ranking\.py: changed while it was published"):
         publish(candidate, live, Publisher("0.1.0", checked=checked))
@@ -185,9 +185,9 @@ def test_a_candidate_that_changes_meanwhile_is_refused(tmp_path: Path, live: Pat
 def test_a_candidate_that_vanishes_is_one_line(tmp_path: Path, live: Path) -> None:
     candidate = release_in(small(tmp_path / "candidate", 2))
 
-    def checked(_candidate: Release) -> Verdict:
+    def checked(_candidate: Release) -> Outcome:
         shutil.rmtree(candidate.repository)
-        return Verdict()
+        return Outcome()
 
     with pytest.raises(RacksortError, match=r"candidate/.*: No such file or directory"):
         publish(candidate, live, Publisher("0.1.0", checked=checked))
