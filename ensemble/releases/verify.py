@@ -42,7 +42,8 @@ def verify(release: Release, public_key: Path | None = None) -> Verified:
 
     Args:
         release: the release.
-        public_key: PEM file; with it, the release must be signed with the private key that belongs to it.
+        public_key: PEM file; with it, the release must be signed with the private key that belongs to it, and Python's
+            caches are refused, which Triton writes into a folder that isn't read-only and would run.
 
     Raises:
         RacksortError: a file is missing, altered or foreign, a configuration isn't the contract's, or the signature
@@ -59,7 +60,7 @@ def verify(release: Release, public_key: Path | None = None) -> Verified:
             f"{release.name} pins; publish the release anew"
         )
     with explained(release.repository, "the release can't be verified"):
-        _check_files(release, manifest)
+        _check_files(release, manifest, trusting=public_key is None)
         check_configs(release)
     signature = release.extras_dir / SIGNATURE
     if public_key is not None:
@@ -68,13 +69,16 @@ def verify(release: Release, public_key: Path | None = None) -> Verified:
     return Verified(manifest, signature.is_file())
 
 
-def _check_files(release: Release, manifest: Manifest) -> None:
+def _check_files(release: Release, manifest: Manifest, *, trusting: bool) -> None:
     faults = []
     listed = {entry.path: entry for entry in manifest.files}
     for path in sorted(listed.keys() | _found(release)):
         entry, file = listed.get(path), release.repository / path
         if entry is None:
-            faults.append(f"{file}: isn't part of the release as it was published; remove it")
+            if file.parent.name != "__pycache__":
+                faults.append(f"{file}: isn't part of the release as it was published; remove it")
+            elif not trusting:
+                faults.append(f"{file}: may run instead of the code that was signed; remove it, and serve read-only")
         elif _through_link(release.repository, file):
             faults.append(f"{file}: is reached through a link; publish the release anew")
         elif not file.is_file():

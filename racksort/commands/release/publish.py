@@ -84,8 +84,8 @@ def _folder(candidate: str) -> Path:
     if candidate.startswith(("mlflow:", "models:/")):
         uri = candidate.removeprefix("mlflow:")
         raise RacksortError(
-            f"{candidate}: fetch it with `mlflow artifacts download --artifact-uri {uri} --dst-path var/candidate`, and "
-            f"publish that folder"
+            f"{candidate}: fetch it with `mlflow artifacts download --artifact-uri {uri} --dst-path FOLDER`, and "
+            f"publish FOLDER"
         )
     return Path(candidate)
 

@@ -74,10 +74,6 @@ def foreign(release: Release) -> None:
     put(release.version_dirs["ranking"] / "numpy.py", "import os")
 
 
-def foreign_cache(release: Release) -> None:
-    put(release.version_dirs["ranking"] / "__pycache__" / "ranking.cpython-311.pyc", "")
-
-
 def foreign_in_the_ensemble(release: Release) -> None:
     put(release.ensemble_dir / "configs" / "gpu.pbtxt", "")
 
@@ -125,7 +121,6 @@ def other_model_config(release: Release) -> None:
         (altered, r"ranking/2/ranking\.py: was altered since"),
         (same_size, r"weights\.npz: was altered since"),
         (foreign, r"ranking/2/numpy\.py: isn't part of the release"),
-        (foreign_cache, r"__pycache__/ranking\.cpython-311\.pyc: isn't part of the release"),
         (foreign_in_the_ensemble, r"personalize_v2/configs/gpu\.pbtxt: isn't part of the release"),
         (missing, r"product_pool/2/model\.onnx: missing"),
         (linked, r"product_pool/2/model\.onnx: is reached through a link"),
@@ -142,6 +137,13 @@ def test_harm_is_found_without_a_key_in_one_line(signed: Release, harm: Callable
     with pytest.raises(RacksortError, match=reason) as refused:
         verify(signed)
     assert "\n" not in str(refused.value)
+
+
+def test_python_s_caches_are_refused_where_it_matters_who_wrote_them(signed: Release, keys: KeyPair) -> None:
+    put(signed.version_dirs["ranking"] / "__pycache__" / "model.cpython-311.pyc", "")
+    verify(signed)
+    with pytest.raises(RacksortError, match=r"model\.cpython-311\.pyc: may run instead of the code that was signed"):
+        verify(signed, keys.public)
 
 
 def test_several_faults_are_counted(signed: Release) -> None:
