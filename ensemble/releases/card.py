@@ -6,20 +6,26 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ensemble import contract
 from ensemble.contract import TensorSpec
 from ensemble.errors import RacksortError
 from ensemble.ranking import RankingSettings
-from ensemble.releases.layout import TRAINING
+from ensemble.releases.layout import CHECK, TRAINING
 from ensemble.releases.payload import Payload
 
-_ABOUT = (
+_ABOUT: Final = (
     "sorts the products of a container for a customer. Three models score each candidate, and the ranking step makes a "
     "list of the scores."
 )
-_LIMITS = """\
+_SAYS: Final = {
+    contract.CATEGORY_AFFINITY.name: "whether the customer buys from the category within 7 days (logit)",
+    contract.PRODUCT_POOL.name: "how much more than usual the product sells at its offer (log of the lift)",
+    contract.COLLABORATIVE_FILTER.name: "whether the customer buys the product within 7 days (logit)",
+    contract.RANKING.name: "the order: a weighted sum of the three, then the rules of the list",
+}
+_LIMITS: Final = """\
 - Known customers are those with purchases in the data above. Others, and visitors who aren't logged in, get what sells,
   by price, promotion and recent demand, until events of their own come with the request.
 - A product without sales in the data is scored as its leaf category's; an unknown category has no taste to go by.
@@ -82,12 +88,13 @@ def _data(release: Payload, training: Mapping[str, Any]) -> Iterator[str]:
 
 def _models(release: Payload) -> Iterator[str]:
     sizes = {entry.path: entry.size for entry in release.files}
-    yield "| model | version | bytes | reads | gives |"
-    yield "| --- | ---: | ---: | --- | --- |"
+    yield "| model | version | bytes | says | reads | gives |"
+    yield "| --- | ---: | ---: | --- | --- | --- |"
     for model in contract.MODELS:
         version = release.versions[model.name]
         size = sum(bytes_ for path, bytes_ in sizes.items() if path.startswith(f"{model.name}/{version}/"))
-        yield f"| {model.name} | {version} | {size:,} | {_names(model.inputs)} | {_names(model.outputs)} |"
+        tensors = f"{_names(model.inputs)} | {_names(model.outputs)}"
+        yield f"| {model.name} | {version} | {size:,} | {_SAYS[model.name]} | {tensors} |"
     yield ""
     yield f"`offer` holds {', '.join(contract.OFFER)}; `context` holds {' and '.join(contract.CONTEXT)}."
 
@@ -115,11 +122,22 @@ def _check(report: bytes | None) -> Iterator[str]:
         yield "Published without a check's report."
         return
     found = _parsed(report, "the check's report")
-    findings = found.get("findings")
-    yield f"The check was {'passed' if found.get('passed') else 'not passed'}; its report is `check.json`."
-    if isinstance(findings, Sequence) and findings:
+    against = found.get("live")
+    compared = f", compared with {against}" if against else ""
+    yield f"{'Passed' if found.get('passed') else 'Not passed'}{compared}; the whole report is `{CHECK}`."
+    if sections := [_mapping(each) for each in found.get("sections", ())]:
         yield ""
-        yield from (f"- {_mapping(each).get('severity', '')}: {_mapping(each).get('what', each)}" for each in findings)
+        yield "| check | verdict | figure |"
+        yield "| --- | --- | --- |"
+        yield from (f"| {_cell(e, 'name')} | {_cell(e, 'verdict')} | {_cell(e, 'figure')} |" for e in sections)
+    if findings := [_mapping(each) for each in found.get("findings", ())]:
+        yield ""
+        yield from (f"- {_cell(e, 'severity')}: {_cell(e, 'where')}: {_cell(e, 'what')}" for e in findings)
+
+
+def _cell(values: Mapping[str, Any], name: str) -> str:
+    """A value within a table or a list: on one line."""
+    return " ".join(str(values.get(name, "")).replace("|", "/").split())
 
 
 def _ranking(path: Path | None) -> Iterator[str]:

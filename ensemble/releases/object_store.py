@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ensemble.errors import RacksortError
+from ensemble.releases.extra import needed_for
 
 _URL: Final = re.compile(
     r"(?P<scheme>s3|gs)://((?P<tls>https?://)?(?P<endpoint>[^/:]+:[0-9]+)/)?(?P<root>[^/:]+(/[^/]+)*)/?"
@@ -121,13 +122,15 @@ def open_store(url: str) -> ObjectStore:
     match = _URL.fullmatch(url)
     if match is None or (match["scheme"] == "gs" and match["endpoint"]):
         raise RacksortError(f"{url}: not a place for releases; give a folder, s3://bucket/prefix or gs://bucket/prefix")
-    import fsspec  # noqa: PLC0415 - part of the extra 'release'
+    with needed_for(f"{match['scheme']}://"):
+        import fsspec  # noqa: PLC0415
 
+        errors = _errors(match["scheme"])
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
     if match["endpoint"]:
         options["endpoint_url"] = f"{match['tls'] or 'http://'}{match['endpoint']}"
     files = fsspec.filesystem(match["scheme"], **options)
-    return ObjectStore(url.rstrip("/"), match["root"], files, _errors(match["scheme"]))
+    return ObjectStore(url.rstrip("/"), match["root"], files, errors)
 
 
 def _errors(scheme: str) -> tuple[type[Exception], ...]:

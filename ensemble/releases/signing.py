@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ensemble.errors import RacksortError
+from ensemble.releases.extra import needed_for
 
 if TYPE_CHECKING:
     from model_signing import signing
@@ -40,7 +41,8 @@ def signer(private_key: Path) -> signing.Config:
     Raises:
         RacksortError: the key can't be read or isn't such a key.
     """
-    from model_signing import signing  # noqa: PLC0415 - part of the extra 'release'
+    with needed_for("signing a release"):
+        from model_signing import signing  # noqa: PLC0415
 
     try:
         config = signing.Config()  # type: ignore[no-untyped-call]  # the package's own omission
@@ -61,8 +63,9 @@ def verify(repository: Path, signature: Path, public_key: Path, files: AbstractS
     Raises:
         RacksortError: the signature is missing, by another key, over other files, or a file was changed.
     """
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - part of the extra 'release'
-    from model_signing import verifying  # noqa: PLC0415
+    with needed_for("verifying a signature"):
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+        from model_signing import verifying  # noqa: PLC0415
 
     if not signature.is_file():
         raise RacksortError(f"{signature}: missing, so the release isn't signed; publish it with --key")

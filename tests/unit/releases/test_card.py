@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_release_without_measurements_has_a_card_too(tmp_path: Path) -> None:
     text = card.render(payload(release_in(tmp_path)), b'{"passed": false, "findings": []}')
     assert "| made for week | not recorded |" in text
     assert "Not recorded: the release has no training.json" in text
-    assert "The check was not passed" in text
+    assert "Not passed; the whole report is `check.json`." in text
 
 
 def test_training_weeks_and_the_sample_are_told_where_they_are_recorded(tmp_path: Path) -> None:
@@ -49,6 +50,17 @@ def test_training_weeks_and_the_sample_are_told_where_they_are_recorded(tmp_path
     text = card.render(payload(release_in(tmp_path)))
     assert "| trained on weeks | 31, 34 |" in text
     assert "| share of the customers | 10% |" in text
+
+
+def test_what_the_check_measured_is_a_table(tmp_path: Path) -> None:
+    small(tmp_path, 2)
+    section = {"name": "quality", "verdict": "passed", "figure": "NDCG@10 0.31, +1.2% [+0.4%, +2.0%]"}
+    finding = {"severity": "warning", "where": "latency", "what": "12% | slower\nthan live"}
+    report = {"passed": True, "live": "personalize_v1", "sections": [section], "findings": [finding]}
+    text = card.render(payload(release_in(tmp_path)), json.dumps(report).encode())
+    assert "Passed, compared with personalize_v1; the whole report is" in text
+    assert "| quality | passed | NDCG@10 0.31, +1.2% [+0.4%, +2.0%] |" in text
+    assert "- warning: latency: 12% / slower than live" in text
 
 
 @pytest.mark.parametrize(("name", "reason"), [("training.json", "not JSON"), ("settings.json", "JSON")])

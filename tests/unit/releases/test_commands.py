@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,24 @@ def test_what_can_t_be_done_is_one_line(tmp_path: Path, live: Path, arguments: l
     with pytest.raises(RacksortError, match=reason) as refused:
         run(*(places.get(argument, argument) for argument in arguments))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments"),
+    [
+        ("model_signing", ["publish", "CANDIDATE", "--repository", "LIVE", "--key", "release.key"]),
+        ("model_signing", ["verify", "LIVE", "--public-key", "release.pub"]),
+        ("fsspec", ["publish", "CANDIDATE", "--repository", "s3://bucket/models"]),
+        ("gcsfs.retry", ["verify", "gs://bucket/models"]),
+    ],
+)
+def test_what_the_extra_would_bring_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, arguments: list[str]
+) -> None:
+    live = tmp_path / "live"
+    live.mkdir()
+    places = {"LIVE": str(live), "CANDIDATE": str(small(tmp_path / "candidate", 2))}
+    run("publish", places["CANDIDATE"], "--repository", live, "--as", "1")
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(RacksortError, match=rf"needs {missing}: install racksort\[release\]"):
+        run(*(places.get(argument, argument) for argument in arguments))

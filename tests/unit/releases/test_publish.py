@@ -129,13 +129,15 @@ def test_what_the_check_refuses_leaves_no_trace(tmp_path: Path, live: Path) -> N
 
 
 def test_the_check_s_report_is_published_and_is_not_part_of_the_digest(tmp_path: Path, live: Path) -> None:
-    report = json.dumps({"passed": True, "findings": [{"severity": "warning", "what": "slower than live"}]}).encode()
+    report = json.dumps(
+        {"passed": True, "findings": [{"severity": "warning", "where": "latency", "what": "slower"}]}
+    ).encode()
     candidate = release_in(small(tmp_path / "candidate", 2))
     publisher = Publisher("0.1.0", checked=lambda _candidate: Outcome(report=report))
     published = publish(candidate, live, publisher)
     extras = release_in(live, 2).extras_dir
     assert (extras / "check.json").read_bytes() == report
-    assert "warning: slower than live" in (extras / "model-card.md").read_text()
+    assert "warning: latency: slower" in (extras / "model-card.md").read_text()
     verify(release_in(live, 2))
     assert publish(candidate, live, PUBLISHER).digest == published.digest
 
