@@ -208,9 +208,9 @@ def _already(repository: Path, wanted: Payload, publisher: Publisher) -> Publish
             f"{there.ensemble_dir}: release {there.number} is published already, without a signature; publish it "
             f"signed with `--as {_free_number(repository)}`"
         )
-    return Published(
-        there.number, found.digest, len(found.files), sum(e.size for e in found.files), signed, already=True
-    )
+    files = there.files()
+    size = sum((repository / path).stat().st_size for path in files)
+    return Published(there.number, found.digest, len(files), size, signed, already=True)
 
 
 def _check_free(repository: Path, wanted: Payload) -> None:
