@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from racksort.commands.release import check
+from racksort.commands.release import check, gc, publish, verify
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -15,3 +15,6 @@ def about() -> None:
 
 
 app.command("check")(check.command)
+app.command("publish")(publish.command)
+app.command("verify")(verify.command)
+app.command("gc")(gc.command)
