@@ -33,7 +33,7 @@ def check(name: str, golden: Golden | None, candidate: Asked, live: Asked) -> Re
     try:
         new, old = candidate.explain(rows), live.explain(rows)
     except RacksortError as error:
-        faults.add(name, str(error), "see Triton's log for the model that fails")
+        faults.add(name, str(error), "ask the ensemble yourself to see which step fails")
         return faults.result("no answer")
     after, before = new.by_candidate(asked), old.by_candidate(asked)
     overlap10 = overlap_at(new.product_id, old.product_id, 10)

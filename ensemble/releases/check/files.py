@@ -33,10 +33,12 @@ def check(release: Release, options: Options) -> Result:
         faults.add(path, "doesn't belong to the release", "remove it")
     _check_links(faults, found)
     for path in sorted(needed):
+        # Triton reads nothing of what belongs to the release as a whole.
+        severity = Severity.REFUSED if path.startswith(f"{release.name}/1/") else Severity.UNSERVABLE
         if not os.path.lexists(release.repository / path):
-            faults.add(path, "is missing", _AGAIN, Severity.UNSERVABLE)
+            faults.add(path, "is missing", _AGAIN, severity)
         elif sizes.get(path) == 0:
-            faults.add(path, "is empty", _AGAIN, Severity.UNSERVABLE)
+            faults.add(path, "is empty", _AGAIN, severity)
     _check_sizes(faults, sizes, options)
     total = sum(sizes.values())
     return faults.result(

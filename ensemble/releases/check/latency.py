@@ -90,7 +90,7 @@ def check(
                     "make the models smaller, or raise --slower where that is wanted",
                 )
     except RacksortError as error:
-        faults.add(name, str(error), "see Triton's log for the model that fails")
+        faults.add(name, str(error), "ask the ensemble yourself to see which step fails")
         return faults.result("no answer")
     ratios = [cell.ratio for cell in cells if cell.ratio is not None]
     data: dict[str, Any] = {"cells": [asdict(cell) for cell in cells]}

@@ -165,7 +165,7 @@ def _with_servers(
     elif golden is not None and servable(run.findings):
         recorded = golden
         run.step("golden", lambda: serving.check_golden(candidate, recorded, asked, run.options))
-    if asked is None:
+    if asked is None or not servable(run.findings):
         return
     other = None
     if live is not None and not {"live", "latency", "memory", "quality"} <= run.options.skip:

@@ -13,7 +13,7 @@ from ensemble.errors import RacksortError
 from ensemble.releases.check import invariance, probes
 from ensemble.releases.check.asking import Answer, Asked
 from ensemble.releases.check.files import MODEL_FILE
-from ensemble.releases.check.finding import Faults, Result
+from ensemble.releases.check.finding import Faults, Result, Severity
 from ensemble.releases.check.isolated import StoppedError, Tell, isolated
 from ensemble.releases.check.options import Options
 from ensemble.releases.golden import MODEL_OUTPUTS, Golden
@@ -45,7 +45,8 @@ def check(release: Release, asked: Asked, rows: Tensors, options: Options) -> Re
         apart = invariance.differences(lambda asking: _by_candidate(asked, asking, ("score", "component")), rows)
         moved = invariance.differences(lambda asking: _by_candidate(asked, asking, ("place",)), rows)
     except RacksortError as error:
-        faults.add(release.name, str(error), "see Triton's log for the model that fails")
+        remedy = "ask the ensemble yourself to see which step fails"
+        faults.add(release.name, str(error), remedy, Severity.UNSERVABLE)
         return faults.result("no answer")
     for name, value in apart.items():
         if not value <= options.tolerance:
@@ -103,7 +104,7 @@ def check_golden(release: Release, golden: Golden, asked: Asked | None, options:
     try:
         served = asked.explain(golden.inputs).product_id
     except RacksortError as error:
-        faults.add(release.name, str(error), "see Triton's log for the model that fails")
+        faults.add(release.name, str(error), "ask the ensemble yourself to see which step fails")
         return faults.result(figure, data)
     same, swapped = _agreement(served, golden.ranked_product_id)
     data |= {"same_places": same, "swapped_places": swapped}

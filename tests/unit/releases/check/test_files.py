@@ -79,7 +79,7 @@ def pipe(release: Release) -> None:
     [
         (remove(ONNX), ONNX, "is missing", False),
         (remove(SETTINGS), SETTINGS, "is missing", False),
-        (remove("personalize_v2/1/golden.npz"), "personalize_v2/1/golden.npz", "is missing", False),
+        (remove("personalize_v2/1/golden.npz"), "personalize_v2/1/golden.npz", "is missing", True),
         (remove("product_pool/config.pbtxt"), "product_pool/config.pbtxt", "is missing", False),
         (empty, ONNX, "is empty", False),
         (add("product_pool/2/weights.bin"), "product_pool/2/weights.bin", "doesn't belong", True),

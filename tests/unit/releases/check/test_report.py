@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ensemble.data.dataset import silent
 from ensemble.data.weeks import week_start
 from ensemble.releases.check import quality
 from ensemble.releases.check.finding import Finding, Report, Section, Severity, Verdict
@@ -125,6 +127,22 @@ def test_warnings_alone_pass_and_what_was_left_out_is_said() -> None:
     page = rendered(passed)
     assert "var/&lt;b&gt;" in page
     assert "<b>" not in page
+
+
+@pytest.mark.slow  # reads the reference data
+def test_a_week_without_data_is_skipped_and_tables_of_another_age_are_a_warning(tmp_path: Path) -> None:
+    newer = replace(candidate(tmp_path), history_until_day=week_start(60))
+    older = replace(newer, number=1, history_until_day=week_start(59))
+    for one, other in ((newer, older), (older, newer)):
+        result = quality.check(one, other, ("", ""), Options(), silent)
+        assert result.skipped
+        assert "no purchases of week 60" in result.figure
+        (finding,) = result.findings
+        assert finding.severity is Severity.WARNING
+        assert finding.where == older.name
+        assert "7.0 days before the other's" in finding.what
+    unknown = quality.check(replace(newer, history_until_day=None), older, ("", ""), Options(), silent)
+    assert unknown.skipped
 
 
 @given(week=st.integers(2, 500), part=st.floats(0, 0.999))
