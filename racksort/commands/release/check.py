@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def command(
     candidate: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of one release, as `racksort train` wrote.")],
     repository: Annotated[Path, typer.Option(help="Model repository of the live release.")] = Path("model_repository"),
-    live: Annotated[int | None, typer.Option(min=1, help="Number of the live release (the newest one there).")] = None,
+    live: Annotated[
+        int | None, typer.Option(min=1, help="The live release (by releases.json there, else RACKSORT_RELEASE; 1).")
+    ] = None,
     no_live: Annotated[bool, typer.Option("--no-live", help="There is none yet: compare with nothing.")] = False,
     skip: Annotated[
         str, typer.Option(metavar="CHECKS", help="Comparisons to leave out: live, latency, memory, quality.")
@@ -79,15 +81,17 @@ def command(
 
 
 def _live(repository: Path, number: int | None) -> Release:
-    """The release to compare with: the newest where no number is given."""
-    from ensemble.releases.layout import numbers_in, release_in  # noqa: PLC0415
+    """The release to compare with: where no number is given, the one that the traffic document calls live."""
+    from api.releases import store  # noqa: PLC0415
+    from api.settings import Settings  # noqa: PLC0415
+    from ensemble.releases.layout import release_in  # noqa: PLC0415
 
-    if number is not None:
+    if number is None:
+        number = store.read(repository / store.NAME, live=Settings.load().release).live
+    try:
         return release_in(repository, number)
-    numbers = numbers_in(repository)
-    if not numbers:
-        raise RacksortError(f"{repository}: holds no release to compare with; name its --repository, or --no-live")
-    return release_in(repository, numbers[-1])
+    except RacksortError as error:
+        raise RacksortError(f"the live release: {error}, or name its --repository and --live, or --no-live") from error
 
 
 def _print(report: Report, page: Path) -> None:
