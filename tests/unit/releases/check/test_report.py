@@ -78,6 +78,14 @@ def test_a_truncated_model_of_the_committed_release_is_refused_with_the_file_s_n
     assert "isn't a whole ONNX file" in finding.what
 
 
+def test_a_release_that_changes_itself_is_found_out(tmp_path: Path) -> None:
+    release = candidate(tmp_path)
+    code = release.version_dirs["ranking"] / "ranking.py"
+    changing = "p = Path(__file__).with_name('settings.json')\np.write_text(p.read_text() + ' ')\n"
+    code.write_text(f"{code.read_text()}\n{changing}")
+    assert "changed while it was checked" in {finding.what for finding in report(release).refusals}
+
+
 @pytest.mark.slow
 @pytest.mark.e2e
 def test_a_tiny_release_is_served_and_its_golden_answers_are_missed(tmp_path: Path) -> None:
