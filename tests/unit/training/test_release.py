@@ -12,7 +12,7 @@ import torch
 from ensemble import contract
 from ensemble.data.dataset import Dataset
 from ensemble.errors import RacksortError
-from ensemble.export import session
+from ensemble.onnx_files import session
 from ensemble.release import build_release, weights_path
 from ensemble.training.examples import open_week
 from ensemble.training.fit import demand_lift, demand_logs
