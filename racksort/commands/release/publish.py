@@ -29,7 +29,6 @@ def command(
         int | None,
         typer.Option("--as", min=1, metavar="N", help="Number that the release gets; else it keeps its own."),
     ] = None,
-    release: Annotated[int | None, typer.Option(min=1, help="Which release of DIR, where there are several.")] = None,
     key: Annotated[
         Path | None,
         typer.Option(metavar="FILE", envvar="RELEASE_SIGNING_KEY", help="Key to sign with (PEM, elliptic curve)."),
@@ -67,7 +66,7 @@ def command(
     from ensemble.releases.publish import Publisher, accepted, publish  # noqa: PLC0415
     from racksort.progress import progress_bars  # noqa: PLC0415
 
-    found = release_in(_folder(candidate), release)
+    found = release_in(_folder(candidate))
     with progress_bars() as progress:
         checked = _Check(None if no_live or is_url(repository) else Path(repository), skip, report, progress)
         publisher = Publisher(
