@@ -198,8 +198,8 @@ class Metrics:
         """Read what the supervision of an embedded Triton has seen when it is scraped."""
         self.registry.register(SupervisionFigures(status))
 
-    def follow_batcher(self, waiting: Callable[[], float], in_flight: Callable[[], float]) -> None:
-        """Read the batcher's gauges when they are scraped, instead of setting them with every request."""
+    def follow_batchers(self, waiting: Callable[[], float], in_flight: Callable[[], float]) -> None:
+        """Read the gauges of all batchers when they are scraped, instead of setting them with every request."""
         self.waiting.set_function(waiting)
         self.in_flight.set_function(in_flight)
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from api.batcher import Batcher
 from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble
 from api.events.intake import Events
@@ -22,9 +20,11 @@ from api.fallback.shadow import Shadow
 from api.ladder import Ladder
 from api.metrics import Metrics
 from api.pipeline import Pipeline
+from api.prober import Prober
 from api.ranker import Ranker
-from api.readiness import Prober, Readiness, Watched
-from api.resilience.breaker import Breaker, State
+from api.readiness import Readiness
+from api.releases.lanes import Lanes
+from api.releases.opening import LaneMaker
 from api.resilience.budget import BudgetPolicy, Budgets
 from api.resilience.limiter import Limiter
 from api.resilience.loop_lag import LoopLag
@@ -35,8 +35,6 @@ from api.scroll.scroll import Scroll
 from api.scroll.seal import Seal
 from api.settings import Settings
 from api.types import Source
-
-_log = logging.getLogger(__name__)
 
 SECONDS_A_DAY = 86_400
 
@@ -55,6 +53,7 @@ class Services:
     readiness: Readiness
     metrics: Metrics
     prober: Prober
+    lanes: Lanes
     max_body_bytes: int
     events: Events | None = None
     """None where events are off."""
@@ -84,28 +83,31 @@ async def running(
     readiness = Readiness(metrics)
     budgets = Budgets(BudgetPolicy(), clock)
     lag = LoopLag(heard=budgets.lagged, clock=clock)
-    breaker = Breaker(settings.breaker_policy, clock=lag.awake, rng=rng, on_change=_say_change)
-    watched = Watched(ensemble, readiness, metrics, breaker, clock)
-    batcher = Batcher(
-        watched,
-        metrics,
+    maker = LaneMaker(
+        readiness=readiness,
+        metrics=metrics,
+        policy=settings.breaker_policy,
         max_calls=settings.max_calls_in_flight,
         max_waiting=settings.max_waiting,
         took=budgets.took,
+        awake=lag.awake,
         clock=clock,
+        rng=rng,
     )
+    lanes = Lanes(maker.open(settings.release, ensemble))
     limiter_policy = settings.limiter_policy
     limiter = Limiter(limiter_policy, lag.awake, answer_s=lambda: budgets.answer_s(limiter_policy.deadline_s))
     busy_s = _BUSY * settings.deadline_ms / 1e3
     room = WaitingRoom(limiter, most=settings.max_waiting, clock=clock)
     shadow = None if precomputed is None else _shadow(precomputed, settings.shadow_share, rng, metrics)
-    ranker = Ranker(batcher, limiter, room, breaker, busy=lambda: lag.seconds() > busy_s, today=today, clock=clock)
+    ranker = Ranker(limiter, room, busy=lambda: lag.seconds() > busy_s, today=today, clock=clock)
     ladder = Ladder(precomputed)
     scroll = Scroll(Seal(settings.cursor_secrets, ttl_s=settings.cursor_ttl_s, now=now))
-    recall = None if events is None else events.recall(lambda: watched.history_until, clock)
-    explained_calls = ExplainedCalls(watched, ranker, room, breaker, clock=clock)
+    recall = None if events is None else events.recall(clock)
+    explained_calls = ExplainedCalls(ranker, room, clock=clock)
     explained = ExplainedPages(
         catalog,
+        lanes,
         explained_calls,
         ladder,
         scroll,
@@ -117,6 +119,7 @@ async def running(
     )
     pipeline = Pipeline(
         catalog,
+        lanes,
         ranker,
         ladder,
         scroll,
@@ -130,13 +133,14 @@ async def running(
     prober = Prober(
         pipeline,
         catalog,
-        watched,
+        lanes,
         readiness,
         timeout_s=settings.patience.max_deadline_s,
         today=today,
         clock=clock,
     )
-    metrics.follow_breaker(breaker)
+    metrics.follow_breaker(lanes.live.breaker)
+    metrics.follow_batchers(lambda: lanes.live.batcher.waiting, lambda: lanes.live.batcher.in_flight)
     metrics.follow_limiter(limiter)
     metrics.follow_budgets(budgets)
     background = [asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")]
@@ -150,14 +154,16 @@ async def running(
         background.append(asyncio.create_task(shadow.run(), name="exercise the precomputed lists"))
     try:
         with lag.watching():
-            yield Services(catalog, pipeline, explained, readiness, metrics, prober, settings.max_body_bytes, events)
+            yield Services(
+                catalog, pipeline, explained, readiness, metrics, prober, lanes, settings.max_body_bytes, events
+            )
     finally:
         for task in background:
             task.cancel()
         await asyncio.wait(background)
-        await batcher.close()
+        await lanes.live.batcher.close()
         await explained_calls.close()
-        await ensemble.close()
+        await lanes.live.ensemble.close()
         await catalog.close()
         if events is not None:
             await events.close()
@@ -174,13 +180,6 @@ def _shadow(precomputed: PrecomputedRung, share: float, rng: random.Random | Non
     shadow = Shadow(precomputed, share=share, rng=rng, on_overlap=compared)
     metrics.follow_shadow(shadow)
     return shadow
-
-
-def _say_change(_: State, new: State, why: str) -> None:
-    if new is State.OPEN:
-        _log.warning("the ensemble isn't asked for a while: %s", why)
-    elif new is State.CLOSED:
-        _log.warning("the ensemble is asked again: %s", why)
 
 
 def _today(setting: float | None, catalog: Catalog) -> Callable[[], float]:
