@@ -234,7 +234,9 @@ class Pipeline:
             counts.degraded[error.reason] += 1
             return self._lesser(query, pool)._replace(degraded=(error.reason,))
         shown = answer.product_id[: np.count_nonzero(answer.product_id)]  # padding is 0 and comes last
-        counts.seconds.observe(answer.queue_s + answer.ensemble_s)
+        seconds = answer.queue_s + answer.ensemble_s
+        counts.seconds.observe(seconds)
+        counts.times.observe(seconds)
         return _Order(shown, _ENSEMBLE, answer.release, (), answer.queue_s, answer.ensemble_s)
 
     def _lesser(self, query: Query, pool: Pool) -> _Order:

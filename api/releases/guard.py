@@ -112,19 +112,32 @@ _WORDS: Final = {
 
 
 class CanaryGuard:
-    """Watches one canary beside one live release. For one thread."""
+    """Watches one canary beside one live release. To be asked once a second or so."""
 
-    def __init__(self, policy: GuardPolicy, now: float) -> None:
-        """Nothing seen yet; ``now`` in seconds, on the clock of all later calls."""
-        self.policy: Final = policy
-        self.canary: Final = Windows(step_s=policy.step_s, steps=policy.long_steps, now=now)
-        self.live: Final = Windows(step_s=policy.step_s, steps=policy.long_steps, now=now)
+    def __init__(self, policy: GuardPolicy, now: float, canary: Seen, live: Seen) -> None:
+        """Begin with the counts as they are; ``now`` in seconds, on the clock of all later calls."""
+        self._policy: Final = policy
+        self._canary: Final = Windows(step_s=policy.step_s, steps=policy.long_steps, now=now, seen=canary)
+        self._live: Final = Windows(step_s=policy.step_s, steps=policy.long_steps, now=now, seen=live)
 
-    def judge(self, now: float) -> tuple[Verdict, ...]:
-        """What each guard says, by the window that says more: a broken guard, else the longer one."""
-        policy = self.policy
+    def judge(self, now: float, canary: Seen, live: Seen) -> tuple[Verdict, ...]:
+        """What each guard says, by the window that says more: a broken guard, else the longer one.
+
+        Args:
+            now: seconds.
+            canary: its counts since it was opened.
+            live: the live release's.
+        """
+        policy = self._policy
         short, long = (
-            tuple(_verdicts(policy, self.canary.seen(steps, now), self.live.seen(steps, now), steps * policy.step_s))
+            tuple(
+                _verdicts(
+                    policy,
+                    self._canary.latest(steps, now, canary),
+                    self._live.latest(steps, now, live),
+                    steps * policy.step_s,
+                )
+            )
             for steps in (policy.short_steps, policy.long_steps)
         )
         return tuple(quick if quick.state is State.BROKEN else slow for quick, slow in zip(short, long, strict=True))
@@ -160,21 +173,21 @@ def _verdicts(policy: GuardPolicy, canary: Seen, live: Seen, window_s: float) ->
         sure = _surplus(*both, factor=policy.factor, z=policy.z) > margin
         state = _state(canary.requests >= policy.min_requests and live.requests > 0, sure)
         bound = min(1.0, policy.factor * of_live + margin)
-        yield Verdict(guard, state, share, of_live, bound, int(canary.requests), window_s)
+        yield Verdict(guard, state, share, of_live, bound, canary.requests, window_s)
     yield _p99(policy, canary, live, window_s)
     churn = _share(canary.churn, canary.compared)
     sure = wilson(canary.churn, canary.compared, policy.z)[0] > policy.churn  # a share varies more than any mean of it
     state = _state(canary.compared >= policy.min_compared, sure)
-    yield Verdict(Guard.CHURN, state, churn, None, policy.churn, int(canary.compared), window_s)
+    yield Verdict(Guard.CHURN, state, churn, None, policy.churn, canary.compared, window_s)
 
 
 def _p99(policy: GuardPolicy, canary: Seen, live: Seen, window_s: float) -> Verdict:
     usual = live.quantile(1 - _SLOW_SHARE)
     bound = max(policy.p99_ratio * usual, usual + policy.p99_floor_s)
-    slower = (canary.slower(bound), canary.requests), (live.slower(bound), live.requests)
+    slower = (canary.slower(bound), canary.timed), (live.slower(bound), live.timed)
     sure = _surplus(*slower, factor=1.0, z=policy.z) > _SLOW_SHARE
-    state = _state(min(canary.requests, live.requests) >= policy.min_timed, sure)
-    return Verdict(Guard.P99, state, canary.quantile(1 - _SLOW_SHARE), usual, bound, int(canary.requests), window_s)
+    state = _state(min(canary.timed, live.timed) >= policy.min_timed, sure)
+    return Verdict(Guard.P99, state, canary.quantile(1 - _SLOW_SHARE), usual, bound, canary.timed, window_s)
 
 
 def _surplus(canary: tuple[float, float], live: tuple[float, float], *, factor: float, z: float) -> float:

@@ -1,118 +1,123 @@
-"""What a release did lately: counts and latencies of a sliding window, in bounded memory and nanoseconds each.
+"""What a release did lately: what its counts have grown by since the window began. Costs a request nothing.
 
 Latencies are counted in buckets whose bounds grow by a fixed factor, as ``api.resilience.percentile`` does, but finer,
-and so that the share of requests above any bound can be told as well.
+and so that the requests above any bound can be told as well.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-_SCALE: Final = 8.0
-GROWTH: Final = 2.0 ** (1 / _SCALE)
-"""Factor between the bounds of a latency bucket: a percentile is at most 9 % too high."""
-_SHORTEST_S: Final = 1e-4
-_BUCKETS: Final = 128
-"""0.1 ms to 6 s."""
-_COUNTS: Final = 5
-_REQUESTS, _ERRORS, _FALLBACKS, _COMPARED, _CHURN = range(_COUNTS)
+from api.errors import EnsembleRejected, EnsembleTimeout, EnsembleUnavailable
+from api.releases.counts import GROWTH, SHORTEST_S, LaneCounts
+
+_ITS_FAULT: Final = (EnsembleUnavailable.reason, EnsembleRejected.reason, EnsembleTimeout.reason)
+"""Reasons of a degraded answer that tell of the release rather than of the load or the catalog."""
 
 
-class Seen(NamedTuple):
-    """What a window holds."""
+@dataclass(slots=True)
+class Compared:
+    """Comparisons of a release's rankings with the live release's of the same rows."""
 
-    requests: float
-    errors: float
-    """Requests whose ranking failed by the ensemble's fault."""
-    fallbacks: float
-    """Requests that something else than the ensemble ranked, whyever."""
-    compared: float
-    """Rankings that were compared with the live release's of the same row."""
+    rankings: int = 0
+    churn: float = 0.0
+    """Sum of 1 - rank-biased overlap over them."""
+
+    def add(self, rbo: float) -> None:
+        """Count one comparison; ``rbo`` is in [0, 1]."""
+        self.rankings += 1
+        self.churn += 1.0 - rbo
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """Counts, since the start or of a window."""
+
+    requests: int
+    errors: int
+    """Requests that weren't ranked by the ensemble's fault, or weren't sent to it because of that."""
+    fallbacks: int
+    """Requests that weren't ranked by the release, whyever."""
+    compared: int
     churn: float
-    """Sum of 1 - rank-biased overlap over those."""
-    latencies: npt.NDArray[np.float64]
-    """[buckets] Requests by their time."""
+    """Sum of 1 - rank-biased overlap over those that were compared."""
+    latencies: npt.NDArray[np.int64]
+    """[buckets] Requests that the release ranked, by their time."""
+
+    @classmethod
+    def of(cls, counts: LaneCounts, compared: Compared) -> Self:
+        """What a lane has done since it was opened."""
+        degraded, diverted = counts.degraded, counts.diverted
+        return cls(
+            requests=counts.requests + diverted,
+            errors=sum(degraded[reason] for reason in _ITS_FAULT) + diverted,
+            fallbacks=degraded.total() + diverted,
+            compared=compared.rankings,
+            churn=compared.churn,
+            latencies=np.array(counts.times.counts, np.int64),
+        )
+
+    def since(self, before: Seen) -> Seen:
+        """What came after ``before``."""
+        return Seen(
+            self.requests - before.requests,
+            self.errors - before.errors,
+            self.fallbacks - before.fallbacks,
+            self.compared - before.compared,
+            self.churn - before.churn,
+            self.latencies - before.latencies,
+        )
+
+    @property
+    def timed(self) -> int:
+        """Requests whose time is known."""
+        return int(self.latencies.sum())
 
     def quantile(self, share: float) -> float:
-        """The seconds that ``share`` of the requests took at most, rounded up to a bucket's bound; 0 of none."""
-        wanted = math.ceil(share * float(self.latencies.sum()))
-        if not wanted:
-            return 0.0
-        return _SHORTEST_S * math.pow(GROWTH, int(np.searchsorted(self.latencies.cumsum(), wanted)))
+        """The seconds that ``share`` of the timed took at most, rounded up to a bucket's bound; 0 of none."""
+        wanted = math.ceil(share * self.timed)
+        return SHORTEST_S * GROWTH ** int(np.searchsorted(self.latencies.cumsum(), wanted)) if wanted else 0.0
 
-    def slower(self, seconds: float) -> float:
-        """Requests of the buckets that lie wholly above ``seconds``."""
-        return float(self.latencies[bucket_of(seconds) + 1 :].sum())
-
-
-def bucket_of(seconds: float) -> int:
-    """The latency bucket that counts such a time: the first whose bound isn't below it."""
-    if seconds <= _SHORTEST_S:
-        return 0
-    return min(
-        math.ceil(math.log2(seconds / _SHORTEST_S) * _SCALE - 1e-9), _BUCKETS - 1
-    )  # a bound itself belongs to it
+    def slower(self, seconds: float) -> int:
+        """Timed requests of the buckets that lie wholly above ``seconds``."""
+        # A bound itself belongs to its bucket, whatever the logarithm's rounding.
+        bucket = math.ceil(math.log(seconds / SHORTEST_S, GROWTH) - 1e-9) if seconds > SHORTEST_S else 0
+        return int(self.latencies[bucket + 1 :].sum())
 
 
 class Windows:
-    """One release's windows, all of one length of steps. For one thread."""
+    """How counts stood at the beginning of each of the latest steps."""
 
-    __slots__ = ("_at", "_now", "_step_s", "_steps", "_times")
+    __slots__ = ("_marks", "_step_s")
 
-    def __init__(self, *, step_s: float, steps: int, now: float) -> None:
-        """Nothing seen yet.
+    def __init__(self, *, step_s: float, steps: int, now: float, seen: Seen) -> None:
+        """Begin.
 
         Args:
             step_s: what is seen is forgotten in such steps.
             steps: length of the longest window, the step under way included.
             now: seconds, on the clock of all later calls.
+            seen: the counts now.
         """
         self._step_s: Final = step_s
-        self._steps: Final = np.zeros((steps, _COUNTS + _BUCKETS))
-        self._at = int(now // step_s)
-        """Number of the step under way; it is row ``_at % steps``."""
-        self._now: list[float] = [0.0] * _COUNTS
-        self._times = [0] * _BUCKETS
+        self._marks: Final = deque([(int(now // step_s), seen)], maxlen=steps)
 
-    def answered(self, seconds: float, now: float, *, error: bool, fallback: bool) -> None:
-        """Count one request."""
-        if now >= (self._at + 1) * self._step_s:
-            self._move(now)
-        counts = self._now
-        counts[_REQUESTS] += 1
-        if error:
-            counts[_ERRORS] += 1
-        if fallback:
-            counts[_FALLBACKS] += 1
-        self._times[bucket_of(seconds)] += 1
+    def latest(self, steps: int, now: float, seen: Seen) -> Seen:
+        """What the latest ``steps`` steps have added, the one under way included; to be asked in each step.
 
-    def compared(self, churn: float, now: float) -> None:
-        """Count one comparison with the live release's ranking; ``churn`` is in [0, 1]."""
-        if now >= (self._at + 1) * self._step_s:
-            self._move(now)
-        self._now[_COMPARED] += 1
-        self._now[_CHURN] += churn
-
-    def seen(self, steps: int, now: float) -> Seen:
-        """The latest ``steps`` steps, the one under way included."""
-        if now >= (self._at + 1) * self._step_s:
-            self._move(now)
-        rows = self._steps
-        picked = [(self._at - back) % len(rows) for back in range(1, min(steps, len(rows)))]
-        whole = rows[picked].sum(0)
-        requests, errors, fallbacks, compared, churn = (whole[:_COUNTS] + self._now).tolist()
-        return Seen(requests, errors, fallbacks, compared, churn, whole[_COUNTS:] + self._times)
-
-    def _move(self, now: float) -> None:
-        """Put the step that is over away, and forget those that are too old."""
-        rows, at = self._steps, int(now // self._step_s)
-        row = rows[self._at % len(rows)]
-        row[:_COUNTS], row[_COUNTS:] = self._now, self._times
-        for missed in range(self._at + 1, min(at, self._at + len(rows)) + 1):
-            rows[missed % len(rows)] = 0.0
-        self._at = at
-        self._now, self._times = [0.0] * _COUNTS, [0] * _BUCKETS
+        Args:
+            steps: at most the longest window's.
+            now: seconds.
+            seen: the counts now.
+        """
+        at = int(now // self._step_s)
+        if at > self._marks[-1][0]:
+            self._marks.append((at, seen))
+        first = next(mark for number, mark in self._marks if number > at - steps)
+        return seen.since(first)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.releases.counts import LaneCounts
 from api.releases.guard import CanaryGuard, Guard, GuardPolicy, State, Verdict, wilson
+from api.releases.windows import Compared, Seen
 from tests.unit.releases.traffic import (
+    Answered,
     Requests,
     all_fall_back,
+    count,
     failing,
     good,
     outages,
@@ -26,16 +31,28 @@ POLICY = GuardPolicy()
 COUNTS = st.integers(1, 100_000).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of)))
 
 
-def judged(guard: CanaryGuard, now: float = 0.0) -> dict[Guard, Verdict]:
-    return {verdict.guard: verdict for verdict in guard.judge(now)}
+class Watching:
+    """A canary and a live release, and what the guards say of them."""
+
+    def __init__(self, policy: GuardPolicy = POLICY) -> None:
+        self.canary, self.live, self.compared = LaneCounts(), LaneCounts(), Compared()
+        self.guard = CanaryGuard(policy, 0.0, *self._seen())
+
+    def answer(self, canary: list[Answered], live: list[Answered]) -> Self:
+        for counts, answers in ((self.canary, canary), (self.live, live)):
+            for took, error, fallback in answers:
+                count(counts, took, error=error, fallback=fallback)
+        return self
+
+    def judged(self, now: float = 0.0) -> dict[Guard, Verdict]:
+        return {verdict.guard: verdict for verdict in self.guard.judge(now, *self._seen())}
+
+    def _seen(self) -> tuple[Seen, Seen]:
+        return Seen.of(self.canary, self.compared), Seen.of(self.live, Compared())
 
 
-def guard_of(canary: list[tuple[float, bool, bool]], live: list[tuple[float, bool, bool]]) -> CanaryGuard:
-    guard = CanaryGuard(POLICY, 0.0)
-    for windows, answers in ((guard.canary, canary), (guard.live, live)):
-        for took, error, fallback in answers:
-            windows.answered(took, 0.0, error=error, fallback=fallback)
-    return guard
+def judged(canary: list[Answered], live: list[Answered]) -> dict[Guard, Verdict]:
+    return Watching().answer(canary, live).judged()
 
 
 FINE, FAILED, FELL_BACK = (0.01, False, False), (0.01, True, True), (0.01, False, True)
@@ -61,21 +78,21 @@ def test_of_nothing_everything_is_possible() -> None:
 
 
 def test_nothing_seen_is_waited_for() -> None:
-    assert {verdict.state for verdict in judged(CanaryGuard(POLICY, 0.0)).values()} == {State.WAITING}
+    assert {verdict.state for verdict in judged([], []).values()} == {State.WAITING}
 
 
 @given(st.integers(0, 400), st.integers(0, 400), st.sampled_from([FAILED, FELL_BACK]))
-def test_whoever_fails_as_live_does_is_not_to_blame(fine: int, failed: int, failure: tuple[float, bool, bool]) -> None:
+def test_whoever_fails_as_live_does_is_not_to_blame(fine: int, failed: int, failure: Answered) -> None:
     answers = [FINE] * fine + [failure] * failed
-    verdicts = judged(guard_of(answers, answers))
+    verdicts = judged(answers, answers)
     assert all(verdict.state is not State.BROKEN for verdict in verdicts.values())
 
 
 @given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 300))
 def test_more_failures_never_mend_a_guard(fine: int, failed: int, live_failed: int) -> None:
     live = [FINE] * (1_000 - live_failed) + [FAILED] * live_failed
-    less = judged(guard_of([FINE] * fine + [FAILED] * failed, live))
-    more = judged(guard_of([FINE] * fine + [FAILED] * (failed + 20), live))
+    less = judged([FINE] * fine + [FAILED] * failed, live)
+    more = judged([FINE] * fine + [FAILED] * (failed + 20), live)
     for guard in (Guard.ERRORS, Guard.FALLBACK):
         if less[guard].state is State.BROKEN:
             assert more[guard].state is State.BROKEN
@@ -83,44 +100,44 @@ def test_more_failures_never_mend_a_guard(fine: int, failed: int, live_failed: i
 
 def test_too_few_requests_are_not_judged() -> None:
     failing = [FAILED] * (POLICY.min_requests - 1)
-    assert judged(guard_of(failing, [FINE] * 1_000))[Guard.ERRORS].state is State.WAITING
-    assert judged(guard_of([*failing, FAILED], [FINE] * 1_000))[Guard.ERRORS].state is State.BROKEN
+    assert judged(failing, [FINE] * 1_000)[Guard.ERRORS].state is State.WAITING
+    assert judged([*failing, FAILED], [FINE] * 1_000)[Guard.ERRORS].state is State.BROKEN
 
 
 def test_nobody_to_compare_with_is_waited_for() -> None:
-    assert judged(guard_of([FAILED] * 1_000, []))[Guard.ERRORS].state is State.WAITING
+    assert judged([FAILED] * 1_000, [])[Guard.ERRORS].state is State.WAITING
 
 
 def test_a_few_answers_of_live_are_no_measure_of_it() -> None:
     """A third of the canary's requests fail, and none of three of the live release: no news."""
     canary = [FINE] * 67 + [FAILED] * 33
-    assert judged(guard_of(canary, [FINE] * 3))[Guard.ERRORS].state is State.HELD
-    assert judged(guard_of(canary, [FINE] * 300))[Guard.ERRORS].state is State.BROKEN
+    assert judged(canary, [FINE] * 3)[Guard.ERRORS].state is State.HELD
+    assert judged(canary, [FINE] * 300)[Guard.ERRORS].state is State.BROKEN
 
 
 def test_a_fallback_without_a_failure_breaks_the_fallbacks_guard_alone() -> None:
-    verdicts = judged(guard_of([FINE] * 300 + [FELL_BACK] * 100, [FINE] * 1_000))
+    verdicts = judged([FINE] * 300 + [FELL_BACK] * 100, [FINE] * 1_000)
     assert {guard for guard, verdict in verdicts.items() if verdict.state is State.BROKEN} == {Guard.FALLBACK}
 
 
 def test_a_longer_p99_must_be_longer_by_the_floor_as_well() -> None:
     live = [(0.004, False, False)] * 1_000
-    assert judged(guard_of([(0.010, False, False)] * 400, live))[Guard.P99].state is State.HELD
-    assert judged(guard_of([(0.020, False, False)] * 400, live))[Guard.P99].state is State.BROKEN
+    assert judged([(0.010, False, False)] * 400, live)[Guard.P99].state is State.HELD
+    assert judged([(0.020, False, False)] * 400, live)[Guard.P99].state is State.BROKEN
 
 
 def test_a_verdict_in_words() -> None:
-    verdicts = judged(guard_of([(0.1, False, False)] * 400, [(0.02, True, False)] * 10 + [(0.02, False, False)] * 990))
+    verdicts = judged([(0.1, False, False)] * 400, [(0.02, True, False)] * 10 + [(0.02, False, False)] * 990)
     assert verdicts[Guard.P99].why == "p99 102 ms of 400 requests in 30 s (at most 32.3 ms allowed, live 21.5 ms)"
     assert verdicts[Guard.ERRORS].why == "errors 0 % of 400 requests in 600 s (at most 3 % allowed, live 1 %)"
 
 
 def test_a_churn_is_judged_by_its_mean() -> None:
     def churned(values: list[float]) -> Verdict:
-        guard = CanaryGuard(POLICY, 0.0)
+        watching = Watching()
         for value in values:
-            guard.canary.compared(value, 0.0)
-        return judged(guard)[Guard.CHURN]
+            watching.compared.add(1 - value)
+        return watching.judged()[Guard.CHURN]
 
     assert churned([0.5] * 1_000).state is State.HELD
     assert churned([1.0] * (POLICY.min_compared - 1)).state is State.WAITING
@@ -129,28 +146,36 @@ def test_a_churn_is_judged_by_its_mean() -> None:
 
 
 def test_what_breaks_suddenly_is_not_hidden_by_the_good_time_before() -> None:
-    guard = CanaryGuard(POLICY, 0.0)
+    watching = Watching()
     for second in range(580):
-        for windows in (guard.canary, guard.live):
-            for _ in range(10):
-                windows.answered(0.01, float(second), error=False, fallback=False)
+        watching.answer([FINE] * 10, [FINE] * 10).judged(float(second))
     for second in range(580, 600):
-        for _ in range(10):
-            guard.live.answered(0.01, float(second), error=False, fallback=False)
-            guard.canary.answered(0.01, float(second), error=second % 5 == 0, fallback=second % 5 == 0)
-    found = judged(guard, 600.0)[Guard.ERRORS]
+        watching.answer([FAILED if second % 5 == 0 else FINE] * 10, [FINE] * 10).judged(float(second))
+    found = watching.judged(599.0)[Guard.ERRORS]
     assert found.state is State.BROKEN
     assert found.window_s == POLICY.short_steps * POLICY.step_s
 
 
+def test_what_is_long_ago_is_forgotten() -> None:
+    watching = Watching().answer([FAILED] * 1_000, [FINE] * 1_000)
+    for second in range(700):
+        verdicts = watching.judged(float(second))
+    assert {verdict.observations for verdict in verdicts.values()} == {0}
+
+
+def test_who_is_sent_elsewhere_because_the_canary_fails_is_its_failure() -> None:
+    watching = Watching().answer([], [FINE] * 1_000)
+    watching.canary.diverted = 100
+    broken = {guard for guard, verdict in watching.judged().items() if verdict.state is State.BROKEN}
+    assert broken == {Guard.ERRORS, Guard.FALLBACK}
+
+
 def test_a_policy_of_all_shares_breaks_nothing() -> None:
-    policy = replace(POLICY, errors=1.0, fallback=1.0, churn=1.0)
-    guard = CanaryGuard(policy, 0.0)
+    watching = Watching(replace(POLICY, errors=1.0, fallback=1.0, churn=1.0))
+    watching.answer([FAILED] * 1_000 + [FINE] * 200, [FINE] * 1_000)
     for _ in range(1_000):
-        guard.canary.answered(0.01, 0.0, error=True, fallback=True)
-        guard.canary.compared(1.0, 0.0)
-        guard.live.answered(0.01, 0.0, error=False, fallback=False)
-    assert all(verdict.state is State.HELD for verdict in guard.judge(0.0))
+        watching.compared.add(0.0)
+    assert {verdict.state for verdict in watching.judged().values()} == {State.HELD}
 
 
 @pytest.mark.slow

@@ -7,7 +7,9 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
+from api.releases.counts import LaneCounts
 from api.releases.guard import CanaryGuard, GuardPolicy, State, Verdict
+from api.releases.windows import Compared, Seen
 
 Answered = tuple[float, bool, bool]
 """Seconds, whether it failed by the ensemble's fault, whether the fallback answered."""
@@ -67,6 +69,17 @@ def overload(rng: random.Random, _now: float) -> Answered:
     return (0.002, False, True) if rng.random() < 0.4 else answered(rng, slower=3.0)
 
 
+def count(counts: LaneCounts, took: float, *, error: bool, fallback: bool) -> None:
+    """Count one request as the pipeline does."""
+    counts.requests += 1
+    if error:
+        counts.degraded["ensemble_timeout"] += 1
+    elif fallback:
+        counts.degraded["overloaded"] += 1
+    else:
+        counts.times.observe(took)
+
+
 def simulated(
     seed: int,
     canary: Requests,
@@ -91,20 +104,25 @@ def simulated(
         policy: the guards'.
     """
     rng = random.Random(seed)
-    guard = CanaryGuard(policy or GuardPolicy(), 0.0)
+    canary_counts, live_counts, compared = LaneCounts(), LaneCounts(), Compared()
+
+    def seen() -> tuple[Seen, Seen]:
+        return Seen.of(canary_counts, compared), Seen.of(live_counts, Compared())
+
+    guard = CanaryGuard(policy or GuardPolicy(), 0.0, *seen())
     rate = canary_rate + live_rate
     now, look, compare = 0.0, 1.0, 0.0
     while now < seconds:
         now += rng.expovariate(rate)
         while look <= now:
-            for verdict in guard.judge(look):
+            for verdict in guard.judge(look, *seen()):
                 if verdict.state is State.BROKEN:
                     return Found(look, verdict)
             look += 1.0
         is_canary = rng.random() < canary_rate / rate
         took, error, fallback = (canary if is_canary else live)(rng, now)
-        (guard.canary if is_canary else guard.live).answered(took, now, error=error, fallback=fallback)
+        count(canary_counts if is_canary else live_counts, took, error=error, fallback=fallback)
         if is_canary and not fallback and now >= compare:
-            guard.canary.compared(rng.betavariate(10 * churn, 10 * (1 - churn)), now)
+            compared.add(1 - rng.betavariate(10 * churn, 10 * (1 - churn)))
             compare = now + COMPARED_EACH_S
     return None
