@@ -21,20 +21,6 @@ _ITS_FAULT: Final = (EnsembleUnavailable.reason, EnsembleRejected.reason, Ensemb
 """Reasons of a degraded answer that tell of the release rather than of the load or the catalog."""
 
 
-@dataclass(slots=True)
-class Compared:
-    """Comparisons of a release's rankings with the live release's of the same rows."""
-
-    rankings: int = 0
-    churn: float = 0.0
-    """Sum of 1 - rank-biased overlap over them."""
-
-    def add(self, rbo: float) -> None:
-        """Count one comparison; ``rbo`` is in [0, 1]."""
-        self.rankings += 1
-        self.churn += 1.0 - rbo
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
     """Counts, since the start or of a window."""
@@ -45,21 +31,28 @@ class Seen:
     fallbacks: int
     """Requests that weren't ranked by the release, whyever."""
     compared: int
+    """Rankings that were compared with the live release's of the same rows."""
     churn: float
-    """Sum of 1 - rank-biased overlap over those that were compared."""
+    """Sum of 1 - rank-biased overlap over those."""
     latencies: npt.NDArray[np.int64]
     """[buckets] Requests that the release ranked, by their time."""
 
     @classmethod
-    def of(cls, counts: LaneCounts, compared: Compared) -> Self:
-        """What a lane has done since it was opened."""
+    def of(cls, counts: LaneCounts, compared: int = 0, rbo: float = 0.0) -> Self:
+        """What a lane has done since it was opened.
+
+        Args:
+            counts: the lane's.
+            compared: rankings of it that were compared with the live release's.
+            rbo: sum of their rank-biased overlaps.
+        """
         degraded, diverted = counts.degraded, counts.diverted
         return cls(
             requests=counts.requests + diverted,
             errors=sum(degraded[reason] for reason in _ITS_FAULT) + diverted,
             fallbacks=degraded.total() + diverted,
-            compared=compared.rankings,
-            churn=compared.churn,
+            compared=compared,
+            churn=compared - rbo,
             latencies=np.array(counts.times.counts, np.int64),
         )
 

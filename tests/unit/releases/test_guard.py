@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from api.releases.counts import LaneCounts
 from api.releases.guard import CanaryGuard, Guard, GuardPolicy, State, Verdict, wilson
-from api.releases.windows import Compared, Seen
+from api.releases.windows import Seen
 from tests.unit.releases.traffic import (
     Answered,
+    Compared,
     Requests,
     all_fall_back,
     count,
@@ -48,7 +49,7 @@ class Watching:
         return {verdict.guard: verdict for verdict in self.guard.judge(now, *self._seen())}
 
     def _seen(self) -> tuple[Seen, Seen]:
-        return Seen.of(self.canary, self.compared), Seen.of(self.live, Compared())
+        return self.compared.seen(self.canary), Seen.of(self.live)
 
 
 def judged(canary: list[Answered], live: list[Answered]) -> dict[Guard, Verdict]:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.releases.counts import GROWTH, LaneCounts
-from api.releases.windows import Compared, Seen, Windows
-from tests.unit.releases.traffic import count
+from api.releases.windows import Seen, Windows
+from tests.unit.releases.traffic import Compared, count
 
 STEP_S = 5.0
 STEPS = 6
@@ -31,7 +31,7 @@ def seen_of(took: list[float]) -> Seen:
     counts = LaneCounts()
     for each in took:
         count(counts, each, error=False, fallback=False)
-    return Seen.of(counts, Compared())
+    return Seen.of(counts)
 
 
 @given(EVENTS, st.floats(0, 60), st.integers(1, STEPS))
@@ -39,21 +39,21 @@ def test_a_window_is_what_happened_in_its_steps(
     events: list[tuple[float, float, tuple[bool, bool], float | None]], rest: float, steps: int
 ) -> None:
     counts, compared, now = LaneCounts(), Compared(), 0.0
-    windows = Windows(step_s=STEP_S, steps=STEPS, now=now, seen=Seen.of(counts, compared))
+    windows = Windows(step_s=STEP_S, steps=STEPS, now=now, seen=compared.seen(counts))
     happened = []
     for gap, took, (error, fallback), rbo in events:
         for at in range(int(now // STEP_S) + 1, int((now + gap) // STEP_S) + 1):  # asked in each step
-            windows.latest(STEPS, at * STEP_S, Seen.of(counts, compared))
+            windows.latest(STEPS, at * STEP_S, compared.seen(counts))
         now += gap
-        windows.latest(STEPS, now, Seen.of(counts, compared))
+        windows.latest(STEPS, now, compared.seen(counts))
         happened.append((now // STEP_S, error, fallback, rbo))
         count(counts, took, error=error, fallback=fallback)
         if rbo is not None:
             compared.add(rbo)
     for at in range(int(now // STEP_S) + 1, int((now + rest) // STEP_S) + 1):
-        windows.latest(STEPS, at * STEP_S, Seen.of(counts, compared))
+        windows.latest(STEPS, at * STEP_S, compared.seen(counts))
     now += rest
-    seen = windows.latest(steps, now, Seen.of(counts, compared))
+    seen = windows.latest(steps, now, compared.seen(counts))
     lately = [each for each in happened if each[0] > now // STEP_S - steps]
     assert seen.requests == len(lately)
     assert seen.errors == sum(each[1] for each in lately)
@@ -98,6 +98,6 @@ def test_memory_is_bounded() -> None:
 def test_a_watch_that_slept_sees_no_more_than_the_window() -> None:
     """What came while nobody looked counts to the step in which somebody looks again, or not at all."""
     counts = LaneCounts()
-    windows = Windows(step_s=STEP_S, steps=STEPS, now=0.0, seen=Seen.of(counts, Compared()))
+    windows = Windows(step_s=STEP_S, steps=STEPS, now=0.0, seen=Seen.of(counts))
     counts.requests = 1_000
-    assert windows.latest(STEPS, 10_000.0, Seen.of(counts, Compared())).requests == 0
+    assert windows.latest(STEPS, 10_000.0, Seen.of(counts)).requests == 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from api.releases.counts import LaneCounts
 from api.releases.guard import CanaryGuard, GuardPolicy, State, Verdict
-from api.releases.windows import Compared, Seen
+from api.releases.windows import Seen
 
 Answered = tuple[float, bool, bool]
 """Seconds, whether it failed by the ensemble's fault, whether the fallback answered."""
@@ -69,6 +70,23 @@ def overload(rng: random.Random, _now: float) -> Answered:
     return (0.002, False, True) if rng.random() < 0.4 else answered(rng, slower=3.0)
 
 
+@dataclass(slots=True)
+class Compared:
+    """Comparisons of a canary's rankings with the live release's."""
+
+    rankings: int = 0
+    rbo: float = 0.0
+
+    def add(self, rbo: float) -> None:
+        """Count one."""
+        self.rankings += 1
+        self.rbo += rbo
+
+    def seen(self, counts: LaneCounts) -> Seen:
+        """With what else the canary's lane has done."""
+        return Seen.of(counts, self.rankings, self.rbo)
+
+
 def count(counts: LaneCounts, took: float, *, error: bool, fallback: bool) -> None:
     """Count one request as the pipeline does."""
     counts.requests += 1
@@ -107,7 +125,7 @@ def simulated(
     canary_counts, live_counts, compared = LaneCounts(), LaneCounts(), Compared()
 
     def seen() -> tuple[Seen, Seen]:
-        return Seen.of(canary_counts, compared), Seen.of(live_counts, Compared())
+        return compared.seen(canary_counts), Seen.of(live_counts)
 
     guard = CanaryGuard(policy or GuardPolicy(), 0.0, *seen())
     rate = canary_rate + live_rate
