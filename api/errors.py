@@ -24,6 +24,7 @@
     │       ├── EnsembleUnavailable
     │       ├── EnsembleRejected   the server calls the batch malformed: one row of it may be the cause
     │       └── EnsembleTimeout
+    ├── ReleaseRefused             a release can't have traffic; what had it before goes on
     ├── TooManyRequests            429: there is no time even for a degraded answer
     ├── CallerGone                 the connection was closed before the answer: nothing is sent
     └── StartupError               the process can't start: one line for a person, exit status 2
@@ -250,6 +251,10 @@ class EnsembleTimeout(EnsembleError):
     """No answer before the deadline."""
 
     reason = "ensemble_timeout"
+
+
+class ReleaseRefused(AdapterError):
+    """A release can't have traffic, and won't until somebody changes it."""
 
 
 class TooManyRequests(AdapterError):

@@ -36,6 +36,7 @@ ROUTE_OF: Final = {
     "/v1/containers": "containers",
     "/v1/events": "events",
     "/v1/events/merge": "events",
+    "/v1/releases": "releases",
 }
 """Label of a path in the count of problems; any other path is ``OTHER``, so that callers can't invent labels."""
 

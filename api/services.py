@@ -23,6 +23,9 @@ from api.pipeline import Pipeline
 from api.prober import Prober
 from api.ranker import Ranker
 from api.readiness import Readiness
+from api.releases.figures import LaneFigures, ReleasesFigures
+from api.releases.follow import Followed, Releases
+from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.releases.opening import LaneMaker
 from api.resilience.budget import BudgetPolicy, Budgets
@@ -57,6 +60,8 @@ class Services:
     max_body_bytes: int
     events: Events | None = None
     """None where events are off."""
+    releases: Releases | None = None
+    """None where one release serves alone."""
 
 
 @asynccontextmanager
@@ -69,15 +74,16 @@ async def running(
     rules: Rules | None = None,
     events: Events | None = None,
     *,
+    traffic: Followed | None = None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Services]:
-    """The adapter's parts, working. Takes over ``catalog``, ``ensemble``, ``precomputed`` and ``events`` and
-    closes them.
+    """The adapter's parts, working. Takes over ``catalog``, ``ensemble``, ``precomputed``, ``events`` and the server of
+    ``traffic``, and closes them.
 
-    ``clock``, in seconds, must advance with the event loop's timers; ``now`` is Unix time; ``rng`` is for
-    jitter and sampling.
+    ``ensemble`` is the live release's: the setting's, or what the document of ``traffic`` says. ``clock``, in seconds,
+    must advance with the event loop's timers; ``now`` is Unix time; ``rng`` is for jitter and sampling.
     """
     today = _today(settings.now_day, catalog)
     readiness = Readiness(metrics)
@@ -94,7 +100,7 @@ async def running(
         clock=clock,
         rng=rng,
     )
-    lanes = Lanes(maker.open(settings.release, ensemble))
+    lanes = Lanes(maker.open(settings.release if traffic is None else traffic.document.live, ensemble))
     limiter_policy = settings.limiter_policy
     limiter = Limiter(limiter_policy, lag.awake, answer_s=lambda: budgets.answer_s(limiter_policy.deadline_s))
     busy_s = _BUSY * settings.deadline_ms / 1e3
@@ -139,11 +145,11 @@ async def running(
         today=today,
         clock=clock,
     )
-    metrics.follow_breaker(lanes.live.breaker)
-    metrics.follow_batchers(lambda: lanes.live.batcher.waiting, lambda: lanes.live.batcher.in_flight)
-    metrics.follow_limiter(limiter)
-    metrics.follow_budgets(budgets)
+    releases = None if traffic is None else Releases(traffic, lanes, maker, metrics, today=today, now=now, clock=clock)
+    opened = _shown(metrics, lanes, releases)
     background = [asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")]
+    if releases is not None:
+        background.append(asyncio.create_task(releases.follow(), name="follow the releases"))
     if rules is not None:
         rules.today = today
         metrics.registry.register(RulesFigures(rules))
@@ -155,20 +161,45 @@ async def running(
     try:
         with lag.watching():
             yield Services(
-                catalog, pipeline, explained, readiness, metrics, prober, lanes, settings.max_body_bytes, events
+                catalog,
+                pipeline,
+                explained,
+                readiness,
+                metrics,
+                prober,
+                lanes,
+                settings.max_body_bytes,
+                events,
+                releases,
             )
     finally:
         for task in background:
             task.cancel()
         await asyncio.wait(background)
-        await lanes.live.batcher.close()
+        if releases is not None:
+            await releases.close()
+        await asyncio.gather(*(lane.batcher.close() for lane in opened()))
         await explained_calls.close()
-        await lanes.live.ensemble.close()
+        await asyncio.gather(*(lane.ensemble.close() for lane in opened()))
         await catalog.close()
         if events is not None:
             await events.close()
         if precomputed is not None:
             precomputed.close()
+
+
+def _shown(metrics: Metrics, lanes: Lanes, releases: Releases | None) -> Callable[[], list[Lane]]:
+    """Put the lanes into the metrics; returns what says which are open."""
+    metrics.follow_breaker(lanes.live.breaker)
+    opened = lanes.all
+    if releases is not None:
+        opened = releases.open
+        metrics.registry.register(ReleasesFigures(releases))
+    metrics.follow_batchers(
+        lambda: sum(lane.batcher.waiting for lane in opened()), lambda: sum(lane.batcher.in_flight for lane in opened())
+    )
+    metrics.registry.register(LaneFigures(lanes, opened))
+    return opened
 
 
 def _shadow(precomputed: PrecomputedRung, share: float, rng: random.Random | None, metrics: Metrics) -> Shadow:
