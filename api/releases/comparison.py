@@ -84,6 +84,11 @@ class Comparison:
         self.score_difference += float(np.abs(one.score[0][order] - live.score[0][live_order]).mean())
         self.spearman += spearman(shown, live_shown)
 
+    def scores(self) -> tuple[float, float] | None:
+        """Mean absolute difference of the scores, and mean rank correlation; None where none were compared."""
+        seen = self.explained
+        return (self.score_difference / seen, self.spearman / seen) if seen else None
+
     def mean(self, observed: Observed) -> float | None:
         """Mean of a measure over the rankings; None without any."""
         return observed.total / self.rankings if self.rankings else None

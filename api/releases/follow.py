@@ -20,7 +20,7 @@ from typing import Final
 from api.errors import AdapterError, EnsembleError, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import store
-from api.releases.document import Traffic
+from api.releases.document import Share, Traffic
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.releases.moment import check_moment
@@ -91,12 +91,15 @@ class Releases:
             now: Unix time.
             clock: seconds; must advance with the event loop's timers.
         """
-        self._path = followed.path
+        self.path = followed.path
         self._stamp: store.Stamp | None = None  # so that a change since the start is seen
         self.traffic = followed.document
         """The document that is followed: the last one that could be read."""
         self.broken = ""
         """Why the file can't be read now; empty where it can."""
+        self.withdrawn: Share | None = None
+        """The canary that the document wants and that shall have no traffic all the same."""
+        self._withdrawn_in = 0
         self.lanes = lanes
         self._maker = maker
         self._server = followed.server
@@ -128,7 +131,7 @@ class Releases:
 
     async def look(self) -> None:
         """Read the document where it has changed, and do what is due."""
-        stamp = store.stamp(self._path)
+        stamp = store.stamp(self.path)
         if stamp != self._stamp:
             self._stamp = stamp
             await self._read()
@@ -137,6 +140,13 @@ class Releases:
             self._bring_in(number)
         self._switch()
         await self._take_out()
+
+    def withdraw(self, release: int) -> None:
+        """Give a canary no traffic, from the next request on and until the document changes."""
+        canary = self.traffic.canary
+        if canary is not None and canary.release == release:
+            self.withdrawn, self._withdrawn_in = canary, self.traffic.version
+            self._switch()
 
     def open(self) -> list[Lane]:
         """The lanes that have traffic, could have it at once, or had it until just now."""
@@ -153,7 +163,7 @@ class Releases:
 
     async def _read(self) -> None:
         try:
-            read = await asyncio.to_thread(store.read, self._path, live=self.traffic.live)
+            read = await asyncio.to_thread(store.read, self.path, live=self.traffic.live)
         except ReleasesInvalid as error:
             if str(error) != self.broken:
                 _log.error("%s; version %d stays in force", error, self.traffic.version)
@@ -250,13 +260,16 @@ class Releases:
         """Give traffic to the releases that shall have it and can."""
         traffic, lanes, ready = self.traffic, self.lanes, self._lanes
         live = ready.get(traffic.live, lanes.live)
-        canary = None if traffic.canary is None else ready.get(traffic.canary.release)
+        if self._withdrawn_in != traffic.version:
+            self.withdrawn = None
+        share = traffic.canary if self.withdrawn is None else None
+        canary = None if share is None else ready.get(share.release)
         shadow = None if traffic.shadow is None else ready.get(traffic.shadow.release)
         percent = 0.0 if traffic.shadow is None else traffic.shadow.percent
         if live is not lanes.live:
             _log.warning("%s is live, instead of %s", live.release, lanes.live.release)
             self._metrics.follow_breaker(live.breaker)
-        lanes.use(live, canary, traffic.canary, shadow, percent)
+        lanes.use(live, canary, share, shadow, percent)
         serving = [lane.number for lane in lanes.all()]
         for number in ready:
             if number in serving and number not in self._unproven:
