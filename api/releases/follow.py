@@ -11,6 +11,7 @@ A release that was live last stays open, so that a rollback is an assignment too
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,10 +136,10 @@ class Releases:
         if stamp != self._stamp:
             self._stamp = stamp
             await self._read()
-        await self._check_open()
         for number in self._wanted():
             self._bring_in(number)
         self._switch()
+        await self._check_open()
         await self._take_out()
 
     def withdraw(self, release: int) -> None:
@@ -190,8 +191,9 @@ class Releases:
                 return  # the server can't be asked now; whoever heals it knows
 
     def _wanted(self) -> tuple[int, ...]:
-        """What shall be open, the most important first."""
-        return tuple(dict.fromkeys((*self.traffic.wanted, *self.traffic.previous[:1])))
+        """What shall be open, the most important first: what has traffic, and what was live last."""
+        last = (each for each in self.traffic.previous if each != self.lanes.live.number)
+        return tuple(dict.fromkeys((*self.traffic.wanted, *itertools.islice(last, 1))))
 
     def _bring_in(self, number: int) -> None:
         """See that a release comes in, if it isn't in and it makes sense to try."""
@@ -204,6 +206,7 @@ class Releases:
                 return
         elif failed is not None:
             del self._failed[number]
+            self.states.set(number, State.LOADING)
         task = asyncio.create_task(self._come(number), name=f"bring in release {number}")
         self._coming[number] = task
         task.add_done_callback(lambda _: self._coming.pop(number, None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Final, Protocol
 
 import grpc
@@ -15,6 +16,8 @@ from ensemble import contract
 _LOAD_S: Final = 120.0
 """A release loads in seconds; a server that takes longer is given up, not waited for."""
 _ASK_S: Final = 2.0
+_MOST_SAID: Final = 300
+"""Characters of what a model says of itself."""
 _UNREACHABLE: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
@@ -125,10 +128,12 @@ class TritonReleases:
                 raise ReleaseRefused(str(error)) from error
         try:
             await self._load(release)
-        except (ReleaseRefused, EnsembleUnavailable):
-            if keeper is not None:
-                await self._unload(release)
-                await asyncio.to_thread(keeper.hide, release)
+        except ReleaseRefused as error:
+            reason = await self._reason(error)
+            await self._withdraw(release)
+            raise reason from error
+        except EnsembleUnavailable:
+            await self._withdraw(release)
             raise
         self._loaded.add(release)
 
@@ -166,6 +171,28 @@ class TritonReleases:
         except grpc.aio.AioRpcError as error:
             if error.code() in _UNREACHABLE:
                 raise self._translated(error, release) from error
+
+    async def _withdraw(self, release: int) -> None:
+        """Leave nothing of a release that couldn't be loaded, as far as the server can be asked."""
+        if self._keeper is not None:
+            with contextlib.suppress(EnsembleUnavailable):
+                await self._unload(release)
+            await asyncio.to_thread(self._keeper.hide, release)
+
+    async def _reason(self, error: ReleaseRefused) -> ReleaseRefused:
+        """The refusal with what the server says of the models it is about: the ensemble's own only names them."""
+        if isinstance(error, ControlOff):
+            return error
+        try:
+            index = await self._stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(), timeout=_ASK_S)
+        except grpc.aio.AioRpcError:
+            return error
+        reasons = [
+            f"{each.name}/{each.version}: {' '.join(each.reason.split())[:_MOST_SAID]}"
+            for each in index.models
+            if each.state == "UNAVAILABLE" and each.reason and each.reason != "unloaded"
+        ]
+        return ReleaseRefused("; ".join((str(error), *reasons)))
 
     def _translated(self, error: Any, release: int) -> EnsembleUnavailable | ReleaseRefused:
         said = " ".join((error.details() or "no details").split())
