@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.sampling import Sampler
@@ -18,6 +18,7 @@ def taken(share: float, seed: int, requests: int) -> list[int]:
     return [number for number in range(requests) if sampler.takes()]
 
 
+@settings(deadline=None)
 @given(share=st.sampled_from((0.005, 0.02, 0.3, 0.9)), seed=st.integers(0, 2**32))
 def test_the_share_is_met_in_the_long_run_and_a_seed_takes_the_same_requests(share: float, seed: int) -> None:
     requests = round(100 / share)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Self
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.releases.counts import LaneCounts
@@ -59,6 +59,7 @@ def judged(canary: list[Answered], live: list[Answered]) -> dict[Guard, Verdict]
 FINE, FAILED, FELL_BACK = (0.01, False, False), (0.01, True, True), (0.01, False, True)
 
 
+@settings(deadline=None)
 @given(COUNTS, st.floats(0.5, 5))
 def test_wilson_solves_its_equation(counts: tuple[int, int], z: float) -> None:
     count, of = counts
@@ -67,6 +68,7 @@ def test_wilson_solves_its_equation(counts: tuple[int, int], z: float) -> None:
         assert abs(share - end) == pytest.approx(z * math.sqrt(end * (1 - end) / of), abs=1e-6)
 
 
+@settings(deadline=None)
 @given(COUNTS, st.floats(0.5, 5))
 def test_wilson_holds_the_share(counts: tuple[int, int], z: float) -> None:
     low, high = wilson(*counts, z)
@@ -82,6 +84,7 @@ def test_nothing_seen_is_waited_for() -> None:
     assert {verdict.state for verdict in judged([], []).values()} == {State.WAITING}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(0, 400), st.sampled_from([FAILED, FELL_BACK]))
 def test_whoever_fails_as_live_does_is_not_to_blame(fine: int, failed: int, failure: Answered) -> None:
     answers = [FINE] * fine + [failure] * failed
@@ -89,6 +92,7 @@ def test_whoever_fails_as_live_does_is_not_to_blame(fine: int, failed: int, fail
     assert all(verdict.state is not State.BROKEN for verdict in verdicts.values())
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 300))
 def test_more_failures_never_mend_a_guard(fine: int, failed: int, live_failed: int) -> None:
     live = [FINE] * (1_000 - live_failed) + [FAILED] * live_failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.releases.overlap import DEPTH, Agreement, agreement, overlap, rbo, spearman
@@ -33,11 +33,13 @@ def literal_rbo(left: list[int], right: list[int], p: float = 0.9) -> float:
     return (1 - p) / p * (first + second) + ((x(l) - x(s)) / l + x(s) / s) * p**l
 
 
+@settings(deadline=None)
 @given(RANKINGS, RANKINGS)
 def test_rbo_is_the_papers(left: list[int], right: list[int]) -> None:
     assert rbo(ids(left), ids(right)) == pytest.approx(literal_rbo(left, right), abs=1e-12)
 
 
+@settings(deadline=None)
 @given(RANKINGS, RANKINGS)
 def test_all_measures_are_symmetric_and_shares(left: list[int], right: list[int]) -> None:
     one, other = agreement(ids(left), ids(right)), agreement(ids(right), ids(left))
@@ -45,6 +47,7 @@ def test_all_measures_are_symmetric_and_shares(left: list[int], right: list[int]
     assert all(0 <= each <= 1 for each in one)
 
 
+@settings(deadline=None)
 @given(RANKINGS, RANKINGS, st.integers(1, 40))
 def test_overlap_counts_what_both_have(left: list[int], right: list[int], depth: int) -> None:
     longer = max(len(left[:depth]), len(right[:depth]))
@@ -52,22 +55,26 @@ def test_overlap_counts_what_both_have(left: list[int], right: list[int], depth:
     assert overlap(ids(left), ids(right), depth) == pytest.approx(wanted)
 
 
+@settings(deadline=None)
 @given(RANKINGS, RANKINGS)
 def test_an_agreement_is_made_of_the_single_measures(left: list[int], right: list[int]) -> None:
     a, b = ids(left), ids(right)
     assert agreement(a, b) == pytest.approx(Agreement(overlap(a, b, 10), overlap(a, b, 20), rbo(a, b)))
 
 
+@settings(deadline=None)
 @given(LONG, LONG)
 def test_what_lies_behind_the_depth_hardly_counts(left: list[int], right: list[int]) -> None:
     assert rbo(ids(left), ids(right)) == pytest.approx(literal_rbo(left, right), abs=1e-4)
 
 
+@settings(deadline=None)
 @given(RANKINGS)
 def test_the_same_order_agrees_wholly(products: list[int]) -> None:
     assert agreement(ids(products), ids(products)) == pytest.approx((1, 1, 1))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 150), st.integers(1, 150))
 def test_other_products_have_nothing_in_common(n: int, m: int) -> None:
     assert agreement(ids(range(1, n + 1)), ids(range(1_001, 1_001 + m))) == (0, 0, 0)
@@ -79,6 +86,7 @@ def test_a_reversed_order_of_many_products_agrees_hardly() -> None:
     assert spearman(order, order[::-1]) == -1
 
 
+@settings(deadline=None)
 @given(st.permutations(range(1, 13)), st.permutations(range(1, 13)))
 def test_spearman_is_the_correlation_of_the_places(left: list[int], right: list[int]) -> None:
     places = [right.index(product) for product in left]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.errors import EnsembleUnavailable, RowInvalid
@@ -182,6 +182,7 @@ def test_a_busy_adapter_compares_nothing(world: World) -> None:
     assert world.rows(2) == [1]
 
 
+@settings(deadline=None)
 @given(waiting=st.integers(1, 5), burst=st.integers(0, 12))
 def test_what_finds_the_queue_full_is_dropped_and_counted(waiting: int, burst: int) -> None:
     world = World(waiting=waiting)

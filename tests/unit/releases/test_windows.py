@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.releases.counts import GROWTH, LaneCounts
@@ -34,6 +34,7 @@ def seen_of(took: list[float]) -> Seen:
     return Seen.of(counts)
 
 
+@settings(deadline=None)
 @given(EVENTS, st.floats(0, 60), st.integers(1, STEPS))
 def test_a_window_is_what_happened_in_its_steps(
     events: list[tuple[float, float, tuple[bool, bool], float | None]], rest: float, steps: int
@@ -64,6 +65,7 @@ def test_a_window_is_what_happened_in_its_steps(
     assert seen.timed == sum(not each[2] for each in lately)
 
 
+@settings(deadline=None)
 @given(TIMES.filter(bool), st.sampled_from([0.5, 0.9, 0.99, 1.0]))
 def test_a_quantile_is_at_most_a_bucket_too_high(took: list[float], share: float) -> None:
     exact = sorted(took)[math.ceil(share * len(took)) - 1]
@@ -71,12 +73,14 @@ def test_a_quantile_is_at_most_a_bucket_too_high(took: list[float], share: float
     assert exact * (1 - 1e-9) <= found <= exact * GROWTH * (1 + 1e-9)
 
 
+@settings(deadline=None)
 @given(TIMES, st.floats(0.0002, 5))
 def test_slower_counts_whole_buckets(took: list[float], bound: float) -> None:
     slower = seen_of(took).slower(bound)
     assert sum(each > bound * GROWTH * (1 + 1e-9) for each in took) <= slower <= sum(each > bound for each in took)
 
 
+@settings(deadline=None)
 @given(TIMES.filter(bool), st.sampled_from([0.1, 0.5, 0.9, 0.99]))
 def test_beyond_a_quantile_lies_the_rest(took: list[float], share: float) -> None:
     seen = seen_of(took)
