@@ -160,12 +160,11 @@ async def running(
     )
     releases = None if traffic is None else Releases(traffic, lanes, maker, metrics, today=today, now=now, clock=clock)
     guards = None if releases is None else Guards(releases, beside, settings.guard_policy, now=now, clock=clock)
-    opened = _shown(metrics, lanes, releases)
-    metrics.follow_limiter(limiter)
-    metrics.follow_budgets(budgets)
-    background = [asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")]
-    if releases is not None and guards is not None:
-        background += _followed(releases, guards, metrics)
+    opened = _shown(metrics, lanes, releases, limiter, budgets)
+    background = [
+        asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe"),
+        *_followed(releases, guards, metrics),
+    ]
     if rules is not None:
         rules.today = today
         metrics.registry.register(RulesFigures(rules))
@@ -205,8 +204,12 @@ async def running(
             precomputed.close()
 
 
-def _shown(metrics: Metrics, lanes: Lanes, releases: Releases | None) -> Callable[[], list[Lane]]:
-    """Put the lanes into the metrics; returns what says which are open."""
+def _shown(
+    metrics: Metrics, lanes: Lanes, releases: Releases | None, limiter: Limiter, budgets: Budgets
+) -> Callable[[], list[Lane]]:
+    """Put the lanes, and what they share, into the metrics; returns what says which are open."""
+    metrics.follow_limiter(limiter)
+    metrics.follow_budgets(budgets)
     metrics.follow_breaker(lanes.live.breaker)
     opened = lanes.all
     if releases is not None:
@@ -219,8 +222,10 @@ def _shown(metrics: Metrics, lanes: Lanes, releases: Releases | None) -> Callabl
     return opened
 
 
-def _followed(releases: Releases, guards: Guards, metrics: Metrics) -> list[asyncio.Task[None]]:
-    """What looks after the releases all the time."""
+def _followed(releases: Releases | None, guards: Guards | None, metrics: Metrics) -> list[asyncio.Task[None]]:
+    """What looks after the releases all the time, where there is more than one."""
+    if releases is None or guards is None:
+        return []
     metrics.registry.register(GuardFigures(guards))
     metrics.registry.register(ComparisonFigures(guards.shadow))
     return [
