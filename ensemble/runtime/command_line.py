@@ -89,8 +89,6 @@ def environment() -> dict[str, str]:
     return os.environ | {
         "LD_LIBRARY_PATH": library_path(),
         "PATH": os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", "")]),
-        # A cache that appears in a version's folder makes Triton load that version again with the next release.
-        "PYTHONDONTWRITEBYTECODE": "1",
         "MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES,
         "MALLOC_MMAP_THRESHOLD_": _KEPT_BYTES,
         "OMP_NUM_THREADS": "1",
