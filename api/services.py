@@ -170,9 +170,7 @@ async def running(
         metrics.registry.register(RulesFigures(rules))
         background.append(asyncio.create_task(rules.follow(), name="follow the shop's rules"))
     if precomputed is not None and shadow is not None:
-        metrics.follow_precomputed(precomputed.age_s, lambda: precomputed.customers, lambda: precomputed.damaged)
-        background.append(asyncio.create_task(precomputed.follow(), name="follow the precomputed lists"))
-        background.append(asyncio.create_task(shadow.run(), name="exercise the precomputed lists"))
+        background += _followed_lists(precomputed, shadow, metrics)
     try:
         with lag.watching():
             yield Services(
@@ -232,6 +230,15 @@ def _followed(releases: Releases | None, guards: Guards | None, metrics: Metrics
         asyncio.create_task(releases.follow(), name="follow the releases"),
         asyncio.create_task(guards.shadow.run(), name="compare releases"),
         asyncio.create_task(guards.run(), name="watch the canary"),
+    ]
+
+
+def _followed_lists(precomputed: PrecomputedRung, shadow: Shadow, metrics: Metrics) -> list[asyncio.Task[None]]:
+    """The tasks that keep the precomputed lists current and exercised."""
+    metrics.follow_precomputed(precomputed.age_s, lambda: precomputed.customers, lambda: precomputed.damaged)
+    return [
+        asyncio.create_task(precomputed.follow(), name="follow the precomputed lists"),
+        asyncio.create_task(shadow.run(), name="exercise the precomputed lists"),
     ]
 
 
