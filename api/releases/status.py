@@ -65,8 +65,8 @@ class ReleasesStatus(BaseModel):
     history: list[ReleaseChange] = Field(description="The latest changes, the newest first.")
 
 
-def status(lanes: Lanes, releases: Releases | None, guards: Guards | None) -> ReleasesStatus:
-    """How it is now; ``releases`` is None where no document is followed."""
+def status(lanes: Lanes, releases: Releases | None, guards: Guards | None = None) -> ReleasesStatus:
+    """How it is now; ``releases`` and ``guards`` are None where no document is followed."""
     live = lanes.live
     if releases is None:
         alone = ReleaseState(release=live.number, name=live.release, state=State.SERVING, why="", since=None)
