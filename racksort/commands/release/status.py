@@ -71,8 +71,8 @@ def _beside(body: dict[str, Any]) -> Iterator[str]:
                 f" overlap@10 {each['overlap_10']:.0%}, overlap@20 {each['overlap_20']:.0%}, RBO {each['rbo']:.2f}"
             )
     if (taken := body.get("taken_back")) is not None:
-        broken = f"canary {taken['release']} was taken back here at {taken['at']} by guard {taken['guard']}: {taken['why']}"
-        yield f"{broken}; the document still wants it: {taken['unwritten']}" if taken["unwritten"] else broken
+        told = f"canary {taken['release']} was taken back here at {taken['at']}: guard {taken['guard']}, {taken['why']}"
+        yield f"{told}; the document still wants it: {taken['unwritten']}" if taken["unwritten"] else told
 
 
 def _table(body: dict[str, Any]) -> Table:
