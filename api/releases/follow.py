@@ -22,6 +22,7 @@ from api.errors import AdapterError, EnsembleError, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import store
 from api.releases.document import Share, Traffic
+from api.releases.failed import Failed
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.releases.moment import check_moment
@@ -37,24 +38,8 @@ LOOK_S: Final = 0.5
 """How often the document is looked at: one stat."""
 GRACE_S: Final = 10.0
 """Time from a release's last request until it is closed and unloaded: longer than any request takes."""
-_FIRST_PAUSE_S: Final = 1.0
-"""Until a server that couldn't be asked is asked again; twice as long after each further time."""
-_LONGEST_PAUSE_S: Final = 30.0
-
-
 _CHECK_S: Final = 2.0
 """How often the server is asked whether it still has what is open."""
-
-
-@dataclass(slots=True)
-class _Failed:
-    """A release that couldn't be brought in."""
-
-    version: int
-    """Of the document that wanted it."""
-    again_at: float | None
-    """When to try again, on the clock; None for not before the document changes."""
-    pause_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +97,7 @@ class Releases:
         """Lanes that have traffic, or could at once."""
         self._unproven = {lanes.live.number}
         """Open, whether the server has it or not."""
-        self._failed: dict[int, _Failed] = {}
+        self._failed: dict[int, Failed] = {}
         self._retired_at: dict[int, float] = {}
         self._coming: dict[int, asyncio.Task[None]] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -202,7 +187,7 @@ class Releases:
             return
         failed = self._failed.get(number)
         if failed is not None and failed.version == self.traffic.version:
-            if failed.again_at is None or self._clock() < failed.again_at:
+            if failed.bars(self._clock()):
                 return
         elif failed is not None:
             del self._failed[number]
@@ -252,9 +237,7 @@ class Releases:
     def _refuse(self, number: int, version: int, error: Exception) -> None:
         why = str(error) or type(error).__name__
         passing = isinstance(error, EnsembleError | ControlOff)
-        before = self._failed.get(number)
-        pause_s = _FIRST_PAUSE_S if before is None else min(2 * before.pause_s, _LONGEST_PAUSE_S)
-        self._failed[number] = _Failed(version, self._clock() + pause_s if passing else None, pause_s)
+        self._failed[number] = Failed.after(self._failed.get(number), version, self._clock(), passing=passing)
         state = State.LOADING if isinstance(error, EnsembleError) else State.REFUSED
         if self.states.set(number, state, why) and number not in self._unproven:  # of those the readiness tells
             _log.error("release %d can't have traffic, release %d goes on: %s", number, self.lanes.live.number, why)

@@ -50,7 +50,7 @@ def command(
     for address, body in adapters.items():
         console.print(f"\n{address}: follows version {body['version']}{_but(body)}", markup=False)
         console.print(_table(body))
-        for line in _beside(body["beside"] or {}):
+        for line in _beside(body.get("beside") or {}):
             console.print(f"  {line}", markup=False)
 
 
