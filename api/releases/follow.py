@@ -22,11 +22,11 @@ from api.errors import AdapterError, EnsembleError, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import store
 from api.releases.document import Share, Traffic
-from api.releases.failed import Failed
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.releases.moment import check_moment
 from api.releases.opening import LaneMaker
+from api.releases.retries import Retries
 from api.releases.server import ControlOff, ReleaseServer
 from api.releases.states import State, States
 from api.releases.warming import warm
@@ -97,7 +97,7 @@ class Releases:
         """Lanes that have traffic, or could at once."""
         self._unproven = {lanes.live.number}
         """Open, whether the server has it or not."""
-        self._failed: dict[int, Failed] = {}
+        self._retries = Retries()
         self._retired_at: dict[int, float] = {}
         self._coming: dict[int, asyncio.Task[None]] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -121,6 +121,7 @@ class Releases:
         if stamp != self._stamp:
             self._stamp = stamp
             await self._read()
+        await self._prove()
         for number in self._wanted():
             self._bring_in(number)
         self._switch()
@@ -159,6 +160,18 @@ class Releases:
             _log.warning("releases: version %d, %s", read.version, read.change or f"release {read.live} is live")
         self.broken, self.traffic = "", read
 
+    async def _prove(self) -> None:
+        """Ask the server for what is open and shall have traffic that it hasn't now: it may have been started anew."""
+        serving = {lane.number for lane in self.lanes.all()}
+        for number in self.traffic.wanted:
+            if number in self._lanes and number not in serving | self._unproven:
+                try:
+                    there = await self._server.ready(number)
+                except AdapterError:
+                    there = False
+                if not there:
+                    self._unproven.add(number)
+
     async def _check_open(self) -> None:
         """See whether the server still has the releases that are open: one that was started anew may have others."""
         if self._clock() < self._check_at or self._coming:
@@ -185,12 +198,9 @@ class Releases:
         self._retired_at.pop(number, None)
         if number in self._coming or (number in self._lanes and number not in self._unproven):
             return
-        failed = self._failed.get(number)
-        if failed is not None and failed.version == self.traffic.version:
-            if failed.bars(self._clock()):
-                return
-        elif failed is not None:
-            del self._failed[number]
+        if not self._retries.due(number, self.traffic.version, self._clock()):
+            return
+        if number not in self._retries:
             self.states.set(number, State.LOADING)
         task = asyncio.create_task(self._come(number), name=f"bring in release {number}")
         self._coming[number] = task
@@ -207,13 +217,11 @@ class Releases:
             self._refuse(number, version, error)
             raise
         else:
-            self._failed.pop(number, None)
+            self._retries.forget(number)
             self._switch()
 
     async def _loaded_and_warm(self, number: int) -> None:
         release = contract.ensemble_name(number)
-        if number not in self._failed:
-            self.states.set(number, State.LOADING)
         if not await self._server.ready(number):
             await self._server.load(number)
         if number in self._unproven:  # it has its lane already, and the readiness judges it
@@ -237,14 +245,15 @@ class Releases:
     def _refuse(self, number: int, version: int, error: Exception) -> None:
         why = str(error) or type(error).__name__
         passing = isinstance(error, EnsembleError | ControlOff)
-        self._failed[number] = Failed.after(self._failed.get(number), version, self._clock(), passing=passing)
+        self._retries.failed(number, version, self._clock(), passing=passing)
         state = State.LOADING if isinstance(error, EnsembleError) else State.REFUSED
         if self.states.set(number, state, why) and number not in self._unproven:  # of those the readiness tells
             _log.error("release %d can't have traffic, release %d goes on: %s", number, self.lanes.live.number, why)
 
     def _switch(self) -> None:
         """Give traffic to the releases that shall have it and can."""
-        traffic, lanes, ready = self.traffic, self.lanes, self._lanes
+        traffic, lanes = self.traffic, self.lanes
+        ready = {number: lane for number, lane in self._lanes.items() if number not in self._unproven}
         live = ready.get(traffic.live, lanes.live)
         if self._withdrawn_in != traffic.version:
             self.withdrawn = None
@@ -258,11 +267,11 @@ class Releases:
         lanes.use(live, canary, share, shadow, percent)
         serving = [lane.number for lane in lanes.all()]
         for number in ready:
-            if number in serving and number not in self._unproven:
+            if number in serving:
                 self.states.set(number, State.SERVING)
-            elif number not in serving and number in self._wanted():
+            elif number in self._wanted():
                 self.states.set(number, State.STANDBY)
-        in_use = tuple(dict.fromkeys((*serving, *ready)))
+        in_use = tuple(dict.fromkeys((*serving, *self._lanes)))
         if in_use != self._in_use:
             self._in_use = in_use
             self._server.use(in_use)
@@ -286,6 +295,8 @@ class Releases:
 
     async def _end(self, number: int, lane: Lane) -> None:
         del self._lanes[number], self._retired_at[number]
+        self._unproven.discard(number)
+        self._missed.discard(number)
         self._switch()  # it isn't in use any more
         await lane.close()
         try:

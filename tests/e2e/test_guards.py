@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -160,3 +162,26 @@ def test_a_good_canary_stays(served: Served, repository: Path) -> None:
     (comparison,) = found["beside"]["comparisons"]
     assert (comparison["role"], comparison["release"], comparison["live"]) == ("canary", GOOD, 1)
     assert comparison["rbo"] == pytest.approx(1)
+
+
+def test_a_triton_that_dies_is_no_fault_of_the_canary(served: Served, repository: Path) -> None:
+    if asked(served)["canary"] != GOOD:
+        begin(served, repository, GOOD)
+    loaded(served)
+    for pid in served.tritons():
+        os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + AT_MOST_S
+    while True:
+        loaded(served)  # the ladder answers meanwhile
+        found = asked(served)
+        assert found["canary"] == GOOD, found
+        states = {each["release"]: each["state"] for each in found["releases"]}
+        again = served.tritons() and states[1] == states[GOOD] == "serving" and served.readiness()[1] == "ready"
+        if again:
+            break
+        assert time.monotonic() < until, found
+    for _ in range(5):
+        loaded(served)
+    found = asked(served)
+    assert found["canary"] == GOOD, found
+    assert store.read(repository / store.NAME).canary is not None

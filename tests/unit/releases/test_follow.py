@@ -245,6 +245,21 @@ async def test_a_server_that_was_started_anew_without_a_release_loads_it_again(w
     assert world.state(2) is State.SERVING
 
 
+async def test_a_rollback_to_what_the_server_has_lost_meanwhile_waits_until_it_has_it_again(world: World) -> None:
+    world.change("promote", 2)
+    await world.look()
+    world.server.loaded = {2}
+    world.server.gate.clear()
+    world.change("rollback")
+    await world.look()
+    assert world.lanes.live.number == 2
+    assert world.state(1) is State.LOADING
+    world.server.gate.set()
+    await world.look()
+    assert world.lanes.live.number == 1
+    assert world.server.loaded == {1, 2}
+
+
 async def test_a_canary_that_is_still_loading_costs_its_customers_nothing(world: World) -> None:
     world.server.gate.clear()
     world.change("canary", 2, 50.0)
