@@ -24,12 +24,13 @@ from api.prober import Prober
 from api.ranker import Ranker
 from api.readiness import Readiness
 from api.releases.figures import LaneFigures, ReleasesFigures
-from api.releases.follow import Followed, Releases
+from api.releases.follow import Releases
 from api.releases.guard_figures import ComparisonFigures, GuardFigures
 from api.releases.guards import Guards
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.releases.opening import LaneMaker
+from api.releases.server import Followed
 from api.releases.shadow import ShadowRankings
 from api.resilience.budget import BudgetPolicy, Budgets
 from api.resilience.limiter import Limiter

@@ -14,20 +14,18 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from api.errors import AdapterError, EnsembleError, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import store
-from api.releases.document import Share, Traffic
+from api.releases.document import Share
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.releases.moment import check_moment
 from api.releases.opening import LaneMaker
 from api.releases.retries import Retries
-from api.releases.server import ControlOff, ReleaseServer
+from api.releases.server import ControlOff, Followed
 from api.releases.states import State, States
 from api.releases.warming import warm
 from ensemble import contract
@@ -40,16 +38,6 @@ GRACE_S: Final = 10.0
 """Time from a release's last request until it is closed and unloaded: longer than any request takes."""
 _CHECK_S: Final = 2.0
 """How often the server is asked whether it still has what is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """A document to follow, and the server that has the releases."""
-
-    path: Path
-    document: Traffic
-    """As it was when the adapter started."""
-    server: ReleaseServer
 
 
 class Releases:
@@ -83,9 +71,8 @@ class Releases:
         """The document that is followed: the last one that could be read."""
         self.broken = ""
         """Why the file can't be read now; empty where it can."""
-        self.withdrawn: Share | None = None
-        """The canary that the document wants and that shall have no traffic all the same."""
-        self._withdrawn_in = 0
+        self.withdrawn: tuple[Share | None, int] = None, 0
+        """A canary that shall have no traffic, in this version of the document."""
         self.lanes = lanes
         self._maker = maker
         self._server = followed.server
@@ -130,9 +117,8 @@ class Releases:
 
     def withdraw(self, release: int) -> None:
         """Give a canary no traffic, from the next request on and until the document changes."""
-        canary = self.traffic.canary
-        if canary is not None and canary.release == release:
-            self.withdrawn, self._withdrawn_in = canary, self.traffic.version
+        if (canary := self.traffic.canary) is not None and canary.release == release:
+            self.withdrawn = canary, self.traffic.version
             self._switch()
 
     def open(self) -> list[Lane]:
@@ -255,9 +241,7 @@ class Releases:
         traffic, lanes = self.traffic, self.lanes
         ready = {number: lane for number, lane in self._lanes.items() if number not in self._unproven}
         live = ready.get(traffic.live, lanes.live)
-        if self._withdrawn_in != traffic.version:
-            self.withdrawn = None
-        share = traffic.canary if self.withdrawn is None else None
+        share = traffic.canary if self.withdrawn != (traffic.canary, traffic.version) else None
         canary = None if share is None else ready.get(share.release)
         shadow = None if traffic.shadow is None else ready.get(traffic.shadow.release)
         percent = 0.0 if traffic.shadow is None else traffic.shadow.percent

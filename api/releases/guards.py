@@ -78,7 +78,9 @@ class Guards:
     @property
     def unwritten(self) -> str:
         """Why the document wants a canary that this adapter has taken back; empty where it doesn't."""
-        return self.last.unwritten if self.last is not None and self._releases.withdrawn is not None else ""
+        traffic = self._releases.traffic
+        withdrawn = traffic.canary is not None and self._releases.withdrawn == (traffic.canary, traffic.version)
+        return self.last.unwritten if self.last is not None and withdrawn else ""
 
     async def run(self) -> None:
         """Judge again and again."""

@@ -17,13 +17,14 @@ from api.readiness import Readiness
 from api.releases import document, store
 from api.releases.comparison import Role
 from api.releases.document import Traffic
-from api.releases.follow import Followed, Releases
+from api.releases.follow import Releases
 from api.releases.guard import Guard, GuardPolicy, State
 from api.releases.guard_figures import ComparisonFigures, GuardFigures
 from api.releases.guard_status import beside
 from api.releases.guards import Guards
 from api.releases.lanes import Lanes
 from api.releases.opening import LaneMaker
+from api.releases.server import Followed
 from api.releases.shadow import ShadowRankings
 from api.releases.status import status
 from api.resilience.breaker_policy import BreakerPolicy
