@@ -22,8 +22,7 @@ from api.fallback.rung import PrecomputedRung
 from api.metrics import Metrics
 from api.release_routes import router as release_router
 from api.releases import store
-from api.releases.follow import Followed
-from api.releases.server import Keeper, ReleaseServer, TritonReleases
+from api.releases.server import Followed, Keeper, ReleaseServer, TritonReleases
 from api.routes import router
 from api.rules.live import Rules
 from api.services import running

@@ -57,6 +57,7 @@ class Pipeline:
         rules: Rules | None = None,
         recall: Recall | None = None,
         served: Callable[[Query, Pool, Ranking], None] | None = None,
+        ranked: Callable[[Lane, Query, Pool, npt.NDArray[np.int64], float], None] | None = None,
         clock: Callable[[], float],
     ) -> None:
         """Put the stages together.
@@ -72,6 +73,7 @@ class Pipeline:
             rules: the shop's; None where it has none.
             recall: knows what customers did lately; None where nobody does.
             served: hears of each full answer, after the fact.
+            ranked: hears of each order that a release has made, before the shop's rules, and of its call's seconds.
             clock: seconds.
         """
         self._catalog = catalog
@@ -84,6 +86,7 @@ class Pipeline:
         self._rules = rules
         self._recall = recall
         self._served = served
+        self._ranked = ranked
         self._clock = clock
 
     def overwhelmed(self) -> bool:
@@ -234,7 +237,11 @@ class Pipeline:
             counts.degraded[error.reason] += 1
             return self._lesser(query, pool)._replace(degraded=(error.reason,))
         shown = answer.product_id[: np.count_nonzero(answer.product_id)]  # padding is 0 and comes last
-        counts.seconds.observe(answer.queue_s + answer.ensemble_s)
+        seconds = answer.queue_s + answer.ensemble_s
+        counts.seconds.observe(seconds)
+        counts.times.observe(seconds)
+        if self._ranked is not None:
+            self._ranked(lane, query, pool, shown, answer.ensemble_s)
         return _Order(shown, _ENSEMBLE, answer.release, (), answer.queue_s, answer.ensemble_s)
 
     def _lesser(self, query: Query, pool: Pool) -> _Order:
