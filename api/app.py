@@ -77,8 +77,16 @@ def create_app(
     return shortcut
 
 
-async def open_catalog(settings: Settings, metrics: Metrics) -> Catalog:
+async def open_catalog(
+    settings: Settings, metrics: Metrics, *, for_rules: bool | None = None, warm: bool = True
+) -> Catalog:
     """Where the settings say that candidates come from.
+
+    Args:
+        settings: all of them.
+        metrics: learn of searches and pools.
+        for_rules: whether pools carry what only the shop's rules need; where the settings name rules, if not given.
+        warm: whether pools are fetched at the start.
 
     Raises:
         CatalogInvalid: it can't be used.
@@ -92,6 +100,7 @@ async def open_catalog(settings: Settings, metrics: Metrics) -> Catalog:
         expire_s=settings.pool_expire_ms / 1e3,
         max_products=settings.pool_products,
         max_bytes=settings.pool_cache_bytes,
+        attributes=settings.rules_dir is not None if for_rules is None else for_rules,
     )
     patience = settings.start_timeout_ms / 1e3 or inf
-    return await ElasticsearchCatalog.open(settings.connection, options, metrics, patience_s=patience)
+    return await ElasticsearchCatalog.open(settings.connection, options, metrics, patience_s=patience, warm=warm)
