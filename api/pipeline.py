@@ -22,6 +22,7 @@ from api.scroll.position import Position
 from api.scroll.scroll import Scroll
 from api.scroll.stock import Stock
 from api.types import DEGRADED_WINDOW, PARTIAL_POOL, STALE_POOL, Page, Pool, Query, Ranking, Source, Timing
+from ensemble import contract
 
 _FIRST_PAGE, _DEEP_SCROLL, _RERANK = Priority.FIRST_PAGE, Priority.DEEP_SCROLL, Priority.RERANK
 _ENSEMBLE = Source.ENSEMBLE
@@ -225,8 +226,8 @@ class Pipeline:
 
     def _lesser(self, query: Query, pool: Pool) -> _Order:
         """The next rung's order: of all candidates, where more of them may be needed than the page shows."""
-        ranking = self._ladder.without_ensemble(query, pool)
         whole = pool.scrolls or self._rules is not None  # rules may bring something up from behind the page
+        ranking = self._ladder.without_ensemble(longest(query) if whole else query, pool)
         order = followed(ranking.product_id, pool) if whole else ranking.product_id
         return _Order(order, ranking.source, ranking.release)
 
@@ -279,6 +280,11 @@ def flaws(pool: Pool, now: float) -> tuple[str, ...]:
     if not pool.partial and now < pool.stale_after:
         return ()
     return (PARTIAL_POOL,) * pool.partial + (STALE_POOL,) * (now >= pool.stale_after)
+
+
+def longest(query: Query) -> Query:
+    """The same for a page as long as any can be, so that the next rung tells all of its order."""
+    return replace(query, limit=contract.MAX_CANDIDATES)
 
 
 def followed(page: npt.NDArray[np.int64], pool: Pool) -> npt.NDArray[np.int64]:

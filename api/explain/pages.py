@@ -6,7 +6,6 @@ The same stages as in ``api.pipeline``, of which the page must not differ: tests
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +17,10 @@ from api.explain.calls import ExplainedCalls
 from api.explain.evidence import Effects, Evidence, ExplainedPage, RulesOf, Scored, no_rules
 from api.explain.explainer import Explainer
 from api.ladder import Ladder
-from api.pipeline import flaws, followed
+from api.pipeline import flaws, followed, longest
 from api.resilience.budget import Budget, Budgets, Patience
 from api.scroll.scroll import Scroll
 from api.types import Page, Pool, Query, Ranking, Source, Timing
-from ensemble import contract
 
 
 class ExplainedPages:
@@ -144,12 +142,10 @@ class ExplainedPages:
                 queue_s, ensemble_s = answer.queue_s, answer.ensemble_s
             except Unavailable as error:
                 degraded = (*degraded, error.reason)
-                whole = candidates.scrolls or rules is not None  # then the pipeline goes on behind the page, and how
-                # Else the page is the beginning of a longer one, which tells places beyond it.
-                longer = query if whole else replace(query, limit=contract.MAX_CANDIDATES)
-                lesser = self._ladder.without_ensemble(longer, candidates)
+                # The page is the beginning of a longer one, which tells places beyond it.
+                lesser = self._ladder.without_ensemble(longest(query), candidates)
                 source, release, order = lesser.source, lesser.release, lesser.product_id
-                if whole:
+                if candidates.scrolls or rules is not None:  # then the pipeline goes on behind the page, and how
                     order = followed(order, candidates)
         before = order
         effects: Effects = {}
