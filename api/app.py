@@ -15,6 +15,7 @@ from api.catalog.protocol import Catalog
 from api.console.routes import console_router
 from api.edge import ProductsEndpoint, ShortCut
 from api.ensemble_client import Ensemble, TritonEnsemble
+from api.event_edge import EventsEndpoint
 from api.event_routes import router as event_router
 from api.events.opening import open_events
 from api.fallback.rung import PrecomputedRung
@@ -63,8 +64,10 @@ def create_app(
         async with running(settings, used_catalog, used_ensemble, metrics, precomputed, rules, events) as services:
             app.state.services = services
             shortcut.products = ProductsEndpoint(services.pipeline, services.explained, services.metrics)
+            if events is not None:
+                shortcut.events = EventsEndpoint(events, services.metrics, services.max_body_bytes)
             yield
-            shortcut.products = None
+            shortcut.products = shortcut.events = None
 
     shortcut = ShortCut(title="racksort", description=_DESCRIPTION, version="1", lifespan=lifespan)
     shortcut.include_router(router)

@@ -1,11 +1,15 @@
-"""The routes that take events; see docs/events.md."""
+"""The routes that take events; see docs/events.md.
+
+``POST /v1/events`` stands here for the document and for other spellings of its path; :mod:`api.event_edge` answers it.
+"""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
 from api import body, schemas
-from api.events.intake import Events, Posted, Taken
+from api.event_edge import answered, of_schema
+from api.events.intake import Events, Taken
 from api.openapi import problem_content, problem_responses, request_body
 from api.openapi_examples import EVENTS_UNAVAILABLE
 from api.routes import WithServices
@@ -38,7 +42,7 @@ def _events(services: Services) -> Events:
 async def post_events(request: Request, services: WithServices) -> schemas.EventsAnswer:
     """Takes up to 1,000 events; the next page reflects them. An event that is sent again counts once."""
     asked = await body.read(request, schemas.EventsRequest, services.max_body_bytes)
-    return _answer(await _events(services).post([_posted(event) for event in asked.events]))
+    return _answer(await _events(services).post([of_schema(event) for event in asked.events]))
 
 
 @router.post(
@@ -56,19 +60,5 @@ async def merge_events(request: Request, services: WithServices) -> schemas.Even
     return _answer(await _events(services).merge(asked.visitor_id, asked.customer_id))
 
 
-def _posted(event: schemas.HappenedEvent) -> Posted:
-    owner = event.customer_id if event.visitor_id is None else event.visitor_id
-    if owner is None:
-        raise RuntimeError("the schema lets no event without an owner through")
-    at_s = None if event.at is None else event.at.timestamp()
-    return Posted(owner, event.event_id, event.kind, event.product_id, at_s)
-
-
 def _answer(taken: Taken) -> schemas.EventsAnswer:
-    return schemas.EventsAnswer(
-        accepted=taken.accepted,
-        duplicates=taken.duplicates,
-        expired=taken.expired,
-        degraded=bool(taken.degraded),
-        degraded_reasons=list(taken.degraded),
-    )
+    return schemas.EventsAnswer.model_validate(answered(taken))
