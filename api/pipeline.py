@@ -102,10 +102,7 @@ class Pipeline:
         """
         budget = self._budget(query)
         position = None if query.cursor is None else self._scroll.position(query)
-        # A pool at hand is handed out at once. One that never was is worth a late page, unless the caller won't wait.
-        waits_until = budget.pool_until
-        if query.timeout_s is None:
-            waits_until = max(waits_until, budget.arrived + self._patience.cold_pool_s)
+        waits_until = self._patience.pool_until(budget, query.timeout_s)
         reading = None if self._recall is None else self._recall.begin(query, budget.pool_until)
         try:
             pool = await self._catalog.pool(query.container_id, query.category, deadline=waits_until)

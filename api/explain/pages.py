@@ -114,9 +114,7 @@ class ExplainedPages:
     async def _pool(self, query: Query, product_ids: npt.NDArray[np.int64] | None, budget: Budget) -> Pool:
         if product_ids is not None:
             return await self._catalog.lookup(product_ids, deadline=budget.pool_until)
-        waits_until = budget.pool_until
-        if query.timeout_s is None:
-            waits_until = max(waits_until, budget.arrived + self._patience.cold_pool_s)
+        waits_until = self._patience.pool_until(budget, query.timeout_s)
         return await self._catalog.pool(query.container_id, query.category, deadline=waits_until)
 
     async def _ranked(

@@ -41,11 +41,7 @@ class Brands:
         return frozenset(found)
 
     async def _search(self, names: list[str]) -> set[str]:
-        permit = self._guard.breaker.allow()
-        if permit is None:
-            raise self._guard.unavailable()
-        with self._guard.told(permit):
+        with self._guard.asking():
             search = brands_search(names, timeout_ms=self._searches.timeout_ms)
             hits = loose_fields(await self._searches.products(search))
-            permit.succeeded()
         return {fields[BRAND] for fields in hits if BRAND in fields}

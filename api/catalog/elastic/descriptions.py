@@ -84,14 +84,10 @@ class Descriptions:
         return {each: entry[0] for each, entry in kept if entry is not None and entry[1] > now}
 
     async def _search(self, product_ids: list[int]) -> dict[int, ProductDetails | None]:
-        permit = self._guard.breaker.allow()
-        if permit is None:
-            raise self._guard.unavailable()
         until = self._clock() + self._keep_s
-        with self._guard.told(permit):
+        with self._guard.asking():
             search = details_search(product_ids, timeout_ms=self._searches.timeout_ms)
             hits = loose_fields(await self._searches.products(search))
-            permit.succeeded()
         found: dict[int, ProductDetails | None] = dict.fromkeys(product_ids)
         for fields in hits:
             if (product_id := fields.get("product_id")) in found:

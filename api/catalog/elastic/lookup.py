@@ -198,19 +198,15 @@ class Lookup:
             self._asking = None
 
     async def _search(self, product_ids: list[int]) -> None:
-        permit = self._guard.breaker.allow()
-        if permit is None:
-            raise self._guard.unavailable()
         since = self._clock()
         extras = self._extras()
         fields = () if extras is None else extras.fields
         search = lookup_search(product_ids, timeout_ms=self._searches.timeout_ms, further=fields)
-        with self._guard.told(permit):
+        with self._guard.asking():
             answer = answers.parse(await self._searches.products(search), further=extras is not None)
             answers.check_count(answer, answer.found if answer.total is None else answer.total)
             if answer.partial:
                 raise CatalogRefused("Elasticsearch answers only in part")
-            permit.succeeded()
         by_id = _products(answer.columns, since + self._keep)
         missing = _UNKNOWN._replace(until=since + self._keep)
         asked = [each for each in product_ids if each in by_id]
