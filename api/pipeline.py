@@ -12,7 +12,7 @@ import numpy.typing as npt
 from api.catalog.protocol import Catalog
 from api.errors import CatalogUnavailable, Unavailable
 from api.events.recall import Reading, Recall
-from api.ladder import Ladder
+from api.ladder import Ladder, longest
 from api.ranker import Ranker
 from api.resilience.budget import Budget, Budgets, Patience
 from api.resilience.limiter import Priority
@@ -22,7 +22,6 @@ from api.scroll.position import Position
 from api.scroll.scroll import Scroll
 from api.scroll.stock import Stock
 from api.types import DEGRADED_WINDOW, PARTIAL_POOL, STALE_POOL, Page, Pool, Query, Ranking, Source, Timing
-from ensemble import contract
 
 _FIRST_PAGE, _DEEP_SCROLL, _RERANK = Priority.FIRST_PAGE, Priority.DEEP_SCROLL, Priority.RERANK
 _ENSEMBLE = Source.ENSEMBLE
@@ -277,11 +276,6 @@ def flaws(pool: Pool, now: float) -> tuple[str, ...]:
     if not pool.partial and now < pool.stale_after:
         return ()
     return (PARTIAL_POOL,) * pool.partial + (STALE_POOL,) * (now >= pool.stale_after)
-
-
-def longest(query: Query) -> Query:
-    """The same for a page as long as any can be, so that the next rung tells all of its order."""
-    return replace(query, limit=contract.MAX_CANDIDATES)
 
 
 def followed(page: npt.NDArray[np.int64], pool: Pool) -> npt.NDArray[np.int64]:

@@ -83,18 +83,6 @@ class Events:
         added = await self._store.add(taken) if taken else Added(0, 0)
         return self._told(added, expired=len(expired))
 
-    async def merge(self, visitor: str, customer: int) -> Taken:
-        """Make a visitor's events the customer's.
-
-        Raises:
-            EventsUnavailable: the store can't be reached, and too many logins are held already.
-        """
-        try:
-            return self._told(await self._store.merge(visitor, customer))
-        except EventsUnavailable:
-            self._metrics.merges_refused.inc()
-            raise
-
     async def kept(self, owner: Owner, until: float) -> tuple[Event, ...]:
         """What is kept of an owner, newest first.
 
@@ -120,6 +108,18 @@ class Events:
             EventsUnavailable: the store can't be reached: they may still be there.
         """
         return await self._store.delete(owner)
+
+    async def merge(self, visitor: str, customer: int) -> Taken:
+        """Make a visitor's events the customer's.
+
+        Raises:
+            EventsUnavailable: the store can't be reached, and too many logins are held already.
+        """
+        try:
+            return self._told(await self._store.merge(visitor, customer))
+        except EventsUnavailable:
+            self._metrics.merges_refused.inc()
+            raise
 
     def recall(self, history_until_day: Callable[[], float | None], clock: Callable[[], float]) -> Recall:
         """What lets requests read the store; see :class:`Recall`."""

@@ -16,8 +16,8 @@ from api.events.recall import Recall
 from api.explain.calls import ExplainedCalls
 from api.explain.evidence import Effects, Evidence, ExplainedPage, RulesOf, Scored, no_rules
 from api.explain.explainer import Explainer
-from api.ladder import Ladder
-from api.pipeline import flaws, followed, longest
+from api.ladder import Ladder, longest
+from api.pipeline import flaws, followed
 from api.resilience.budget import Budget, Budgets, Patience
 from api.scroll.scroll import Scroll
 from api.types import Page, Pool, Query, Ranking, Source, Timing
