@@ -1,0 +1,74 @@
+"""Counts answers by phase while a load runs, in one process; the ledgers of several processes add up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from loadtest.latencies import Latencies
+from loadtest.results import Phase
+from loadtest.shapes import Curve
+
+
+class Ledger:
+    """For one thread. ``phase`` is the number of the phase that answers belong to now."""
+
+    def __init__(self, curve: Curve | None, clock: Callable[[], float] = time.time) -> None:
+        """Empty, with the phases of ``curve``, or with a single one."""
+        self._clock = clock
+        self._phases = (
+            [Phase(name="all")]
+            if curve is None
+            else [
+                Phase(name=each.name, asked=(each.begin + each.end) / 2, counted=each.counted) for each in curve.phases
+            ]
+        )
+        self._latencies = [Latencies() for _ in self._phases]
+        self.phase = 0
+
+    def right(self, ms: float, *, degraded: bool) -> None:
+        """Count a right answer that took ``ms``."""
+        phase = self._at_now()
+        phase.right += 1
+        phase.degraded += degraded
+        self._latencies[self.phase].record(ms)
+
+    def wrong(self, flaw: str) -> None:
+        """Count a request without a right answer."""
+        phase = self._at_now()
+        phase.errors[flaw] = phase.errors.get(flaw, 0) + 1
+
+    def _at_now(self) -> Phase:
+        phase, now = self._phases[self.phase], self._clock()
+        phase.first = min(phase.first, now)
+        phase.last = max(phase.last, now)
+        return phase
+
+    def phases(self) -> list[Phase]:
+        """What was counted so far."""
+        return [
+            msgspec.structs.replace(phase, latencies=latencies.encode())
+            for phase, latencies in zip(self._phases, self._latencies, strict=True)
+        ]
+
+    def drain(self) -> list[dict[str, Any]]:
+        """What was counted since the last drain, as plain values for another process."""
+        drained: list[dict[str, Any]] = [msgspec.structs.asdict(phase) for phase in self.phases()]
+        for number, phase in enumerate(self._phases):
+            self._phases[number] = Phase(name=phase.name, asked=phase.asked, counted=phase.counted)
+            self._latencies[number] = Latencies()
+        return drained
+
+    def merge(self, drained: Sequence[dict[str, Any]]) -> None:
+        """Add what another process has drained."""
+        for phase, latencies, values in zip(self._phases, self._latencies, drained, strict=True):
+            other = msgspec.convert(values, Phase)
+            phase.right += other.right
+            phase.degraded += other.degraded
+            for flaw, count in other.errors.items():
+                phase.errors[flaw] = phase.errors.get(flaw, 0) + count
+            phase.first, phase.last = min(phase.first, other.first), max(phase.last, other.last)
+            latencies.add(other.latencies)

@@ -1,0 +1,283 @@
+"""Replayed shopping for Locust: ``locust -f loadtest/locustfile.py --host http://127.0.0.1:8080``.
+
+Each user walks through sessions of the traffic file: opens a container, follows ``next_cursor`` as far as that customer
+scrolls, and goes on to the next. Every answer is checked. docs/loadtest.md says how to run it, and what it can drive.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any, ClassVar
+
+import gevent
+from locust import FastHttpUser, LoadTestShape, events, task
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.exception import CatchResponseError, StopTest
+from locust.runners import MasterRunner, WorkerRunner
+
+from ensemble.errors import RacksortError
+from loadtest.checks import check
+from loadtest.ledger import Ledger
+from loadtest.lean_client import LeanClient
+from loadtest.loopback import require_loopback
+from loadtest.replay import Replay, Visit, visits
+from loadtest.results import Result
+from loadtest.shapes import SHAPES, STEPS, Asked, Curve, curve
+
+_LOG = logging.getLogger(__name__)
+_CLIENTS = ("lean", "fasthttp")
+_KEY = "racksort"
+"""Of our part of a worker's reports."""
+_SHOWN_FLAWS = 5
+"""Wrong answers that are logged in full by each process."""
+_SATURATED = 0.9
+"""Share of the asked rate below which a step counts as too much."""
+
+
+@events.init_command_line_parser.add_listener
+def add_arguments(parser: LocustArgumentParser) -> None:
+    """Add ours to Locust's."""
+    group = parser.add_argument_group("racksort")
+    group.add_argument("--seed", type=int, default=1, help="Seed of the traffic.")
+    group.add_argument("--catalog", default="var/catalog", help="Catalog that the server serves.")
+    group.add_argument("--traffic", default="", help="Traffic file (var/loadtest/traffic-SEED.npz, made if missing).")
+    group.add_argument(
+        "--client", choices=_CLIENTS, default=_CLIENTS[0], help="Ours, cheap and plain, or Locust's FastHttpSession."
+    )
+    group.add_argument("--user-rate", type=float, default=10.0, help="Pages a second that one user asks for.")
+    group.add_argument("--shape-name", choices=["", *SHAPES], default="", help="Shape of the load over time.")
+    group.add_argument("--rate", type=float, default=1_000.0, help="Requests a second that a shape asks for.")
+    group.add_argument("--seconds", type=float, default=20.0, help="Length of a shape, without its warm-up.")
+    group.add_argument("--warm-up", type=float, default=3.0, help="Seconds before a shape that don't count.")
+    group.add_argument("--factor", type=float, default=3.0, help="How many times the rate a spike is.")
+    group.add_argument("--steps", type=int, default=8, help="Steps on the way to the rate of the shape 'steps'.")
+    group.add_argument("--result", default="", help="File for the result, which racksort loadtest gate judges.")
+    group.add_argument("--allow-remote", action="store_true", help="Load a server that isn't on this machine.")
+
+
+class Replaying(LoadTestShape):
+    """Users for the rate that a curve asks for at each moment; ends with the curve."""
+
+    abstract = True  # Locust would use it for every run, also for those that ask for users themselves
+
+    def __init__(self, shape: str, asked: Curve, user_rate: float) -> None:
+        """A curve of load by users that ask for ``user_rate`` pages a second each."""
+        super().__init__()
+        self._curve = asked
+        self._user_rate = user_rate
+        self._ends_when_saturated = shape == STEPS
+        self._step: tuple[int | None, float, int] = (None, 0.0, 0)
+
+    def tick(self) -> tuple[int, float] | None:
+        """Users at this moment, and how many of them may start in a second; None at the end."""
+        now = self.get_run_time()
+        rate = self._curve.rate_at(now)
+        if rate is None or (self._ends_when_saturated and self._saturated(now)):
+            return None
+        users = max(1, math.ceil(rate / self._user_rate))
+        return users, float(users)
+
+    def _saturated(self, now: float) -> bool:
+        """Whether the step that has just ended got less than it asked for."""
+        done = self.runner.stats.total.num_requests if self.runner is not None else 0
+        step, begun, before = self._step
+        number = self._curve.phase_at(now)
+        if number == step:
+            return False
+        self._step = (number, now, done)
+        if step is None or not self._curve.phases[step].counted:
+            return False
+        return (done - before) / (now - begun) < _SATURATED * self._curve.phases[step].begin
+
+
+class Shopper(FastHttpUser):
+    """A place at which one customer after the other shops, at a steady pace."""
+
+    network_timeout = 5.0
+    connection_timeout = 5.0
+    sessions: ClassVar[Iterator[Visit]]
+    """Shared by all users of the process."""
+    ledger: ClassVar[Ledger]
+    interval: ClassVar[float]
+    """Seconds between two pages of a user."""
+    phases: ClassVar[random.Random]
+    lean: ClassVar[bool] = True
+    allow_remote: ClassVar[bool] = False
+    flaws_shown: ClassVar[int] = 0
+
+    def __init__(self, environment: Environment) -> None:
+        """A user of the host that was asked for, which must be this machine."""
+        super().__init__(environment)
+        self._cursor = ""
+        self._due = 0.0
+        self._visit: Visit
+        self._lean: LeanClient | None = None
+        try:
+            require_loopback(self.host or "", allow_remote=self.allow_remote)
+            if self.lean:
+                self._lean = LeanClient(self.host or "", self.network_timeout)
+        except RacksortError as error:
+            raise StopTest(str(error)) from None
+
+    def on_start(self) -> None:
+        """Begin at any moment of the pace: Locust starts many users at once, who would stay in step."""
+        gevent.sleep(self.phases.random() * self.interval)
+        self._due = perf_counter()
+        self._open()
+
+    def wait_time(self) -> float:
+        """Until the next page is due. Who waited longer for an answer goes on at once, and doesn't catch up."""
+        now = perf_counter()
+        self._due = max(self._due + self.interval, now)
+        return self._due - now
+
+    @task
+    def page(self) -> None:
+        """Ask for the next page of the session, and look at it."""
+        path = self._visit.path + self._cursor
+        if self._lean is None:
+            with self.client.get(path, catch_response=True) as response:
+                meta, body = response.request_meta, response.content or b""
+                flaw, meta["name"] = self._judge(path, response.status_code, body, meta["response_time"])
+                if flaw:
+                    response.failure(flaw)
+                else:
+                    response.success()
+            return
+        answer = self._lean.get(path)
+        flaw, name = self._judge(path, answer.status, answer.body, answer.ms, answer.error)
+        self.environment.events.request.fire(
+            request_type="GET",
+            name=name,
+            response_time=answer.ms,
+            response_length=len(answer.body),
+            exception=CatchResponseError(flaw) if flaw else None,
+            context={},
+        )
+
+    def on_stop(self) -> None:
+        """Leave."""
+        if self._lean is not None:
+            self._lean.close()
+
+    def _judge(self, path: str, status: int, body: bytes, ms: float, error: str = "") -> tuple[str, str]:
+        """Check and count an answer, and go on to what is asked for next.
+
+        Returns what is wrong with it, or nothing, and its name in Locust's statistics.
+        """
+        visit = self._visit
+        name = visit.name + (", next page" if self._cursor else "")
+        flaw, page = check(status, body, visit.scroll)
+        if flaw:
+            flaw = error or flaw
+            self.ledger.wrong(flaw)
+            if Shopper.flaws_shown < _SHOWN_FLAWS:
+                Shopper.flaws_shown += 1
+                _LOG.warning("%s: %s: %s", flaw, path, body[:500].decode(errors="replace"))
+        elif page is not None:
+            self.ledger.right(ms, degraded=page.degraded)
+            if page.degraded:
+                name += " (degraded)"
+        if page is not None and not flaw and page.next_cursor and visit.scroll.pages < visit.pages:
+            self._cursor = f"&cursor={page.next_cursor}"
+        else:
+            self._open()
+        return flaw, name
+
+    def _open(self) -> None:
+        self._visit = next(self.sessions)
+        self._cursor = ""
+
+
+@cache
+def _replay(path: str, seed: int, catalog: str) -> Replay:
+    """The traffic, made first where it is missing: by a process of its own, which takes the memory that needs along."""
+    file = Path(path or f"var/loadtest/traffic-{seed}.npz")
+    made = [sys.executable, "-m", "racksort", "loadtest", "prepare", "--json", "--seed", str(seed)]
+    command = [*made, "--catalog", catalog, "--out", str(file)]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # noqa: S603 - our own command line
+    if done.returncode:
+        raise RacksortError(f"{file}: the traffic can't be made")
+    return Replay.load(file)
+
+
+def _curve(options: Any) -> Curve | None:
+    if not options.shape_name:
+        return None
+    asked = Asked(options.rate, options.seconds, options.warm_up, options.factor, options.steps)
+    return curve(options.shape_name, asked)
+
+
+@events.init.add_listener
+def prepare(environment: Environment, runner: Any, **_: Any) -> None:
+    """Refuse what can't be run before anything starts, and take part in the reports of workers and the end."""
+    options: Any = environment.parsed_options
+    try:
+        if environment.host:
+            require_loopback(environment.host, allow_remote=options.allow_remote)
+        asked = _curve(options)
+        if not isinstance(runner, MasterRunner):
+            _replay(options.traffic, options.seed, options.catalog)
+    except RacksortError as error:
+        sys.stderr.write(f"racksort: {error}\n")
+        sys.exit(2)
+    if asked is not None and not isinstance(runner, WorkerRunner):
+        environment.shape_class = Replaying(options.shape_name, asked, options.user_rate)
+        environment.shape_class.runner = runner
+    if isinstance(runner, WorkerRunner):
+        return
+
+    @environment.events.quit.add_listener
+    def save(**_: Any) -> None:
+        if options.result and hasattr(Shopper, "ledger"):
+            shape, url = options.shape_name or "users", environment.host or ""
+            phases = Shopper.ledger.phases()
+            Result(generator="Locust", url=url, shape=shape, phases=phases).save(Path(options.result))
+
+
+@events.test_start.add_listener
+def begin(environment: Environment, **_: Any) -> None:
+    """Count from here, in every process."""
+    options: Any = environment.parsed_options
+    runner = environment.runner
+    Shopper.ledger = Ledger(_curve(options))
+    Shopper.interval = 1 / options.user_rate
+    Shopper.allow_remote = options.allow_remote
+    Shopper.lean = options.client == "lean"
+    gevent.spawn(_follow_phases, Shopper.ledger, _curve(options))
+    if isinstance(runner, MasterRunner):
+        return
+    worker = runner.worker_index if isinstance(runner, WorkerRunner) else 0
+    Shopper.phases = random.Random(f"{options.seed}/{worker}")  # noqa: S311 - load, not secrets
+    replay = _replay(options.traffic, options.seed, options.catalog)
+    Shopper.sessions = visits(replay, Shopper.phases.randrange(replay.customer.size))
+
+
+def _follow_phases(ledger: Ledger, asked: Curve | None) -> None:
+    started = perf_counter()
+    for number, second in enumerate(asked.starts() if asked is not None else ()):
+        gevent.sleep(max(0.0, started + second - perf_counter()))
+        ledger.phase = number
+
+
+@events.report_to_master.add_listener
+def report(client_id: str, data: dict[str, Any]) -> None:  # noqa: ARG001 - Locust passes it by name
+    """A worker's counts since its last report."""
+    if hasattr(Shopper, "ledger"):
+        data[_KEY] = Shopper.ledger.drain()
+
+
+@events.worker_report.add_listener
+def merge(client_id: str, data: dict[str, Any]) -> None:  # noqa: ARG001 - Locust passes it by name
+    """Take a worker's counts."""
+    if data.get(_KEY) and hasattr(Shopper, "ledger"):
+        Shopper.ledger.merge(data[_KEY])

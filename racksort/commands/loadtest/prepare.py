@@ -1,0 +1,49 @@
+"""``racksort loadtest prepare``: the traffic file, from the reference data's test weeks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+CATALOG: Final = Path("var/catalog")
+
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the traffic.")]
+CatalogFolder = Annotated[Path, typer.Option(help="Catalog that the server serves; prepared where it is missing.")]
+
+
+def replay_file(seed: int) -> Path:
+    """Where the traffic of a seed is kept."""
+    return Path(f"var/loadtest/traffic-{seed}.npz")
+
+
+def command(
+    seed: Seed = 1,
+    catalog: CatalogFolder = CATALOG,
+    out: Annotated[Path | None, typer.Option(help="The file (var/loadtest/traffic-SEED.npz).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what it holds as JSON.")] = False,
+) -> None:
+    """Make the traffic that load runs replay; nothing to do where it is there already.
+
+    Examples:
+        racksort loadtest prepare
+
+        racksort loadtest prepare --seed 7 --catalog var/week50 --out var/loadtest/week50.npz
+    """
+    from loadtest.shopping import Mix, ensure_replay  # noqa: PLC0415 - a verb's imports wait until it runs
+    from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
+    from racksort.progress import progress_bars  # noqa: PLC0415
+
+    ensure_catalog(catalog)
+    path = out or replay_file(seed)
+    with progress_bars() as report:
+        replay = ensure_replay(path, catalog, Mix(seed=seed), report)
+    sessions, requests, grids = replay.customer.size, int(replay.pages.sum()), replay.grid[replay.target]
+    share = float(replay.pages[grids].sum()) / requests
+    if as_json:
+        figures = {"file": str(path), "sessions": sessions, "requests": requests, "grid_share": share}
+        typer.echo(json.dumps(figures | {"about": replay.about}, indent=2))
+        return
+    typer.echo(f"{path}: {sessions:,} sessions, up to {requests:,} requests, {share:.0%} of them for grids")
