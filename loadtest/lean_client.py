@@ -77,7 +77,8 @@ class LeanClient:
         if connection is None:
             connection = self._socket = socket.create_connection(self._address, self._timeout_s)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(request)
+        if (sent := connection.send(request)) < len(request):  # one call for what fits, where sendall takes two
+            connection.sendall(request[sent:])
         received = connection.recv(_CHUNK)
         while received and (end := received.find(_HEAD_END)) < 0:
             received += self._more(connection)

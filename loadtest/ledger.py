@@ -14,11 +14,24 @@ from loadtest.shapes import Curve
 
 
 class Ledger:
-    """For one thread. ``phase`` is the number of the phase that answers belong to now."""
+    """For one thread."""
 
-    def __init__(self, curve: Curve | None, clock: Callable[[], float] = time.time) -> None:
-        """Empty, with the phases of ``curve``, or with a single one."""
+    def __init__(
+        self,
+        curve: Curve | None,
+        clock: Callable[[], float] = time.time,
+        cpu: Callable[[], float] = time.process_time,
+    ) -> None:
+        """Empty, with the phases of ``curve``, or with a single one.
+
+        Args:
+            curve: of the load.
+            clock: Unix time.
+            cpu: CPU seconds that the process has used.
+        """
         self._clock = clock
+        self._cpu = cpu
+        self._cpu_before = cpu()
         self._phases = (
             [Phase(name="all")]
             if curve is None
@@ -27,14 +40,19 @@ class Ledger:
             ]
         )
         self._latencies = [Latencies() for _ in self._phases]
-        self.phase = 0
+        self._phase = 0
+
+    def enter(self, number: int) -> None:
+        """Answers belong to phase ``number`` from now on."""
+        self._note_cpu()
+        self._phase = number
 
     def right(self, ms: float, *, degraded: bool) -> None:
         """Count a right answer that took ``ms``."""
         phase = self._at_now()
         phase.right += 1
         phase.degraded += degraded
-        self._latencies[self.phase].record(ms)
+        self._latencies[self._phase].record(ms)
 
     def wrong(self, flaw: str) -> None:
         """Count a request without a right answer."""
@@ -42,13 +60,17 @@ class Ledger:
         phase.errors[flaw] = phase.errors.get(flaw, 0) + 1
 
     def _at_now(self) -> Phase:
-        phase, now = self._phases[self.phase], self._clock()
-        phase.first = min(phase.first, now)
-        phase.last = max(phase.last, now)
+        phase, now = self._phases[self._phase], self._clock()
+        phase.note(now, now)
         return phase
+
+    def _note_cpu(self) -> None:
+        before, self._cpu_before = self._cpu_before, self._cpu()
+        self._phases[self._phase].cpu_s += self._cpu_before - before
 
     def phases(self) -> list[Phase]:
         """What was counted so far."""
+        self._note_cpu()
         return [
             msgspec.structs.replace(phase, latencies=latencies.encode())
             for phase, latencies in zip(self._phases, self._latencies, strict=True)
@@ -68,7 +90,9 @@ class Ledger:
             other = msgspec.convert(values, Phase)
             phase.right += other.right
             phase.degraded += other.degraded
+            phase.cpu_s += other.cpu_s
             for flaw, count in other.errors.items():
                 phase.errors[flaw] = phase.errors.get(flaw, 0) + count
-            phase.first, phase.last = min(phase.first, other.first), max(phase.last, other.last)
+            if other.first is not None and other.last is not None:
+                phase.note(other.first, other.last)
             latencies.add(other.latencies)

@@ -26,9 +26,10 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from ensemble.errors import RacksortError
 from loadtest.checks import check
-from loadtest.ledger import Ledger
 from loadtest.lean_client import LeanClient
+from loadtest.ledger import Ledger
 from loadtest.loopback import require_loopback
+from loadtest.mix import Mix, kept, traffic_file
 from loadtest.replay import Replay, Visit, visits
 from loadtest.results import Result
 from loadtest.shapes import SHAPES, STEPS, Asked, Curve, curve
@@ -201,9 +202,11 @@ class Shopper(FastHttpUser):
 @cache
 def _replay(path: str, seed: int, catalog: str) -> Replay:
     """The traffic, made first where it is missing: by a process of its own, which takes the memory that needs along."""
-    file = Path(path or f"var/loadtest/traffic-{seed}.npz")
-    made = [sys.executable, "-m", "racksort", "loadtest", "prepare", "--json", "--seed", str(seed)]
-    command = [*made, "--catalog", catalog, "--out", str(file)]
+    file, mix = Path(path) if path else traffic_file(seed), Mix(seed=seed)
+    if (Path(catalog) / "catalog.json").exists() and (replay := kept(file, Path(catalog), mix)) is not None:
+        return replay
+    command = [sys.executable, "-m", "racksort", "loadtest", "prepare", "--json", "--seed", str(seed)]
+    command += ["--catalog", catalog, "--out", str(file)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)  # noqa: S603 - our own command line
     if done.returncode:
         raise RacksortError(f"{file}: the traffic can't be made")
@@ -225,8 +228,7 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
         if environment.host:
             require_loopback(environment.host, allow_remote=options.allow_remote)
         asked = _curve(options)
-        if not isinstance(runner, MasterRunner):
-            _replay(options.traffic, options.seed, options.catalog)
+        _replay(options.traffic, options.seed, options.catalog)  # a master too, so that it doesn't begin before that
     except RacksortError as error:
         sys.stderr.write(f"racksort: {error}\n")
         sys.exit(2)
@@ -266,7 +268,7 @@ def _follow_phases(ledger: Ledger, asked: Curve | None) -> None:
     started = perf_counter()
     for number, second in enumerate(asked.starts() if asked is not None else ()):
         gevent.sleep(max(0.0, started + second - perf_counter()))
-        ledger.phase = number
+        ledger.enter(number)
 
 
 @events.report_to_master.add_listener

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Final
 
@@ -28,17 +27,24 @@ class Phase(msgspec.Struct, kw_only=True):
     degraded: int = 0
     errors: dict[str, int] = {}
     """Requests without a right answer, by what was wrong."""
-    first: float = math.inf
-    """When its first answer came, Unix time."""
-    last: float = -math.inf
-    """When its last one came."""
+    first: float | None = None
+    """When its first answer came, Unix time; None before that."""
+    last: float | None = None
+    """When its latest one came."""
+    cpu_s: float = 0.0
+    """CPU time of the processes that generated the load: near a core for each, they are the limit themselves."""
     latencies: str = ""
     """Of the right answers: an HdrHistogram in µs, compressed V2 encoding, base64."""
 
     @property
     def seconds(self) -> float:
         """From the first answer to the last one."""
-        return max(0.0, self.last - self.first)
+        return 0.0 if self.first is None or self.last is None else self.last - self.first
+
+    def note(self, first: float, last: float) -> None:
+        """Answers came from ``first`` to ``last``."""
+        self.first = first if self.first is None else min(self.first, first)
+        self.last = last if self.last is None else max(self.last, last)
 
 
 class Result(msgspec.Struct, kw_only=True):

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,37 +22,14 @@ from api.catalog.embedded import EmbeddedCatalog
 from api.types import Kind
 from ensemble.data.dataset import Dataset, load
 from ensemble.errors import RacksortError
+from loadtest.mix import FIRST_WEEK, LAST_WEEK, Mix, described, kept
 from loadtest.replay import ANONYMOUS, Replay
 
 Report = Callable[[str, float], None]
 
-FIRST_WEEK: Final = 47
-LAST_WEEK: Final = 52
 NEW_CUSTOMERS: Final = 1_000_000
 """New customers are numbered from here; the reference data's households end at 2,500."""
 MAX_PAGES: Final = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Mix:
-    """What the traffic is made of. Shares are of sessions (opened containers), not of requests."""
-
-    seed: int = 1
-    sessions: int = 60_000
-    grids: float = 0.6
-    """Share of sessions that open a grid; since grids scroll, a larger share of the requests."""
-    categories: float = 0.15
-    """Share of sessions that narrow the container to a category, where it has several."""
-    new: float = 0.1
-    """Share of visits by customers whom nobody knows."""
-    anonymous: float = 0.2
-    """Share of visits without a customer."""
-    opened: float = 4.0
-    """Containers that a visit opens, on average."""
-    scrolled: float = 3.0
-    """Pages of a grid that are looked at, on average (geometric, at most ``MAX_PAGES``)."""
-    exponent: float = 1.0
-    """Of Zipf's law over containers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,35 +52,15 @@ def ensure_replay(path: Path, catalog: Path, mix: Mix, report: Report) -> Replay
     Raises:
         RacksortError: the catalog is missing or the reference data isn't installed.
     """
-    about = {"weeks": f"{FIRST_WEEK}-{LAST_WEEK}", "catalog": fingerprint(catalog), **asdict(mix)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several generators may start at once
-        try:
-            kept = Replay.load(path)
-            if kept.about.items() >= about.items():
-                return kept
-        except RacksortError:
-            pass  # made below
-        replay = build(load(progress=report), catalog, mix)
-        replay.about.update(about)
-        replay.save(path)
+        replay = kept(path, catalog, mix)
+        if replay is None:
+            replay = build(load(progress=report), catalog, mix)
+            replay.about.update(described(catalog, mix))
+            replay.save(path)
     return replay
-
-
-def fingerprint(catalog: Path) -> str:
-    """Which catalog it is: a digest of its files.
-
-    Raises:
-        RacksortError: there is no catalog.
-    """
-    digest = hashlib.sha256()
-    try:
-        for name in ("catalog.json", "containers.json", "products.parquet"):
-            digest.update((catalog / name).read_bytes())
-    except OSError as error:
-        raise RacksortError(f"{error.filename}: can't be read: racksort prepare --out {catalog}") from error
-    return digest.hexdigest()[:16]
 
 
 def build(dataset: Dataset, catalog: Path, mix: Mix) -> Replay:
@@ -118,7 +74,7 @@ def build(dataset: Dataset, catalog: Path, mix: Mix) -> Replay:
     visits = bought.select("customer_id", "basket_id").unique(maintain_order=True)["customer_id"].to_numpy()
     random = np.random.default_rng(mix.seed)
 
-    opened = 1 + random.poisson(mix.opened - 1, size=-(-mix.sessions // 1))
+    opened = 1 + random.poisson(mix.opened - 1, size=mix.sessions)  # each opens at least one, so these suffice
     visit = np.repeat(np.arange(opened.size), opened)[: mix.sessions]
     customer = _customers(random, visits, opened.size, mix)[visit]
     grid = random.random(mix.sessions) < mix.grids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from racksort.commands.loadtest import prepare
+from racksort.commands.loadtest import gate, open_loop, prepare, run
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -23,3 +23,6 @@ def about() -> None:
 
 
 app.command("prepare")(prepare.command)
+app.command("run")(run.command)
+app.command("gate")(gate.command)
+app.command("open-loop")(open_loop.command)

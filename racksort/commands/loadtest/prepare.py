@@ -14,11 +14,6 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the traffic.")]
 CatalogFolder = Annotated[Path, typer.Option(help="Catalog that the server serves; prepared where it is missing.")]
 
 
-def replay_file(seed: int) -> Path:
-    """Where the traffic of a seed is kept."""
-    return Path(f"var/loadtest/traffic-{seed}.npz")
-
-
 def command(
     seed: Seed = 1,
     catalog: CatalogFolder = CATALOG,
@@ -32,12 +27,13 @@ def command(
 
         racksort loadtest prepare --seed 7 --catalog var/week50 --out var/loadtest/week50.npz
     """
-    from loadtest.shopping import Mix, ensure_replay  # noqa: PLC0415 - a verb's imports wait until it runs
+    from loadtest.mix import Mix, traffic_file  # noqa: PLC0415 - a verb's imports wait until it runs
+    from loadtest.shopping import ensure_replay  # noqa: PLC0415
     from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
     from racksort.progress import progress_bars  # noqa: PLC0415
 
     ensure_catalog(catalog)
-    path = out or replay_file(seed)
+    path = out or traffic_file(seed)
     with progress_bars() as report:
         replay = ensure_replay(path, catalog, Mix(seed=seed), report)
     sessions, requests, grids = replay.customer.size, int(replay.pages.sum()), replay.grid[replay.target]
