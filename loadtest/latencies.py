@@ -6,6 +6,7 @@ percentiles do.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -60,9 +61,11 @@ class Latencies:
 
     def percentile(self, share: float) -> float:
         """The latency in ms that ``share`` percent of the requests didn't exceed; NaN without any request."""
-        if not self.count:
+        count = self.count
+        if not count:
             return float("nan")
-        return float(self._histogram.get_value_at_percentile(share)) / 1e3
+        rank = max(1, math.ceil(share / 100 * count - 1e-9))  # the library rounds down from half a request
+        return float(self._histogram.get_value_at_percentile(100 * rank / count)) / 1e3
 
     @property
     def count(self) -> int:

@@ -69,12 +69,12 @@ class Replay:
             RacksortError: there is none, or it can't be read.
         """
         try:
-            with np.load(path) as content:
+            with path.open("rb") as file, np.load(file) as content:
                 about = json.loads(str(content["about"]))
                 if about.get("format") != FORMAT:
                     raise RacksortError(f"{path}: is of another version of racksort: racksort loadtest prepare")
                 return cls(**{name: content[name] for name in _ARRAYS}, about=about)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise RacksortError(f"{path}: isn't there or can't be read: racksort loadtest prepare") from error
 
     def memberships(self) -> list[frozenset[int]]:
