@@ -7,7 +7,10 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import pytest
 from loadtest.locust_run import LOCUSTFILE
 from loadtest.results import read
 from tests.conftest import REPOSITORY
-from tests.e2e.test_serve import free_port, get, serving
+from tests.e2e.test_serve import free_port, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -102,7 +105,7 @@ def test_locust_alone_counts_users_and_checks_their_answers(
 ) -> None:
     file = workplace / f"{client}.json"
     options = ["--users", "10", "--spawn-rate", "10", "--run-time", "4s", "--client", client, "--result", str(file)]
-    done = locust(workplace, served, catalog_dir, *options, "--json-file", str(workplace / f"{client}-stats.json"))
+    done = locust(workplace, served, catalog_dir, *options, "--json-file", str(workplace / f"{client}-stats"))
     assert done.returncode == 0, done.stderr
     result = read(file)
     assert result.errors == 0
@@ -178,11 +181,32 @@ def test_a_server_that_is_not_there_fails_every_request(catalog_dir: Path, workp
     assert set(read(out).flaws()) == {"ConnectionRefusedError"}
 
 
+def test_a_worker_started_by_itself_does_the_master_s_work(served: str, catalog_dir: Path, workplace: Path) -> None:
+    file, port = workplace / "distributed.json", str(free_port())
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--catalog", str(catalog_dir)]
+    with subprocess.Popen(
+        [*command, "--worker", "--master-port", port],
+        cwd=workplace,
+        env=os.environ | {"PYTHONPATH": _path()},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as worker:
+        try:
+            options = ["--master", "--expect-workers", "1", "--master-bind-port", port, "--shape-name", "hold"]
+            options += ["--rate", "60", "--seconds", "4", "--warm-up", "1", "--result", str(file)]
+            done = locust(workplace, served, catalog_dir, *options)
+            assert done.returncode == 0, done.stderr
+            assert worker.wait(30) == 0
+        finally:
+            worker.kill()
+    result = read(file)
+    assert [phase.name for phase in result.phases] == ["warm-up", "hold"]
+    assert result.phases[1].right > 50
+    assert result.errors == 0
+
+
 def test_the_web_page_starts_and_ends_a_run(served: str, catalog_dir: Path, workplace: Path) -> None:
     """The page's own calls: start with 4 users, look at the figures, stop."""
-    from urllib.parse import urlencode
-    from urllib.request import urlopen
-
     port = free_port()
     page = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", served, "--catalog", str(catalog_dir)]
@@ -194,27 +218,32 @@ def test_the_web_page_starts_and_ends_a_run(served: str, catalog_dir: Path, work
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            _until(lambda: urlopen(page, timeout=2).status == 200)
-            with urlopen(f"{page}/swarm", urlencode({"user_count": 4, "spawn_rate": 4}).encode(), timeout=5) as answer:
-                assert json.load(answer)["success"] is True
-            _until(lambda: get(f"{page}/stats/requests")[2]["stats"][-1]["num_requests"] > 20)
-            assert get(f"{page}/stats/requests")[2]["stats"][-1]["num_failures"] == 0
-            assert get(f"{page}/stop")[2]["success"] is True
+            _until(lambda: b"<html" in _asked(page).lower())
+            assert json.loads(_asked(f"{page}/swarm", b"user_count=4&spawn_rate=4"))["success"] is True
+            _until(lambda: _total(page)["num_requests"] > 20)
+            assert _total(page)["num_failures"] == 0
+            assert json.loads(_asked(f"{page}/stop", b""))["success"] is True
         finally:
             process.terminate()
             process.wait(30)
 
 
-def _until(holds: Any) -> None:
-    """Wait at most a minute until ``holds()``."""
-    import time
+def _asked(url: str, form: bytes | None = None) -> bytes:
+    with urllib.request.urlopen(url, form, timeout=5) as answer:
+        body: bytes = answer.read()
+    return body
 
+
+def _total(page: str) -> Any:
+    return json.loads(_asked(f"{page}/stats/requests"))["stats"][-1]
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    """Wait at most a minute until ``holds()``."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        try:
+        with suppress(OSError):  # it doesn't listen yet
             if holds():
                 return
-        except OSError:
-            pass  # it doesn't listen yet
         time.sleep(0.1)
     pytest.fail("it took more than a minute")
