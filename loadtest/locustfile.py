@@ -50,7 +50,11 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     group = parser.add_argument_group("racksort")
     group.add_argument("--seed", type=int, default=1, help="Seed of the traffic.")
     group.add_argument("--catalog", default="var/catalog", help="Catalog that the server serves.")
-    group.add_argument("--traffic", default="", help="Traffic file (var/loadtest/traffic-SEED.npz, made if missing).")
+    group.add_argument(
+        "--traffic",
+        default="",
+        help="Traffic file to use as it is (else var/loadtest/traffic-SEED.npz, which is made if missing).",
+    )
     group.add_argument(
         "--client", choices=_CLIENTS, default=_CLIENTS[0], help="Ours, cheap and plain, or Locust's FastHttpSession."
     )
@@ -201,9 +205,11 @@ class Shopper(FastHttpUser):
 
 @cache
 def _replay(path: str, seed: int, catalog: str) -> Replay:
-    """The traffic, made first where it is missing: by a process of its own, which takes the memory that needs along."""
-    file, mix = Path(path) if path else traffic_file(seed), Mix(seed=seed)
-    if (Path(catalog) / "catalog.json").exists() and (replay := kept(file, Path(catalog), mix)) is not None:
+    """The traffic, made where it is missing by a process of its own, which takes the memory that this needs along."""
+    if path:
+        return Replay.load(Path(path))
+    file = traffic_file(seed)
+    if (Path(catalog) / "catalog.json").exists() and (replay := kept(file, Path(catalog), Mix(seed=seed))) is not None:
         return replay
     command = [sys.executable, "-m", "racksort", "loadtest", "prepare", "--json", "--seed", str(seed)]
     command += ["--catalog", catalog, "--out", str(file)]
