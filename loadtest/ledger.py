@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from loadtest.latencies import Latencies
 from loadtest.results import Phase
 from loadtest.shapes import Curve
+
+BETWEEN: Final = -1
+"""Instead of a phase's number: the users for the next phase aren't all there yet."""
 
 
 class Ledger:
@@ -36,14 +39,18 @@ class Ledger:
             [Phase(name="all")]
             if curve is None
             else [
-                Phase(name=each.name, asked=(each.begin + each.end) / 2, counted=each.counted) for each in curve.phases
+                *(
+                    Phase(name=each.name, asked=(each.begin + each.end) / 2, counted=each.counted)
+                    for each in curve.phases
+                ),
+                Phase(name="between", counted=False),
             ]
         )
         self._latencies = [Latencies() for _ in self._phases]
         self._phase = 0
 
     def enter(self, number: int) -> None:
-        """Answers belong to phase ``number`` from now on."""
+        """Answers belong to phase ``number``, or ``BETWEEN`` two, from now on."""
         self._note_cpu()
         self._phase = number
 
@@ -63,6 +70,15 @@ class Ledger:
         phase, now = self._phases[self._phase], self._clock()
         phase.note(now, now)
         return phase
+
+    def rate(self, number: int) -> float | None:
+        """Answers a second in phase ``number``, right or wrong, as far as they are known; None within its first second.
+
+        By the moments of the answers, so that it doesn't matter how late a worker's report of them comes.
+        """
+        phase = self._phases[number]
+        answers = phase.right + sum(phase.errors.values())
+        return answers / phase.seconds if phase.seconds >= 1 else None
 
     def _note_cpu(self) -> None:
         before, self._cpu_before = self._cpu_before, self._cpu()

@@ -27,7 +27,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from ensemble.errors import RacksortError
 from loadtest.checks import check
 from loadtest.lean_client import LeanClient
-from loadtest.ledger import Ledger
+from loadtest.ledger import BETWEEN, Ledger
 from loadtest.loopback import require_loopback
 from loadtest.mix import Mix, kept, traffic_file
 from loadtest.replay import Replay, Visit, visits
@@ -40,6 +40,8 @@ _KEY = "racksort"
 """Of our part of a worker's reports."""
 _SHOWN_FLAWS = 5
 """Wrong answers that are logged in full by each process."""
+_SETTLING_S = 1.5
+"""From a phase's begin until it counts: Locust looks once a second how many users are wanted, then starts them."""
 _SATURATED = 0.9
 """Share of the asked rate below which a step counts as too much."""
 
@@ -64,7 +66,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     group.add_argument("--seconds", type=float, default=20.0, help="Length of a shape, without its warm-up.")
     group.add_argument("--warm-up", type=float, default=3.0, help="Seconds before a shape that don't count.")
     group.add_argument("--factor", type=float, default=3.0, help="How many times the rate a spike is.")
-    group.add_argument("--steps", type=int, default=8, help="Steps on the way to the rate of the shape 'steps'.")
+    group.add_argument("--steps", type=int, default=5, help="Steps on the way to the rate of the shape 'steps'.")
     group.add_argument("--result", default="", help="File for the result, which racksort loadtest gate judges.")
     group.add_argument("--allow-remote", action="store_true", help="Load a server that isn't on this machine.")
 
@@ -80,7 +82,7 @@ class Replaying(LoadTestShape):
         self._curve = asked
         self._user_rate = user_rate
         self._ends_when_saturated = shape == STEPS
-        self._step: tuple[int | None, float, int] = (None, 0.0, 0)
+        self._step: int | None = None
 
     def tick(self) -> tuple[int, float] | None:
         """Users at this moment, and how many of them may start in a second; None at the end."""
@@ -93,15 +95,12 @@ class Replaying(LoadTestShape):
 
     def _saturated(self, now: float) -> bool:
         """Whether the step that has just ended got less than it asked for."""
-        done = self.runner.stats.total.num_requests if self.runner is not None else 0
-        step, begun, before = self._step
         number = self._curve.phase_at(now)
-        if number == step:
+        step, self._step = self._step, number
+        if step is None or step == number or not self._curve.phases[step].counted:
             return False
-        self._step = (number, now, done)
-        if step is None or not self._curve.phases[step].counted:
-            return False
-        return (done - before) / (now - begun) < _SATURATED * self._curve.phases[step].begin
+        got = Shopper.ledger.rate(step)
+        return got is not None and got < _SATURATED * self._curve.phases[step].begin
 
 
 class Shopper(FastHttpUser):
@@ -274,6 +273,9 @@ def _follow_phases(ledger: Ledger, asked: Curve | None) -> None:
     started = perf_counter()
     for number, second in enumerate(asked.starts() if asked is not None else ()):
         gevent.sleep(max(0.0, started + second - perf_counter()))
+        if number:
+            ledger.enter(BETWEEN)
+            gevent.sleep(_SETTLING_S)
         ledger.enter(number)
 
 

@@ -8,6 +8,7 @@ same: by the number of connections, by the time that an answer is waited for, an
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -172,7 +173,7 @@ class _Run:
         last = started + self.count / self.rate
         while self.ended < self.count and time.monotonic() < last + patience_s:
             await asyncio.sleep(_TICK_S)
-            due = min(self.count, int((time.monotonic() - started) * self.rate) + 1)
+            due = min(self.count, math.floor((time.monotonic() - started) * self.rate) + 1)  # none before the start
             if due > next_one:
                 self.due.extend(range(next_one, due))
                 next_one = due

@@ -6,6 +6,7 @@ warm-up that isn't counted: connections open, users find their places, caches fi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +16,8 @@ from ensemble.errors import RacksortError
 
 MAX_SECONDS: Final = 24 * 3600.0
 """No load is longer."""
+MIN_PHASE_S: Final = 3.0
+"""A phase that counts is no shorter: users need a second or two to be as many as it asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class Asked:
     """Seconds before the phases that count."""
     factor: float = 3.0
     """How many times the rate a spike is."""
-    steps: int = 8
+    steps: int = 5
     """On the way to saturation."""
 
 
@@ -146,6 +149,11 @@ def curve(shape: str, asked: Asked) -> Curve:
     if not 1 <= asked.steps <= 1_000 or not 0 < asked.factor <= 1_000:
         raise RacksortError("--steps takes 1 to 1,000, --factor up to 1,000")
     phases = SHAPES[shape](asked)
+    if (shortest := min(phase.seconds for phase in phases)) < MIN_PHASE_S:
+        raise RacksortError(
+            f"{shape} over {asked.seconds:g} s has a phase of {shortest:.1f} s, and {MIN_PHASE_S:g} s are the least: "
+            f"--seconds {math.ceil(asked.seconds * MIN_PHASE_S / shortest)} or more"
+        )
     first = phases[0].begin or phases[0].end / 10
     warm = (Phase("warm-up", asked.warm_up, first, first, counted=False),) if asked.warm_up else ()
     return Curve((*warm, *phases))

@@ -90,7 +90,7 @@ def test_a_headless_run_in_two_processes_has_no_failure_and_passes_the_gate(
     assert said["requests"] > 200
     file = workplace / "var" / "loadtest" / "run.json"
     result = read(file)
-    assert [phase.name for phase in result.phases] == ["warm-up", "hold"]
+    assert [phase.name for phase in result.phases] == ["warm-up", "hold", "between"]
     assert result.phases[0].right > 0
     assert result.latencies().count == result.right == said["requests"]  # both workers' reports, to the last one
     low = ["gate", "--min-rate", "20", "--max-errors", "0", "--p999", "30s"]
@@ -200,7 +200,7 @@ def test_a_worker_started_by_itself_does_the_master_s_work(served: str, catalog_
         finally:
             worker.kill()
     result = read(file)
-    assert [phase.name for phase in result.phases] == ["warm-up", "hold"]
+    assert [phase.name for phase in result.phases] == ["warm-up", "hold", "between"]
     assert result.phases[1].right > 50
     assert result.errors == 0
 

@@ -63,7 +63,7 @@ class Clock:
         return self.now
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), MS, st.sampled_from(["", "status 500", "late"]), st.booleans())))
+@given(st.lists(st.tuples(st.integers(-1, 2), MS, st.sampled_from(["", "status 500", "late"]), st.booleans())))
 def test_ledgers_of_two_processes_add_up_however_they_are_drained(
     answers: list[tuple[int, float, str, bool]],
 ) -> None:
@@ -89,11 +89,24 @@ def test_ledgers_of_two_processes_add_up_however_they_are_drained(
 
 def test_cpu_time_belongs_to_the_phase_in_which_it_was_used() -> None:
     cpu = Clock()
-    ledger = Ledger(curve("hold", Asked(1, 1)), Clock(), cpu)
+    ledger = Ledger(curve("hold", Asked(1, 3)), Clock(), cpu)
     cpu.now += 2
     ledger.enter(1)
     cpu.now += 5
-    assert [phase.cpu_s for phase in ledger.phases()] == [2, 5]
+    assert [phase.cpu_s for phase in ledger.phases()] == [2, 5, 0]
+
+
+def test_a_phase_s_rate_is_known_after_a_second_by_the_moments_of_its_answers() -> None:
+    clock = Clock()
+    ledger = Ledger(curve("hold", Asked(1, 3)), clock, Clock())
+    ledger.enter(1)
+    for number in range(8):
+        ledger.right(1.0, degraded=False) if number % 2 else ledger.wrong("late")
+        assert ledger.rate(1) is None
+        clock.now += 0.125
+    ledger.right(1.0, degraded=False)
+    assert ledger.rate(1) == pytest.approx(9)
+    assert ledger.rate(0) is None
 
 
 def result(**changes: object) -> Result:

@@ -16,7 +16,7 @@ from loadtest.shapes import MAX_SECONDS, SHAPES, Asked, curve
 ASKED = st.builds(
     Asked,
     rate=st.floats(1, 10_000),
-    seconds=st.floats(1, 1_000),
+    seconds=st.floats(60, 1_000),
     warm_up=st.floats(0, 30),
     factor=st.floats(0.5, 10),
     steps=st.integers(1, 20),
@@ -61,15 +61,18 @@ def test_a_moment_belongs_to_the_phase_that_has_begun_last(shape: str, asked: As
 @pytest.mark.parametrize(
     ("shape", "asked", "named"),
     [
-        ("wave", Asked(1, 1), "ramp, hold, spike, soak, steps"),
-        ("hold", Asked(0, 1), "--rate"),
-        ("hold", Asked(math.inf, 1), "--rate"),
-        ("hold", Asked(math.nan, 1), "--rate"),
+        ("wave", Asked(1, 9), "ramp, hold, spike, soak, steps"),
+        ("hold", Asked(0, 9), "--rate"),
+        ("hold", Asked(math.inf, 9), "--rate"),
+        ("hold", Asked(math.nan, 9), "--rate"),
         ("hold", Asked(1, 0), "--seconds"),
         ("hold", Asked(1, MAX_SECONDS + 1), "--seconds"),
-        ("hold", Asked(1, 1, warm_up=-1), "--seconds"),
-        ("steps", Asked(1, 1, steps=0), "--steps"),
-        ("spike", Asked(1, 1, factor=0), "--factor"),
+        ("hold", Asked(1, 9, warm_up=-1), "--seconds"),
+        ("steps", Asked(1, 9, steps=0), "--steps"),
+        ("spike", Asked(1, 9, factor=0), "--factor"),
+        ("hold", Asked(1, 2.9), "--seconds 3 or"),
+        ("soak", Asked(1, 59), "--seconds 60 or"),
+        ("steps", Asked(1, 20, steps=8), "--seconds 24 or"),
     ],
 )
 def test_what_would_not_end_or_ask_for_nothing_is_refused(shape: str, asked: Asked, named: str) -> None:
