@@ -41,6 +41,15 @@ class Plan:
     client: str = "lean"
     allow_remote: bool = False
 
+    def curve(self) -> shapes.Curve:
+        """The load over time.
+
+        Raises:
+            RacksortError: the plan can't be run.
+        """
+        require_loopback(self.url, allow_remote=self.allow_remote)
+        return shapes.curve(self.shape, self.asked)
+
     def command(self, result: Path) -> list[str]:
         """The command line that a user would type."""
         asked = self.asked
@@ -70,8 +79,7 @@ def run(plan: Plan, result: Path, report: Report) -> Result:
     Raises:
         RacksortError: the plan can't be run, or Locust ended without a result; names its last line.
     """
-    require_loopback(plan.url, allow_remote=plan.allow_remote)
-    seconds = shapes.curve(plan.shape, plan.asked).seconds
+    seconds = plan.curve().seconds
     label = f"Locust: {plan.shape}, {plan.asked.rate:,.0f}/s"
     with suppress(FileNotFoundError):
         result.unlink()  # so that an old one isn't taken for this run's

@@ -232,6 +232,10 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
     try:
         if environment.host:
             require_loopback(environment.host, allow_remote=options.allow_remote)
+            if options.client == _CLIENTS[0]:
+                LeanClient(environment.host, 1.0)
+        if not 0 < options.user_rate < float("inf"):
+            raise RacksortError(f"--user-rate {options.user_rate:g}: give a number above 0")
         asked = _curve(options)
         _replay(options.traffic, options.seed, options.catalog)  # a master too, so that it doesn't begin before that
     except RacksortError as error:
@@ -259,7 +263,7 @@ def begin(environment: Environment, **_: Any) -> None:
     Shopper.ledger = Ledger(_curve(options))
     Shopper.interval = 1 / options.user_rate
     Shopper.allow_remote = options.allow_remote
-    Shopper.lean = options.client == "lean"
+    Shopper.lean = options.client == _CLIENTS[0]
     gevent.spawn(_follow_phases, Shopper.ledger, _curve(options))
     if isinstance(runner, MasterRunner):
         return

@@ -159,14 +159,21 @@ def test_a_wrong_answer_is_a_failure_of_its_kind(served: str, catalog_dir: Path,
     assert "isn't of the container" in done.stdout + done.stderr
 
 
-def test_another_machine_is_refused_before_anything_is_sent(catalog_dir: Path, workplace: Path) -> None:
+def test_what_cannot_be_run_is_refused_before_anything_is_sent(catalog_dir: Path, workplace: Path) -> None:
     elsewhere = "http://192.0.2.1:8080"
     assert "--allow-remote" in racksort(workplace, "run", "--url", elsewhere, status=2)
     assert "--allow-remote" in racksort(workplace, "open-loop", "--url", elsewhere, status=2)
-    done = locust(workplace, elsewhere, catalog_dir, "--users", "1", "--run-time", "1s")
-    assert done.returncode == 2
-    assert "--allow-remote" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert not (workplace / "var" / "catalog").exists()  # nothing was prepared for it either
+    for url, more, named in (
+        (elsewhere, (), "--allow-remote"),
+        ("https://127.0.0.1:1", (), "--client fasthttp"),
+        ("http://127.0.0.1:1", ("--user-rate", "0"), "--user-rate"),
+        ("http://127.0.0.1:1", ("--shape-name", "soak", "--seconds", "10"), "--seconds 60"),
+    ):
+        done = locust(workplace, url, catalog_dir, "--users", "1", "--run-time", "1s", *more)
+        assert done.returncode == 2
+        assert named in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_a_server_that_is_not_there_fails_every_request(catalog_dir: Path, workplace: Path) -> None:

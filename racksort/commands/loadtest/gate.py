@@ -20,6 +20,7 @@ from racksort.commands.loadtest.bounds import (
     end_quietly_with,
     end_with,
 )
+from racksort.commands.loadtest.extra import require
 
 
 def command(
@@ -41,6 +42,7 @@ def command(
 
         racksort loadtest gate --p999 0.1s --json var/loadtest/run.json
     """
+    require("hdrh")
     from loadtest import gate, results  # noqa: PLC0415 - a verb's imports wait until it runs
 
     asked = bounds(min_rate, p50, p99, p999, max_errors, max_degraded)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ensemble.errors import RacksortError
+from racksort.commands.loadtest.extra import require
 from racksort.commands.loadtest.prepare import CATALOG, CatalogFolder, Seed
 from racksort.commands.loadtest.run import AllowRemote, Url, WriteTo
 
@@ -40,13 +41,16 @@ def command(
 
         racksort loadtest open-loop --sweep 500,1000,2000,4000 --seconds 10 --plot docs/open-loop.svg
     """
+    require("hdrh", "matplotlib")
     from loadtest import open_rates, results  # noqa: PLC0415 - a verb's imports wait until it runs
+    from loadtest.loopback import require_loopback  # noqa: PLC0415
     from loadtest.mix import Mix, traffic_file  # noqa: PLC0415
     from loadtest.shopping import ensure_replay  # noqa: PLC0415
     from racksort.commands.loadtest.tables import say  # noqa: PLC0415
     from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
     from racksort.progress import progress_bars  # noqa: PLC0415
 
+    require_loopback(url, allow_remote=allow_remote)
     others = [results.read(path) for path in beside or ()]
     ensure_catalog(catalog)
     plan = open_rates.Plan(

@@ -18,6 +18,7 @@ from racksort.commands.loadtest.bounds import (
     end_quietly_with,
     end_with,
 )
+from racksort.commands.loadtest.extra import require
 from racksort.commands.loadtest.prepare import CATALOG, CatalogFolder, Seed
 
 RESULT: Final = Path("var/loadtest/run.json")
@@ -61,6 +62,7 @@ def command(
 
         racksort loadtest run --rate 4000 --seconds 30 --min-rate 3900 --p99 50ms --max-errors 0 --max-degraded 0.1%
     """
+    require("locust", "hdrh")
     from loadtest import gate, locust_run, shapes  # noqa: PLC0415 - a verb's imports wait until it runs
     from loadtest.mix import Mix, traffic_file  # noqa: PLC0415
     from loadtest.shopping import ensure_replay  # noqa: PLC0415
@@ -80,6 +82,7 @@ def command(
         client=client,
         allow_remote=allow_remote,
     )
+    plan.curve()  # says what is wrong with it before the traffic is made
     ensure_catalog(catalog)
     with progress_bars() as report:
         ensure_replay(traffic_file(seed), catalog, Mix(seed=seed), report)  # Locust's clock would run meanwhile

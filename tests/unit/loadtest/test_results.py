@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,13 @@ def test_a_damaged_histogram_is_found_when_the_file_is_read(tmp_path: Path) -> N
     result(latencies="HISTdamaged").save(file)
     with pytest.raises(RacksortError, match="HdrHistogram"):
         read(file)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["open-loop"], ["gate", "--min-rate", "1", "run.json"]], ids=lambda arguments: arguments[0]
+)
+def test_what_is_not_installed_is_named_with_the_remedy(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hdrh", None)
+    came = CliRunner().invoke(app, ["loadtest", *arguments])
+    assert isinstance(came.exception, RacksortError)
+    assert str(came.exception) == "load tests need hdrh: install racksort[load]"
