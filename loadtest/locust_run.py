@@ -55,6 +55,7 @@ class Plan:
         asked = self.asked
         return [
             *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"),
+            *("--stop-timeout", "5"),  # the last requests are waited for, so that the slow ones count
             *(
                 "--host",
                 self.url,

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from random import Random
 from time import perf_counter
 from typing import Any, ClassVar
 
 import gevent
 from locust import FastHttpUser, LoadTestShape, events, task
-from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.exception import CatchResponseError, StopTest
 from locust.runners import MasterRunner, WorkerRunner
@@ -28,14 +27,14 @@ from ensemble.errors import RacksortError
 from loadtest.checks import check
 from loadtest.lean_client import LeanClient
 from loadtest.ledger import BETWEEN, Ledger
+from loadtest.locust_options import LEAN, add_arguments, asked_curve, refuse
 from loadtest.loopback import require_loopback
 from loadtest.mix import Mix, kept, traffic_file
 from loadtest.replay import Replay, Visit, visits
 from loadtest.results import Result
-from loadtest.shapes import SHAPES, STEPS, Asked, Curve, curve
+from loadtest.shapes import STEPS, Curve
 
 _LOG = logging.getLogger(__name__)
-_CLIENTS = ("lean", "fasthttp")
 _KEY = "racksort"
 """Of our part of a worker's reports."""
 _SHOWN_FLAWS = 5
@@ -46,29 +45,7 @@ _SATURATED = 0.9
 """Share of the asked rate below which a step counts as too much."""
 
 
-@events.init_command_line_parser.add_listener
-def add_arguments(parser: LocustArgumentParser) -> None:
-    """Add ours to Locust's."""
-    group = parser.add_argument_group("racksort")
-    group.add_argument("--seed", type=int, default=1, help="Seed of the traffic.")
-    group.add_argument("--catalog", default="var/catalog", help="Catalog that the server serves.")
-    group.add_argument(
-        "--traffic",
-        default="",
-        help="Traffic file to use as it is (else var/loadtest/traffic-SEED.npz, which is made if missing).",
-    )
-    group.add_argument(
-        "--client", choices=_CLIENTS, default=_CLIENTS[0], help="Ours, cheap and plain, or Locust's FastHttpSession."
-    )
-    group.add_argument("--user-rate", type=float, default=10.0, help="Pages a second that one user asks for.")
-    group.add_argument("--shape-name", choices=["", *SHAPES], default="", help="Shape of the load over time.")
-    group.add_argument("--rate", type=float, default=1_000.0, help="Requests a second that a shape asks for.")
-    group.add_argument("--seconds", type=float, default=20.0, help="Length of a shape, without its warm-up.")
-    group.add_argument("--warm-up", type=float, default=3.0, help="Seconds before a shape that don't count.")
-    group.add_argument("--factor", type=float, default=3.0, help="How many times the rate a spike is.")
-    group.add_argument("--steps", type=int, default=5, help="Steps on the way to the rate of the shape 'steps'.")
-    group.add_argument("--result", default="", help="File for the result, which racksort loadtest gate judges.")
-    group.add_argument("--allow-remote", action="store_true", help="Load a server that isn't on this machine.")
+events.init_command_line_parser.add_listener(add_arguments)
 
 
 class Replaying(LoadTestShape):
@@ -113,7 +90,8 @@ class Shopper(FastHttpUser):
     ledger: ClassVar[Ledger]
     interval: ClassVar[float]
     """Seconds between two pages of a user."""
-    phases: ClassVar[random.Random]
+    random: ClassVar[Random]
+    """Where in its pace a user begins."""
     lean: ClassVar[bool] = True
     allow_remote: ClassVar[bool] = False
     flaws_shown: ClassVar[int] = 0
@@ -134,7 +112,7 @@ class Shopper(FastHttpUser):
 
     def on_start(self) -> None:
         """Begin at any moment of the pace: Locust starts many users at once, who would stay in step."""
-        gevent.sleep(self.phases.random() * self.interval)
+        gevent.sleep(self.random.random() * self.interval)
         self._due = perf_counter()
         self._open()
 
@@ -151,7 +129,8 @@ class Shopper(FastHttpUser):
         if self._lean is None:
             with self.client.get(path, catch_response=True) as response:
                 meta, body = response.request_meta, response.content or b""
-                flaw, meta["name"] = self._judge(path, response.status_code, body, meta["response_time"])
+                error = "" if response.status_code else type(response.error).__name__
+                flaw, meta["name"] = self._judge(path, response.status_code, body, meta["response_time"], error)
                 if flaw:
                     response.failure(flaw)
                 else:
@@ -218,25 +197,13 @@ def _replay(path: str, seed: int, catalog: str) -> Replay:
     return Replay.load(file)
 
 
-def _curve(options: Any) -> Curve | None:
-    if not options.shape_name:
-        return None
-    asked = Asked(options.rate, options.seconds, options.warm_up, options.factor, options.steps)
-    return curve(options.shape_name, asked)
-
-
 @events.init.add_listener
 def prepare(environment: Environment, runner: Any, **_: Any) -> None:
     """Refuse what can't be run before anything starts, and take part in the reports of workers and the end."""
     options: Any = environment.parsed_options
     try:
-        if environment.host:
-            require_loopback(environment.host, allow_remote=options.allow_remote)
-            if options.client == _CLIENTS[0]:
-                LeanClient(environment.host, 1.0)
-        if not 0 < options.user_rate < float("inf"):
-            raise RacksortError(f"--user-rate {options.user_rate:g}: give a number above 0")
-        asked = _curve(options)
+        refuse(environment.host, options)
+        asked = asked_curve(options)
         _replay(options.traffic, options.seed, options.catalog)  # a master too, so that it doesn't begin before that
     except RacksortError as error:
         sys.stderr.write(f"racksort: {error}\n")
@@ -260,17 +227,17 @@ def begin(environment: Environment, **_: Any) -> None:
     """Count from here, in every process."""
     options: Any = environment.parsed_options
     runner = environment.runner
-    Shopper.ledger = Ledger(_curve(options))
+    Shopper.ledger = Ledger(asked_curve(options))
     Shopper.interval = 1 / options.user_rate
     Shopper.allow_remote = options.allow_remote
-    Shopper.lean = options.client == _CLIENTS[0]
-    gevent.spawn(_follow_phases, Shopper.ledger, _curve(options))
+    Shopper.lean = options.client == LEAN
+    gevent.spawn(_follow_phases, Shopper.ledger, asked_curve(options))
     if isinstance(runner, MasterRunner):
         return
     worker = runner.worker_index if isinstance(runner, WorkerRunner) else 0
-    Shopper.phases = random.Random(f"{options.seed}/{worker}")  # noqa: S311 - load, not secrets
+    Shopper.random = Random(f"{options.seed}/{worker}")  # noqa: S311 - load, not secrets
     replay = _replay(options.traffic, options.seed, options.catalog)
-    Shopper.sessions = visits(replay, Shopper.phases.randrange(replay.customer.size))
+    Shopper.sessions = visits(replay, Shopper.random.randrange(replay.customer.size))
 
 
 def _follow_phases(ledger: Ledger, asked: Curve | None) -> None:
