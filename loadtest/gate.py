@@ -35,14 +35,17 @@ class Verdict:
 
     bound: str
     limit: float
-    figure: float
+    figure: float | None
+    """None where there is none: a percentile without any right answer."""
     unit: str
     held: bool
 
     def line(self) -> str:
         """For people."""
         digits = {"%": 3, "": 0}.get(self.unit, 1)
-        limit, figure = (f"{value:,.{digits}f}{self.unit}" for value in (self.limit, self.figure))
+        limit, figure = (
+            "none" if value is None else f"{value:,.{digits}f}{self.unit}" for value in (self.limit, self.figure)
+        )
         side = "at least" if self.bound == "rate" else "at most"
         return f"{'held  ' if self.held else 'broken'}  {self.bound:<9} {figure:>12}   ({side} {limit})"
 
@@ -70,13 +73,14 @@ def _verdicts(result: Result, bounds: Bounds) -> Iterator[Verdict]:
         ("p99.9", 99.9, bounds.p999_ms),
     ):
         if limit is not None:
-            figure = latencies.percentile(share)
-            yield Verdict(bound, limit, figure, " ms", figure <= limit)  # NaN holds nothing
+            figure = latencies.percentile(share) if latencies.count else None
+            yield Verdict(bound, limit, figure, " ms", figure is not None and figure <= limit)
     if bounds.max_errors is not None:
         yield Verdict("errors", bounds.max_errors, result.errors, "", result.errors <= bounds.max_errors)
     if bounds.max_degraded is not None:
-        share = result.degraded_share
-        yield Verdict("degraded", 100 * bounds.max_degraded, 100 * share, "%", share <= bounds.max_degraded)
+        degraded = result.degraded_share if result.right else None
+        held = degraded is not None and degraded <= bounds.max_degraded
+        yield Verdict("degraded", 100 * bounds.max_degraded, None if degraded is None else 100 * degraded, "%", held)
 
 
 def milliseconds(text: str) -> float:

@@ -144,8 +144,10 @@ def test_errors_and_degraded_answers_break_their_bounds() -> None:
     assert (verdict.held, verdict.figure) == (False, 3)
     (verdict,) = judge(result(degraded=2), Bounds(max_degraded=0.001))
     assert (verdict.held, verdict.figure) == (False, 0.2)
-    (verdict,) = judge(result(right=0, latencies="", errors={"late": 1}), Bounds(p99_ms=1e9))
-    assert not verdict.held  # no latency holds a bound
+    for bounds in (Bounds(p99_ms=1e9), Bounds(max_degraded=1.0)):
+        (verdict,) = judge(result(right=0, latencies="", errors={"late": 1}), bounds)
+        assert (verdict.held, verdict.figure) == (False, None)  # what was never seen holds no bound
+        assert "none" in verdict.line()
 
 
 def test_nothing_to_judge_is_an_error_and_not_a_pass() -> None:
