@@ -36,6 +36,8 @@ class Plan:
     processes: int = 1
     seed: int = 1
     catalog: Path = Path("var/catalog")
+    traffic: Path | None = None
+    """A traffic file to use as it is."""
     user_rate: float = 10.0
     """Pages a second that one user asks for."""
     client: str = "lean"
@@ -70,6 +72,7 @@ class Plan:
             *("--seed", str(self.seed), "--catalog", str(self.catalog), "--user-rate", str(self.user_rate)),
             *("--client", self.client, "--result", str(result)),
             *(("--processes", str(self.processes)) if self.processes > 1 else ()),
+            *(("--traffic", str(self.traffic)) if self.traffic is not None else ()),
             *(("--allow-remote",) if self.allow_remote else ()),
         ]
 

@@ -9,7 +9,7 @@ import typer
 
 from ensemble.errors import RacksortError
 from racksort.commands.loadtest.extra import require
-from racksort.commands.loadtest.prepare import CATALOG, CatalogFolder, Seed
+from racksort.commands.loadtest.prepare import CATALOG, CatalogFolder, Seed, Traffic, replay_of
 from racksort.commands.loadtest.run import AllowRemote, Url, WriteTo
 
 
@@ -24,6 +24,7 @@ def command(
     connections: Annotated[int, typer.Option(min=1, max=10_000, help="Connections, at most.")] = 512,
     seed: Seed = 1,
     catalog: CatalogFolder = CATALOG,
+    traffic: Traffic = None,
     result: WriteTo = Path("var/loadtest/open-loop.json"),
     plot: Annotated[
         Path | None, typer.Option(help="Picture of latency against rate, .svg or .png.", dir_okay=False)
@@ -44,20 +45,19 @@ def command(
     require("hdrh", "matplotlib")
     from loadtest import open_rates, results  # noqa: PLC0415 - a verb's imports wait until it runs
     from loadtest.loopback import require_loopback  # noqa: PLC0415
-    from loadtest.mix import Mix, traffic_file  # noqa: PLC0415
-    from loadtest.shopping import ensure_replay  # noqa: PLC0415
     from racksort.commands.loadtest.tables import say  # noqa: PLC0415
     from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
     from racksort.progress import progress_bars  # noqa: PLC0415
 
     require_loopback(url, allow_remote=allow_remote)
     others = [results.read(path) for path in beside or ()]
-    ensure_catalog(catalog)
+    if traffic is None:
+        ensure_catalog(catalog)
     plan = open_rates.Plan(
         url, _rates(sweep) if sweep is not None else (rate,), seconds, warm_up, connections, allow_remote=allow_remote
     )
     with progress_bars() as report:
-        replay = ensure_replay(traffic_file(seed), catalog, Mix(seed=seed), report)
+        replay = replay_of(traffic, seed, catalog, report)
         came = open_rates.run(plan, replay, report)
     came.save(result)
     if plot is not None:

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from loadtest.replay import Replay
+    from racksort.progress import Report
 
 CATALOG: Final = Path("var/catalog")
 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the traffic.")]
+Traffic = Annotated[Path | None, typer.Option(help="Traffic file to use as it is, whatever the seed and catalog.")]
 CatalogFolder = Annotated[Path, typer.Option(help="Catalog that the server serves; prepared where it is missing.")]
+
+
+def replay_of(traffic: Path | None, seed: int, catalog: Path, report: Report) -> Replay:
+    """The traffic of a file, or of a seed over a catalog, both made where they are missing.
+
+    Raises:
+        RacksortError: there is no such file, or the traffic can't be made.
+    """
+    from loadtest.mix import Mix, traffic_file  # noqa: PLC0415 - a verb's imports wait until it runs
+    from loadtest.replay import Replay  # noqa: PLC0415
+    from loadtest.shopping import ensure_replay  # noqa: PLC0415
+
+    if traffic is not None:
+        return Replay.load(traffic)
+    return ensure_replay(traffic_file(seed), catalog, Mix(seed=seed), report)
 
 
 def command(

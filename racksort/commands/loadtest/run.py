@@ -19,7 +19,7 @@ from racksort.commands.loadtest.bounds import (
     end_with,
 )
 from racksort.commands.loadtest.extra import require
-from racksort.commands.loadtest.prepare import CATALOG, CatalogFolder, Seed
+from racksort.commands.loadtest.prepare import CATALOG, CatalogFolder, Seed, Traffic, replay_of
 
 RESULT: Final = Path("var/loadtest/run.json")
 Url = Annotated[str, typer.Option(help="Where the server listens.")]
@@ -40,6 +40,7 @@ def command(
     client: Annotated[str, typer.Option(help="lean, or fasthttp: Locust's own, which TLS needs.")] = "lean",
     seed: Seed = 1,
     catalog: CatalogFolder = CATALOG,
+    traffic: Traffic = None,
     result: WriteTo = RESULT,
     allow_remote: AllowRemote = False,
     min_rate: MinRate = None,
@@ -64,8 +65,6 @@ def command(
     """
     require("locust", "hdrh")
     from loadtest import gate, locust_run, shapes  # noqa: PLC0415 - a verb's imports wait until it runs
-    from loadtest.mix import Mix, traffic_file  # noqa: PLC0415
-    from loadtest.shopping import ensure_replay  # noqa: PLC0415
     from racksort.commands.loadtest.tables import say  # noqa: PLC0415
     from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
     from racksort.progress import progress_bars  # noqa: PLC0415
@@ -78,14 +77,16 @@ def command(
         processes=processes,
         seed=seed,
         catalog=catalog,
+        traffic=traffic,
         user_rate=user_rate,
         client=client,
         allow_remote=allow_remote,
     )
     plan.curve()  # says what is wrong with it before the traffic is made
-    ensure_catalog(catalog)
+    if traffic is None:
+        ensure_catalog(catalog)
     with progress_bars() as report:
-        ensure_replay(traffic_file(seed), catalog, Mix(seed=seed), report)  # Locust's clock would run meanwhile
+        replay_of(traffic, seed, catalog, report)  # Locust's clock would run meanwhile
         came = locust_run.run(plan, result, report)
     say(came, as_json=as_json)
     if asked.any:
