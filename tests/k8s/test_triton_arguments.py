@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from ensemble.runtime.command_line import environment
 from ensemble.runtime.libraries import assemble_backends, server_root
 from ensemble.runtime.model_control import reload
 from tests.k8s.manifests import container, render
+from tests.k8s.test_monitoring import TRITON
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 REPOSITORY: Final = Path(__file__).parent.parent.parent / "model_repository"
@@ -121,4 +123,5 @@ def test_shared_memory_cannot_be_registered(server: Server) -> None:
 def test_its_metrics_are_those_that_rules_and_dashboards_ask_for(server: Server) -> None:
     with urlopen(server.metrics, timeout=5) as answer:
         text = answer.read().decode()
+    assert set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) >= TRITON
     assert 'nv_inference_pending_request_count{model="ranking",version="1"} 0' in text
