@@ -99,6 +99,13 @@ def test_every_alert_has_a_runbook_and_says_who_is_woken() -> None:
         assert anchor in anchors
 
 
+async def test_every_degraded_reason_is_explained(tmp_path: Path) -> None:
+    async with whole_registry(tmp_path) as registry:
+        reasons = series_of(registry)["racksort_degraded_total"]["reason"]
+    text = (ROOT / "docs" / "operations.md").read_text()
+    assert [reason for reason in reasons if f"| `{reason}` |" not in text] == []
+
+
 def names_in(query: str) -> Iterator[str]:
     """Series that a query asks for."""
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\bby \([^)]*\)", "", query)
