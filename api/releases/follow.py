@@ -14,19 +14,18 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from api.errors import AdapterError, EnsembleError, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import store
-from api.releases.document import Traffic
+from api.releases.document import Share
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.releases.moment import check_moment
 from api.releases.opening import LaneMaker
-from api.releases.server import ControlOff, ReleaseServer
+from api.releases.retries import Retries
+from api.releases.server import ControlOff, Followed
 from api.releases.states import State, States
 from api.releases.warming import warm
 from ensemble import contract
@@ -37,34 +36,8 @@ LOOK_S: Final = 0.5
 """How often the document is looked at: one stat."""
 GRACE_S: Final = 10.0
 """Time from a release's last request until it is closed and unloaded: longer than any request takes."""
-_FIRST_PAUSE_S: Final = 1.0
-"""Until a server that couldn't be asked is asked again; twice as long after each further time."""
-_LONGEST_PAUSE_S: Final = 30.0
-
-
 _CHECK_S: Final = 2.0
 """How often the server is asked whether it still has what is open."""
-
-
-@dataclass(slots=True)
-class _Failed:
-    """A release that couldn't be brought in."""
-
-    version: int
-    """Of the document that wanted it."""
-    again_at: float | None
-    """When to try again, on the clock; None for not before the document changes."""
-    pause_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """A document to follow, and the server that has the releases."""
-
-    path: Path
-    document: Traffic
-    """As it was when the adapter started."""
-    server: ReleaseServer
 
 
 class Releases:
@@ -92,12 +65,14 @@ class Releases:
             now: Unix time.
             clock: seconds; must advance with the event loop's timers.
         """
-        self._path = followed.path
+        self.path = followed.path
         self._stamp: store.Stamp | None = None  # so that a change since the start is seen
         self.traffic = followed.document
         """The document that is followed: the last one that could be read."""
         self.broken = ""
         """Why the file can't be read now; empty where it can."""
+        self.withdrawn: tuple[Share | None, int] = None, 0
+        """A canary that shall have no traffic, in this version of the document."""
         self.lanes = lanes
         self._maker = maker
         self._server = followed.server
@@ -109,7 +84,7 @@ class Releases:
         """Lanes that have traffic, or could at once."""
         self._unproven = {lanes.live.number}
         """Open, whether the server has it or not."""
-        self._failed: dict[int, _Failed] = {}
+        self._retries = Retries()
         self._retired_at: dict[int, float] = {}
         self._coming: dict[int, asyncio.Task[None]] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -129,15 +104,22 @@ class Releases:
 
     async def look(self) -> None:
         """Read the document where it has changed, and do what is due."""
-        stamp = store.stamp(self._path)
+        stamp = store.stamp(self.path)
         if stamp != self._stamp:
             self._stamp = stamp
             await self._read()
+        await self._prove()
         for number in self._wanted():
             self._bring_in(number)
         self._switch()
         await self._check_open()
         await self._take_out()
+
+    def withdraw(self, release: int) -> None:
+        """Give a canary no traffic, from the next request on and until the document changes."""
+        if (canary := self.traffic.canary) is not None and canary.release == release:
+            self.withdrawn = canary, self.traffic.version
+            self._switch()
 
     def open(self) -> list[Lane]:
         """The lanes that have traffic, could have it at once, or had it until just now."""
@@ -154,7 +136,7 @@ class Releases:
 
     async def _read(self) -> None:
         try:
-            read = await asyncio.to_thread(store.read, self._path, live=self.traffic.live)
+            read = await asyncio.to_thread(store.read, self.path, live=self.traffic.live)
         except ReleasesInvalid as error:
             if str(error) != self.broken:
                 _log.error("%s; version %d stays in force", error, self.traffic.version)
@@ -163,6 +145,18 @@ class Releases:
         if read != self.traffic:
             _log.warning("releases: version %d, %s", read.version, read.change or f"release {read.live} is live")
         self.broken, self.traffic = "", read
+
+    async def _prove(self) -> None:
+        """Ask the server for what is open and shall have traffic that it hasn't now: it may have been started anew."""
+        serving = {lane.number for lane in self.lanes.all()}
+        for number in self.traffic.wanted:
+            if number in self._lanes and number not in serving | self._unproven:
+                try:
+                    there = await self._server.ready(number)
+                except AdapterError:
+                    there = False
+                if not there:
+                    self._unproven.add(number)
 
     async def _check_open(self) -> None:
         """See whether the server still has the releases that are open: one that was started anew may have others."""
@@ -190,12 +184,9 @@ class Releases:
         self._retired_at.pop(number, None)
         if number in self._coming or (number in self._lanes and number not in self._unproven):
             return
-        failed = self._failed.get(number)
-        if failed is not None and failed.version == self.traffic.version:
-            if failed.again_at is None or self._clock() < failed.again_at:
-                return
-        elif failed is not None:
-            del self._failed[number]
+        if not self._retries.due(number, self.traffic.version, self._clock()):
+            return
+        if number not in self._retries:
             self.states.set(number, State.LOADING)
         task = asyncio.create_task(self._come(number), name=f"bring in release {number}")
         self._coming[number] = task
@@ -212,13 +203,11 @@ class Releases:
             self._refuse(number, version, error)
             raise
         else:
-            self._failed.pop(number, None)
+            self._retries.forget(number)
             self._switch()
 
     async def _loaded_and_warm(self, number: int) -> None:
         release = contract.ensemble_name(number)
-        if number not in self._failed:
-            self.states.set(number, State.LOADING)
         if not await self._server.ready(number):
             await self._server.load(number)
         if number in self._unproven:  # it has its lane already, and the readiness judges it
@@ -242,31 +231,31 @@ class Releases:
     def _refuse(self, number: int, version: int, error: Exception) -> None:
         why = str(error) or type(error).__name__
         passing = isinstance(error, EnsembleError | ControlOff)
-        before = self._failed.get(number)
-        pause_s = _FIRST_PAUSE_S if before is None else min(2 * before.pause_s, _LONGEST_PAUSE_S)
-        self._failed[number] = _Failed(version, self._clock() + pause_s if passing else None, pause_s)
+        self._retries.failed(number, version, self._clock(), passing=passing)
         state = State.LOADING if isinstance(error, EnsembleError) else State.REFUSED
         if self.states.set(number, state, why) and number not in self._unproven:  # of those the readiness tells
             _log.error("release %d can't have traffic, release %d goes on: %s", number, self.lanes.live.number, why)
 
     def _switch(self) -> None:
         """Give traffic to the releases that shall have it and can."""
-        traffic, lanes, ready = self.traffic, self.lanes, self._lanes
+        traffic, lanes = self.traffic, self.lanes
+        ready = {number: lane for number, lane in self._lanes.items() if number not in self._unproven}
         live = ready.get(traffic.live, lanes.live)
-        canary = None if traffic.canary is None else ready.get(traffic.canary.release)
+        share = traffic.canary if self.withdrawn != (traffic.canary, traffic.version) else None
+        canary = None if share is None else ready.get(share.release)
         shadow = None if traffic.shadow is None else ready.get(traffic.shadow.release)
         percent = 0.0 if traffic.shadow is None else traffic.shadow.percent
         if live is not lanes.live:
             _log.warning("%s is live, instead of %s", live.release, lanes.live.release)
             self._metrics.follow_breaker(live.breaker)
-        lanes.use(live, canary, traffic.canary, shadow, percent)
+        lanes.use(live, canary, share, shadow, percent)
         serving = [lane.number for lane in lanes.all()]
         for number in ready:
-            if number in serving and number not in self._unproven:
+            if number in serving:
                 self.states.set(number, State.SERVING)
-            elif number not in serving and number in self._wanted():
+            elif number in self._wanted():
                 self.states.set(number, State.STANDBY)
-        in_use = tuple(dict.fromkeys((*serving, *ready)))
+        in_use = tuple(dict.fromkeys((*serving, *self._lanes)))
         if in_use != self._in_use:
             self._in_use = in_use
             self._server.use(in_use)
@@ -290,6 +279,8 @@ class Releases:
 
     async def _end(self, number: int, lane: Lane) -> None:
         del self._lanes[number], self._retired_at[number]
+        self._unproven.discard(number)
+        self._missed.discard(number)
         self._switch()  # it isn't in use any more
         await lane.close()
         try:

@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 Checked = Callable[[Release], Outcome]
 
 
-def unchecked(_candidate: Release) -> Outcome:
+def accepted(_candidate: Release) -> Outcome:
     """A ``Checked`` that lets everything pass."""
     return Outcome()
 
@@ -62,7 +62,7 @@ class Publisher:
     """The version of racksort, for the manifest."""
     key: Path | None = None
     """PEM file of the key to sign with; None publishes unsigned."""
-    checked: Checked = unchecked
+    checked: Checked = accepted
     """Looks at the candidate before anything is written."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     step: Step = silent

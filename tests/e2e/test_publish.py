@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +140,32 @@ def test_a_version_that_keeps_triton_from_starting_is_withdrawn(
     withdraw(repository, 2)
     server.restart(0)
     assert ranks(server.address, 1).healthy, server.log_tail()
+
+
+def run_publish(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "racksort", "release", "publish", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+
+
+def test_the_verb_checks_first(tmp_path: Path, repository: Path, candidate: Release) -> None:
+    corrupt = Path(shutil.copytree(candidate.repository, tmp_path / "corrupt"))
+    model = corrupt / "product_pool" / "2" / "model.onnx"
+    model.write_bytes(model.read_bytes()[:100_000])
+    before = {path: path.stat().st_mtime_ns for path in repository.rglob("*")}
+    options = ("--repository", repository, "--skip", "live,latency,memory,quality")
+    refused = run_publish(corrupt, *options)
+    assert refused.returncode == 2
+    assert "release 2 is refused" in refused.stderr
+    assert "product_pool" in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+    assert {path: path.stat().st_mtime_ns for path in repository.rglob("*")} == before
+    done = run_publish(candidate.repository, *options)
+    assert done.returncode == 0, done.stderr
+    extras = release_in(repository, 2).extras_dir
+    assert json.loads((extras / "check.json").read_bytes())["passed"]
+    assert "Passed, compared with personalize_v1" in (extras / "model-card.md").read_text()
+    verify(release_in(repository, 2))
+    withdraw(repository, 2)
 
 
 def test_triton_serves_a_release_from_an_object_store(

@@ -13,6 +13,7 @@ from ensemble.releases.check.finding import Faults, Result, Severity
 from ensemble.releases.check.options import Options
 from ensemble.releases.golden import GOLDEN
 from ensemble.releases.layout import CARD, CHECK, MANIFEST, SIGNATURE, TRAINING, Release
+from ensemble.releases.lock import LOCK
 
 MODEL_FILE: Final = "model.onnx"
 RANKING_FILES: Final = ("model.py", "ranking.py", "settings.json")
@@ -98,7 +99,7 @@ def _expected(release: Release) -> tuple[set[str], set[str]]:
     needed.update(f"{ranking}/{name}" for name in RANKING_FILES)
     extras = f"{release.name}/1"
     needed.update(f"{extras}/{name}" for name in (_WEIGHTS, TRAINING, GOLDEN))
-    return needed, needed | {f"{extras}/{name}" for name in (MANIFEST, SIGNATURE, CARD, CHECK, ".gitkeep")}
+    return needed, needed | {LOCK} | {f"{extras}/{name}" for name in (MANIFEST, SIGNATURE, CARD, CHECK, ".gitkeep")}
 
 
 def _walk(repository: Path) -> list[tuple[str, os.stat_result]]:

@@ -66,7 +66,7 @@ def command(
         households=households or None,
     )
     release = release_in(candidate)
-    against = None if no_live else _live(repository, live)
+    against = None if no_live else live_release(repository, live)
     with progress_bars() as progress:
         report = check(release, against, options, progress)
     page = html or Path("var") / f"check-{release.number}.html"
@@ -80,8 +80,12 @@ def command(
         raise RacksortError(report.summary())
 
 
-def _live(repository: Path, number: int | None) -> Release:
-    """The release to compare with: where no number is given, the one that the traffic document calls live."""
+def live_release(repository: Path, number: int | None) -> Release:
+    """The release to compare with: where no number is given, the one that the traffic document calls live.
+
+    Raises:
+        RacksortError: it isn't there, or not whole.
+    """
     from api.releases import store  # noqa: PLC0415
     from api.settings import Settings  # noqa: PLC0415
     from ensemble.releases.layout import release_in  # noqa: PLC0415

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +16,6 @@ from ensemble.errors import RacksortError
 
 if TYPE_CHECKING:
     from ensemble.releases.gc import Collected
-
-_TRAFFIC: Final = "releases.json"
 
 
 def command(
@@ -57,13 +57,13 @@ def command(
         collected = _from_store(repository, named, keep, dry_run=dry_run)
     else:
         folder = Path(repository)
-        recorded = _serving(folder)
-        known = bool(named) or recorded is not None
-        protected = named | (recorded or frozenset())
-        if withdraw is not None:
-            collected = _withdrawn(folder, withdraw, protected)
-        else:
-            collected = _from_folder(folder, named, protected, keep, dry_run=dry_run)
+        with _recorded(folder) as recorded:
+            known = bool(named) or recorded is not None
+            protected = named | (recorded or frozenset())
+            if withdraw is not None:
+                collected = _withdrawn(folder, withdraw, protected)
+            else:
+                collected = _from_folder(folder, named, protected, keep, dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps(asdict(collected)))
         return
@@ -111,21 +111,21 @@ def _check_there(where: str, named: frozenset[int], there: frozenset[int]) -> No
         raise RacksortError(f"{where}: has no release {missing[0]} (there: {known}); name those that serve")
 
 
-def _serving(folder: Path) -> frozenset[int] | None:
-    """Releases that the traffic document speaks of; None where there is no document.
+@contextmanager
+def _recorded(folder: Path) -> Iterator[frozenset[int] | None]:
+    """Releases that the traffic document speaks of, and go on to be those in the block; None where there is none.
 
     Raises:
-        RacksortError: it can't be read, so that nobody knows what serves.
+        ReleasesInvalid: it can't be read, so that nobody knows what serves.
     """
-    path = folder / _TRAFFIC
-    try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-        shares = [share["release"] for name in ("canary", "shadow") if (share := found.get(name)) is not None]
-        return frozenset(map(int, [found["live"], *found.get("previous", ()), *shares]))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RacksortError(f"{path}: can't be read ({error!r}), so nothing is removed; mend it first") from error
+    from api.releases import store  # noqa: PLC0415
+
+    path = folder / store.NAME
+    if not path.exists():
+        yield None
+        return
+    with store.held(path) as traffic:
+        yield frozenset((*traffic.wanted, *traffic.previous))
 
 
 def _say(collected: Collected, *, dry_run: bool) -> None:

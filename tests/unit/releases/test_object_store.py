@@ -151,6 +151,7 @@ def test_two_releases_under_one_number_are_both_noticed(store: ObjectStore, cand
         find(store, 2)
 
 
+@pytest.mark.slow
 def test_gc_keeps_what_serves_and_the_newest_and_waits_for_the_unfinished(tmp_path: Path, store: ObjectStore) -> None:
     for number in (1, 2, 3, 4):
         publish_object(release_in(small(tmp_path / str(number), number)), store, PUBLISHER)
@@ -175,6 +176,7 @@ def test_gc_keeps_what_serves_and_the_newest_and_waits_for_the_unfinished(tmp_pa
     verify_object(store, 4)
 
 
+@pytest.mark.slow
 def test_a_store_that_can_t_be_reached_is_one_line(s3: str, store: ObjectStore, candidate: Release) -> None:
     for url in (f"s3://{s3}/no-such-bucket/models", "s3://127.0.0.1:1/bucket/models"):
         with pytest.raises(RacksortError, match=r"look at the address, the bucket and the credentials") as refused:
