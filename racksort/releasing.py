@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import typer
@@ -21,6 +21,9 @@ from api.releases import document, store
 from api.releases.document import Traffic
 from ensemble.errors import RacksortError
 from racksort.progress import Report, progress_bars
+
+if TYPE_CHECKING:
+    from api.settings import Settings
 
 _TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.1
@@ -104,6 +107,24 @@ class Place:
         if not text.isascii() or not text.isdigit() or int(text) < 1:
             raise RacksortError(f"RACKSORT_RELEASE: {text!r} isn't the number of a release; give 1 or more")
         return int(text)
+
+
+def with_live_release(settings: Settings, repository: Path) -> Settings:
+    """The settings with the release that is live as the one that ranks, unless they name one.
+
+    Args:
+        settings: the adapter's.
+        repository: of the embedded Triton, which isn't looked at where the settings name another one.
+
+    Raises:
+        ReleasesInvalid: the document can't be used.
+    """
+    path = settings.releases
+    if path is None and "triton" not in settings.model_fields_set:
+        path = repository / store.NAME
+    if path is None or "release" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"release": store.read(path, live=settings.release).live})
 
 
 def now() -> datetime:

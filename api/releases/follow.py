@@ -26,6 +26,7 @@ from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.releases.moment import check_moment
 from api.releases.opening import LaneMaker
+from api.releases.retries import Retries
 from api.releases.server import ControlOff, ReleaseServer
 from api.releases.states import State, States
 from api.releases.warming import warm
@@ -37,24 +38,8 @@ LOOK_S: Final = 0.5
 """How often the document is looked at: one stat."""
 GRACE_S: Final = 10.0
 """Time from a release's last request until it is closed and unloaded: longer than any request takes."""
-_FIRST_PAUSE_S: Final = 1.0
-"""Until a server that couldn't be asked is asked again; twice as long after each further time."""
-_LONGEST_PAUSE_S: Final = 30.0
-
-
 _CHECK_S: Final = 2.0
 """How often the server is asked whether it still has what is open."""
-
-
-@dataclass(slots=True)
-class _Failed:
-    """A release that couldn't be brought in."""
-
-    version: int
-    """Of the document that wanted it."""
-    again_at: float | None
-    """When to try again, on the clock; None for not before the document changes."""
-    pause_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +94,7 @@ class Releases:
         """Lanes that have traffic, or could at once."""
         self._unproven = {lanes.live.number}
         """Open, whether the server has it or not."""
-        self._failed: dict[int, _Failed] = {}
+        self._retries = Retries()
         self._retired_at: dict[int, float] = {}
         self._coming: dict[int, asyncio.Task[None]] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -133,6 +118,7 @@ class Releases:
         if stamp != self._stamp:
             self._stamp = stamp
             await self._read()
+        await self._prove()
         for number in self._wanted():
             self._bring_in(number)
         self._switch()
@@ -164,6 +150,18 @@ class Releases:
             _log.warning("releases: version %d, %s", read.version, read.change or f"release {read.live} is live")
         self.broken, self.traffic = "", read
 
+    async def _prove(self) -> None:
+        """Ask the server for what is open and shall have traffic that it hasn't now: it may have been started anew."""
+        serving = {lane.number for lane in self.lanes.all()}
+        for number in self.traffic.wanted:
+            if number in self._lanes and number not in serving | self._unproven:
+                try:
+                    there = await self._server.ready(number)
+                except AdapterError:
+                    there = False
+                if not there:
+                    self._unproven.add(number)
+
     async def _check_open(self) -> None:
         """See whether the server still has the releases that are open: one that was started anew may have others."""
         if self._clock() < self._check_at or self._coming:
@@ -190,12 +188,9 @@ class Releases:
         self._retired_at.pop(number, None)
         if number in self._coming or (number in self._lanes and number not in self._unproven):
             return
-        failed = self._failed.get(number)
-        if failed is not None and failed.version == self.traffic.version:
-            if failed.again_at is None or self._clock() < failed.again_at:
-                return
-        elif failed is not None:
-            del self._failed[number]
+        if not self._retries.due(number, self.traffic.version, self._clock()):
+            return
+        if number not in self._retries:
             self.states.set(number, State.LOADING)
         task = asyncio.create_task(self._come(number), name=f"bring in release {number}")
         self._coming[number] = task
@@ -212,13 +207,11 @@ class Releases:
             self._refuse(number, version, error)
             raise
         else:
-            self._failed.pop(number, None)
+            self._retries.forget(number)
             self._switch()
 
     async def _loaded_and_warm(self, number: int) -> None:
         release = contract.ensemble_name(number)
-        if number not in self._failed:
-            self.states.set(number, State.LOADING)
         if not await self._server.ready(number):
             await self._server.load(number)
         if number in self._unproven:  # it has its lane already, and the readiness judges it
@@ -242,16 +235,15 @@ class Releases:
     def _refuse(self, number: int, version: int, error: Exception) -> None:
         why = str(error) or type(error).__name__
         passing = isinstance(error, EnsembleError | ControlOff)
-        before = self._failed.get(number)
-        pause_s = _FIRST_PAUSE_S if before is None else min(2 * before.pause_s, _LONGEST_PAUSE_S)
-        self._failed[number] = _Failed(version, self._clock() + pause_s if passing else None, pause_s)
+        self._retries.failed(number, version, self._clock(), passing=passing)
         state = State.LOADING if isinstance(error, EnsembleError) else State.REFUSED
         if self.states.set(number, state, why) and number not in self._unproven:  # of those the readiness tells
             _log.error("release %d can't have traffic, release %d goes on: %s", number, self.lanes.live.number, why)
 
     def _switch(self) -> None:
         """Give traffic to the releases that shall have it and can."""
-        traffic, lanes, ready = self.traffic, self.lanes, self._lanes
+        traffic, lanes = self.traffic, self.lanes
+        ready = {number: lane for number, lane in self._lanes.items() if number not in self._unproven}
         live = ready.get(traffic.live, lanes.live)
         canary = None if traffic.canary is None else ready.get(traffic.canary.release)
         shadow = None if traffic.shadow is None else ready.get(traffic.shadow.release)
@@ -262,11 +254,11 @@ class Releases:
         lanes.use(live, canary, traffic.canary, shadow, percent)
         serving = [lane.number for lane in lanes.all()]
         for number in ready:
-            if number in serving and number not in self._unproven:
+            if number in serving:
                 self.states.set(number, State.SERVING)
-            elif number not in serving and number in self._wanted():
+            elif number in self._wanted():
                 self.states.set(number, State.STANDBY)
-        in_use = tuple(dict.fromkeys((*serving, *ready)))
+        in_use = tuple(dict.fromkeys((*serving, *self._lanes)))
         if in_use != self._in_use:
             self._in_use = in_use
             self._server.use(in_use)
@@ -290,6 +282,8 @@ class Releases:
 
     async def _end(self, number: int, lane: Lane) -> None:
         del self._lanes[number], self._retired_at[number]
+        self._unproven.discard(number)
+        self._missed.discard(number)
         self._switch()  # it isn't in use any more
         await lane.close()
         try:
