@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -26,6 +25,8 @@ from ensemble.releases.layout import Release
 HEADLINE_POOL: Final = f"pool: {WHOLE_SHOP}"
 _SAME_MOMENT: Final = 1e-3
 """Days."""
+_NOTHING: Final = 1e-9
+"""A mean to divide by where the live release names nothing that was bought."""
 
 
 def week_after(day: float) -> int:
@@ -133,12 +134,12 @@ def _compared(
     }
     if "live" in values:
         old = values["live"][metrics.HEADLINE]
-        mean = float(old.mean())
+        mean = max(float(old.mean()), _NOTHING)
         difference = asdict(draws.difference(new, old))
         result |= {
             "live_ndcg@10": asdict(draws.mean(old)),
             "live_recall@10": float(np.nanmean(values["live"]["recall@10"])),
             "difference": difference,
-            "relative": {key: value / mean if mean else math.nan for key, value in difference.items()},
+            "relative": {key: value / mean for key, value in difference.items()},
         }
     return result

@@ -73,7 +73,7 @@ def command(
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(rendered(report), encoding="utf-8")
     if as_json:
-        json.dump(report.to_json(), sys.stdout)
+        json.dump(report.to_json(), sys.stdout, allow_nan=False)
     else:
         _print(report, page)
     if not report.passed:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,15 +14,18 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from ensemble.data.dataset import silent
 from ensemble.data.weeks import week_start
+from ensemble.errors import RacksortError
 from ensemble.releases.check import quality
 from ensemble.releases.check.finding import Finding, Report, Section, Severity, Verdict
 from ensemble.releases.check.options import CHECKS, Options
 from ensemble.releases.check.run import check
 from ensemble.releases.layout import Release
 from racksort.check_report.page import rendered
+from racksort.cli import app
 from tests.unit.releases.check.made import POOL, candidate, whole
 
 WHEN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -47,7 +52,7 @@ def test_one_run_shows_the_faults_of_all_checks_that_can_still_run(tmp_path: Pat
     assert verdicts["serving"] is verdicts["quality"] is Verdict.NOT_RUN
     assert found.summary().startswith("personalize_v2 is refused: ")
     assert found.summary().endswith(f"(and {len(found.refusals) - 1} more)")
-    assert json.loads(json.dumps(found.to_json()))["passed"] is False
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["passed"] is False
     page = rendered(found)
     assert "<script" not in page
     assert not re.search(r"(?:src|href)=\"(?!#)", page)
@@ -71,6 +76,14 @@ def test_a_truncated_model_of_the_committed_release_is_refused_with_the_file_s_n
     (finding,) = report(release).refusals
     assert finding.where == "product_pool/2/model.onnx"
     assert "isn't a whole ONNX file" in finding.what
+
+
+def test_a_release_that_changes_itself_is_found_out(tmp_path: Path) -> None:
+    release = candidate(tmp_path)
+    code = release.version_dirs["ranking"] / "ranking.py"
+    changing = "p = Path(__file__).with_name('settings.json')\np.write_text(p.read_text() + ' ')\n"
+    code.write_text(f"{code.read_text()}\n{changing}")
+    assert "changed while it was checked" in {finding.what for finding in report(release).refusals}
 
 
 @pytest.mark.slow
@@ -143,6 +156,20 @@ def test_a_week_without_data_is_skipped_and_tables_of_another_age_are_a_warning(
         assert "7.0 days before the other's" in finding.what
     unknown = quality.check(replace(newer, history_until_day=None), older, ("", ""), Options(), silent)
     assert unknown.skipped
+
+
+def test_figures_that_json_does_not_have_become_null() -> None:
+    section = Section("models", Verdict.REFUSED, "", 0.0, {"apart": {"order": math.inf}, "list": [math.nan, 1.0]})
+    data = json.loads(json.dumps(made(sections=(section,)).to_json(), allow_nan=False))["sections"][0]["data"]
+    assert data == {"apart": {"order": None}, "list": [None, 1.0]}
+
+
+def test_a_missing_version_is_named_by_the_command(tmp_path: Path) -> None:
+    release = candidate(tmp_path)
+    shutil.rmtree(release.version_dirs["product_pool"])
+    result = CliRunner().invoke(app, ["release", "check", str(release.repository)])
+    assert isinstance(result.exception, RacksortError)
+    assert "product_pool/2: missing" in str(result.exception)
 
 
 @given(week=st.integers(2, 500), part=st.floats(0, 0.999))
