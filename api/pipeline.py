@@ -12,7 +12,7 @@ import numpy.typing as npt
 from api.catalog.protocol import Catalog
 from api.errors import CatalogUnavailable, Unavailable
 from api.events.recall import Reading, Recall
-from api.ladder import Ladder
+from api.ladder import Ladder, longest
 from api.ranker import Ranker
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
@@ -57,6 +57,7 @@ class Pipeline:
         rules: Rules | None = None,
         recall: Recall | None = None,
         served: Callable[[Query, Pool, Ranking], None] | None = None,
+        ranked: Callable[[Lane, Query, Pool, npt.NDArray[np.int64], float], None] | None = None,
         clock: Callable[[], float],
     ) -> None:
         """Put the stages together.
@@ -72,6 +73,7 @@ class Pipeline:
             rules: the shop's; None where it has none.
             recall: knows what customers did lately; None where nobody does.
             served: hears of each full answer, after the fact.
+            ranked: hears of each order that a release has made, before the shop's rules, and of its call's seconds.
             clock: seconds.
         """
         self._catalog = catalog
@@ -84,6 +86,7 @@ class Pipeline:
         self._rules = rules
         self._recall = recall
         self._served = served
+        self._ranked = ranked
         self._clock = clock
 
     def overwhelmed(self) -> bool:
@@ -107,10 +110,7 @@ class Pipeline:
         budget = self._budget(query)
         lane = self._lanes.of(query)
         position = None if query.cursor is None else self._scroll.position(query)
-        # A pool at hand is handed out at once. One that never was is worth a late page, unless the caller won't wait.
-        waits_until = budget.pool_until
-        if query.timeout_s is None:
-            waits_until = max(waits_until, budget.arrived + self._patience.cold_pool_s)
+        waits_until = self._patience.pool_until(budget, query.timeout_s)
         reading = None if self._recall is None else self._recall.begin(query, budget.pool_until)
         try:
             pool = await self._catalog.pool(query.container_id, query.category, deadline=waits_until)
@@ -234,13 +234,17 @@ class Pipeline:
             counts.degraded[error.reason] += 1
             return self._lesser(query, pool)._replace(degraded=(error.reason,))
         shown = answer.product_id[: np.count_nonzero(answer.product_id)]  # padding is 0 and comes last
-        counts.seconds.observe(answer.queue_s + answer.ensemble_s)
+        seconds = answer.queue_s + answer.ensemble_s
+        counts.seconds.observe(seconds)
+        counts.times.observe(seconds)
+        if self._ranked is not None:
+            self._ranked(lane, query, pool, shown, answer.ensemble_s)
         return _Order(shown, _ENSEMBLE, answer.release, (), answer.queue_s, answer.ensemble_s)
 
     def _lesser(self, query: Query, pool: Pool) -> _Order:
         """The next rung's order: of all candidates, where more of them may be needed than the page shows."""
-        ranking = self._ladder.without_ensemble(query, pool)
         whole = pool.scrolls or self._rules is not None  # rules may bring something up from behind the page
+        ranking = self._ladder.without_ensemble(longest(query) if whole else query, pool)
         order = followed(ranking.product_id, pool) if whole else ranking.product_id
         return _Order(order, ranking.source, ranking.release)
 

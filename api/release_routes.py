@@ -20,4 +20,4 @@ router = APIRouter()
 )
 async def releases(services: WithServices) -> ReleasesStatus:
     """What the document wants, what this adapter does, and why where the two differ."""
-    return status(services.lanes, services.releases)
+    return status(services.lanes, services.releases, services.guards)

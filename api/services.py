@@ -24,10 +24,14 @@ from api.prober import Prober
 from api.ranker import Ranker
 from api.readiness import Readiness
 from api.releases.figures import LaneFigures, ReleasesFigures
-from api.releases.follow import Followed, Releases
+from api.releases.follow import Releases
+from api.releases.guard_figures import ComparisonFigures, GuardFigures
+from api.releases.guards import Guards
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.releases.opening import LaneMaker
+from api.releases.server import Followed
+from api.releases.shadow import ShadowRankings
 from api.resilience.budget import BudgetPolicy, Budgets
 from api.resilience.limiter import Limiter
 from api.resilience.loop_lag import LoopLag
@@ -62,6 +66,8 @@ class Services:
     """None where events are off."""
     releases: Releases | None = None
     """None where one release serves alone."""
+    guards: Guards | None = None
+    """The same."""
 
 
 @asynccontextmanager
@@ -110,6 +116,13 @@ async def running(
     ladder = Ladder(precomputed)
     scroll = Scroll(Seal(settings.cursor_secrets, ttl_s=settings.cursor_ttl_s, now=now))
     recall = None if events is None else events.recall(clock)
+    beside = ShadowRankings(
+        lanes,
+        ranker.row,
+        busy=lambda: lag.seconds() > busy_s / 2 or 2 * limiter.in_flight > limiter.limit,
+        clock=clock,
+        rng=rng,
+    )
     explained_calls = ExplainedCalls(ranker, room, clock=clock)
     explained = ExplainedPages(
         catalog,
@@ -134,6 +147,7 @@ async def running(
         rules=rules,
         recall=recall,
         served=None if shadow is None else shadow.served,
+        ranked=None if traffic is None else beside.ranked,
         clock=clock,
     )
     prober = Prober(
@@ -145,13 +159,13 @@ async def running(
         today=today,
         clock=clock,
     )
-    metrics.follow_limiter(limiter)
-    metrics.follow_budgets(budgets)
     releases = None if traffic is None else Releases(traffic, lanes, maker, metrics, today=today, now=now, clock=clock)
-    opened = _shown(metrics, lanes, releases)
-    background = [asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")]
-    if releases is not None:
-        background.append(asyncio.create_task(releases.follow(), name="follow the releases"))
+    guards = None if releases is None else Guards(releases, beside, settings.guard_policy, now=now, clock=clock)
+    opened = _shown(metrics, lanes, releases, limiter, budgets)
+    background = [
+        asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe"),
+        *_followed(releases, guards, metrics),
+    ]
     if rules is not None:
         rules.today = today
         metrics.registry.register(RulesFigures(rules))
@@ -171,6 +185,7 @@ async def running(
                 settings.max_body_bytes,
                 events,
                 releases,
+                guards,
             )
     finally:
         for task in background:
@@ -188,8 +203,12 @@ async def running(
             precomputed.close()
 
 
-def _shown(metrics: Metrics, lanes: Lanes, releases: Releases | None) -> Callable[[], list[Lane]]:
-    """Put the lanes into the metrics; returns what says which are open."""
+def _shown(
+    metrics: Metrics, lanes: Lanes, releases: Releases | None, limiter: Limiter, budgets: Budgets
+) -> Callable[[], list[Lane]]:
+    """Put the lanes, and what they share, into the metrics; returns what says which are open."""
+    metrics.follow_limiter(limiter)
+    metrics.follow_budgets(budgets)
     metrics.follow_breaker(lanes.live.breaker)
     opened = lanes.all
     if releases is not None:
@@ -200,6 +219,19 @@ def _shown(metrics: Metrics, lanes: Lanes, releases: Releases | None) -> Callabl
     )
     metrics.registry.register(LaneFigures(lanes, opened))
     return opened
+
+
+def _followed(releases: Releases | None, guards: Guards | None, metrics: Metrics) -> list[asyncio.Task[None]]:
+    """What looks after the releases all the time, where there is more than one."""
+    if releases is None or guards is None:
+        return []
+    metrics.registry.register(GuardFigures(guards))
+    metrics.registry.register(ComparisonFigures(guards.shadow))
+    return [
+        asyncio.create_task(releases.follow(), name="follow the releases"),
+        asyncio.create_task(guards.shadow.run(), name="compare releases"),
+        asyncio.create_task(guards.run(), name="watch the canary"),
+    ]
 
 
 def _followed_lists(precomputed: PrecomputedRung, shadow: Shadow, metrics: Metrics) -> list[asyncio.Task[None]]:

@@ -9,11 +9,17 @@ from api.histogram import Observed
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5)
 
+GROWTH: Final = 2.0**0.125
+"""Factor between the bounds of ``LaneCounts.times``: a percentile is at most 9 % too high."""
+SHORTEST_S: Final = 1e-4
+_TIMES: Final = tuple(SHORTEST_S * GROWTH**at for at in range(128))
+"""0.1 ms to 6 s."""
+
 
 class LaneCounts:
     """Numbers since the lane was opened; they only grow."""
 
-    __slots__ = ("calls", "degraded", "diverted", "requests", "rows", "seconds")
+    __slots__ = ("calls", "degraded", "diverted", "requests", "rows", "seconds", "times")
 
     def __init__(self) -> None:
         self.requests = 0
@@ -22,6 +28,8 @@ class LaneCounts:
         """Those that it didn't rank, by ``api.errors.Unavailable.reason``."""
         self.seconds = Observed(SECONDS)
         """Of those that it ranked: from the queue to the call's end."""
+        self.times = Observed(_TIMES)
+        """The same, finer: what two releases are compared by."""
         self.calls: Counter[str] = Counter()
         """Calls by outcome, ``ok`` or a reason."""
         self.rows = 0

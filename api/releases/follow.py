@@ -14,20 +14,18 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from api.errors import AdapterError, EnsembleError, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import store
-from api.releases.document import Traffic
+from api.releases.document import Share
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.releases.moment import check_moment
 from api.releases.opening import LaneMaker
 from api.releases.retries import Retries
-from api.releases.server import ControlOff, ReleaseServer
+from api.releases.server import ControlOff, Followed
 from api.releases.states import State, States
 from api.releases.warming import warm
 from ensemble import contract
@@ -40,16 +38,6 @@ GRACE_S: Final = 10.0
 """Time from a release's last request until it is closed and unloaded: longer than any request takes."""
 _CHECK_S: Final = 2.0
 """How often the server is asked whether it still has what is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """A document to follow, and the server that has the releases."""
-
-    path: Path
-    document: Traffic
-    """As it was when the adapter started."""
-    server: ReleaseServer
 
 
 class Releases:
@@ -77,12 +65,14 @@ class Releases:
             now: Unix time.
             clock: seconds; must advance with the event loop's timers.
         """
-        self._path = followed.path
+        self.path = followed.path
         self._stamp: store.Stamp | None = None  # so that a change since the start is seen
         self.traffic = followed.document
         """The document that is followed: the last one that could be read."""
         self.broken = ""
         """Why the file can't be read now; empty where it can."""
+        self.withdrawn: tuple[Share | None, int] = None, 0
+        """A canary that shall have no traffic, in this version of the document."""
         self.lanes = lanes
         self._maker = maker
         self._server = followed.server
@@ -114,7 +104,7 @@ class Releases:
 
     async def look(self) -> None:
         """Read the document where it has changed, and do what is due."""
-        stamp = store.stamp(self._path)
+        stamp = store.stamp(self.path)
         if stamp != self._stamp:
             self._stamp = stamp
             await self._read()
@@ -124,6 +114,12 @@ class Releases:
         self._switch()
         await self._check_open()
         await self._take_out()
+
+    def withdraw(self, release: int) -> None:
+        """Give a canary no traffic, from the next request on and until the document changes."""
+        if (canary := self.traffic.canary) is not None and canary.release == release:
+            self.withdrawn = canary, self.traffic.version
+            self._switch()
 
     def open(self) -> list[Lane]:
         """The lanes that have traffic, could have it at once, or had it until just now."""
@@ -140,7 +136,7 @@ class Releases:
 
     async def _read(self) -> None:
         try:
-            read = await asyncio.to_thread(store.read, self._path, live=self.traffic.live)
+            read = await asyncio.to_thread(store.read, self.path, live=self.traffic.live)
         except ReleasesInvalid as error:
             if str(error) != self.broken:
                 _log.error("%s; version %d stays in force", error, self.traffic.version)
@@ -245,13 +241,14 @@ class Releases:
         traffic, lanes = self.traffic, self.lanes
         ready = {number: lane for number, lane in self._lanes.items() if number not in self._unproven}
         live = ready.get(traffic.live, lanes.live)
-        canary = None if traffic.canary is None else ready.get(traffic.canary.release)
+        share = traffic.canary if self.withdrawn != (traffic.canary, traffic.version) else None
+        canary = None if share is None else ready.get(share.release)
         shadow = None if traffic.shadow is None else ready.get(traffic.shadow.release)
         percent = 0.0 if traffic.shadow is None else traffic.shadow.percent
         if live is not lanes.live:
             _log.warning("%s is live, instead of %s", live.release, lanes.live.release)
             self._metrics.follow_breaker(live.breaker)
-        lanes.use(live, canary, traffic.canary, shadow, percent)
+        lanes.use(live, canary, share, shadow, percent)
         serving = [lane.number for lane in lanes.all()]
         for number in ready:
             if number in serving:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import grpc
@@ -11,6 +13,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from api.ensemble_client import Ensemble, TritonEnsemble
 from api.errors import EnsembleUnavailable, ReleaseRefused
+from api.releases.document import Traffic
 from ensemble import contract
 
 _LOAD_S: Final = 120.0
@@ -79,6 +82,16 @@ class ReleaseServer(Protocol):
     async def close(self) -> None:
         """Release what the client holds."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A document to follow, and the server that has the releases."""
+
+    path: Path
+    document: Traffic
+    """As it was when the adapter started."""
+    server: ReleaseServer
 
 
 class TritonReleases:

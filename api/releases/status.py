@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api import openapi_examples as examples
 from api.releases.follow import Releases
+from api.releases.guard_status import BesideState, beside
+from api.releases.guards import Guards
 from api.releases.lanes import Lanes
 from api.releases.states import State
 from ensemble import contract
@@ -30,6 +32,16 @@ class ReleaseState(BaseModel):
     since: str | None = Field(description="Since when it is so, ISO 8601; null from the start.")
 
 
+class ReleaseChange(BaseModel):
+    """One change of the document."""
+
+    version: int
+    at: str
+    change: str
+    live: int = Field(description="The release that was live from then on.")
+    why: str
+
+
 class ReleasesStatus(BaseModel):
     """Which releases have traffic here, and what the document wants."""
 
@@ -49,10 +61,12 @@ class ReleasesStatus(BaseModel):
     shadow: int | None = Field(description="The release that ranks requests as well now.")
     previous: list[int] = Field(description="What a rollback goes back to, the latest first.")
     releases: list[ReleaseState]
+    beside: BesideState | None = Field(description="Guards and comparisons; null where no document is followed.")
+    history: list[ReleaseChange] = Field(description="The latest changes, the newest first.")
 
 
-def status(lanes: Lanes, releases: Releases | None) -> ReleasesStatus:
-    """How it is now; ``releases`` is None where no document is followed."""
+def status(lanes: Lanes, releases: Releases | None, guards: Guards | None = None) -> ReleasesStatus:
+    """How it is now; ``releases`` and ``guards`` are None where no document is followed."""
     live = lanes.live
     if releases is None:
         alone = ReleaseState(release=live.number, name=live.release, state=State.SERVING, why="", since=None)
@@ -71,6 +85,8 @@ def status(lanes: Lanes, releases: Releases | None) -> ReleasesStatus:
             shadow=None,
             previous=[],
             releases=[alone],
+            beside=None,
+            history=[],
         )
     traffic = releases.traffic
     canary, shadow = traffic.canary, traffic.shadow
@@ -97,5 +113,10 @@ def status(lanes: Lanes, releases: Releases | None) -> ReleasesStatus:
                 since=datetime.fromtimestamp(known.since, UTC).isoformat("T", "seconds"),
             )
             for number, known in releases.states.items()
+        ],
+        beside=None if guards is None else beside(guards),
+        history=[
+            ReleaseChange(version=each.version, at=each.at, change=each.change, live=each.live, why=each.why)
+            for each in traffic.history
         ],
     )

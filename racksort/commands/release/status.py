@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -49,12 +50,29 @@ def command(
     for address, body in adapters.items():
         console.print(f"\n{address}: follows version {body['version']}{_but(body)}", markup=False)
         console.print(_table(body))
+        for line in _beside(body.get("beside") or {}):
+            console.print(f"  {line}", markup=False)
 
 
 def _but(body: dict[str, Any]) -> str:
     if not body["followed"]:
         return ", since RACKSORT_RELEASES isn't set there"
     return f"; {body['broken']}" if body["broken"] else ""
+
+
+def _beside(body: dict[str, Any]) -> Iterator[str]:
+    """What the guards say of the canary, and how releases compare with the live one."""
+    for each in body.get("guards", ()):
+        yield f"guard {each['guard']} {each['state']}: {each['told']}"
+    for each in body.get("comparisons", ()):
+        if each["rankings"]:
+            yield (
+                f"{each['role']} {each['release']} beside {each['live']}: {each['rankings']} rankings,"
+                f" overlap@10 {each['overlap_10']:.0%}, overlap@20 {each['overlap_20']:.0%}, RBO {each['rbo']:.2f}"
+            )
+    if (taken := body.get("taken_back")) is not None:
+        told = f"canary {taken['release']} was taken back here at {taken['at']}: guard {taken['guard']}, {taken['why']}"
+        yield f"{told}; the document still wants it: {taken['unwritten']}" if taken["unwritten"] else told
 
 
 def _table(body: dict[str, Any]) -> Table:

@@ -18,8 +18,9 @@ from api.errors import EnsembleUnavailable, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import document as verbs
 from api.releases import store
-from api.releases.follow import GRACE_S, Followed, Releases
+from api.releases.follow import GRACE_S, Releases
 from api.releases.lanes import Lanes
+from api.releases.server import Followed
 from api.releases.states import State
 from api.releases.status import status
 from api.settings import Settings
