@@ -26,15 +26,12 @@ from ensemble.releases.verify import verify
 from ensemble.releases.withdraw import withdraw
 from ensemble.runtime import model_control
 from ensemble.runtime.canary import Canary, Verdict
-from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 from tests.conftest import REPOSITORY
+from tests.plain_triton import PlainTriton
 from tests.s3_server import CREDENTIALS, s3_server
 from tests.unit.releases.killed import kill_at
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
-EVERYTHING = "--load-model=*"
-"""Has Triton load every folder that it takes for a model, and end if one of them fails: nothing is as strict."""
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +51,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[EmbeddedTriton]:
-    with EmbeddedTriton(TritonOptions(repository=repository, releases=(), extra=(EVERYTHING,))) as server:
+def server(repository: Path) -> Iterator[PlainTriton]:
+    with PlainTriton(repository) as server:
         yield server
 
 
@@ -96,12 +93,12 @@ def ranks(address: str, release: int) -> Verdict:
     ],
 )
 def test_a_killed_publisher_and_a_killed_server_leave_the_old_release_serving(
-    repository: Path, candidate: Release, server: EmbeddedTriton, last: str
+    repository: Path, candidate: Release, server: PlainTriton, last: str
 ) -> None:
     assert ranks(server.address, 1).healthy
     kill_at("publish", last, repository, candidate.repository)
     assert ranks(server.address, 1).healthy
-    server.restart(0)  # killed at once, started again on what is there
+    server.restart()  # killed at once, started again on what is there
     assert ranks(server.address, 1).healthy, server.log_tail()
     assert numbers_in(repository) == ([1, 2] if last == "moved personalize_v2" else [1])
     publish(candidate, repository, Publisher("0.1.0"))
@@ -112,7 +109,7 @@ def test_a_killed_publisher_and_a_killed_server_leave_the_old_release_serving(
 
 
 def test_a_renumbered_release_is_loaded_beside_the_live_one_and_ranks_the_same(
-    repository: Path, candidate: Release, server: EmbeddedTriton
+    repository: Path, candidate: Release, server: PlainTriton
 ) -> None:
     assert ranks(server.address, 1).healthy
     publish(candidate, repository, Publisher("0.1.0"))
@@ -123,22 +120,22 @@ def test_a_renumbered_release_is_loaded_beside_the_live_one_and_ranks_the_same(
     assert (old.score == new.score).all()
     withdraw(repository, 2)
     assert ranks(server.address, 1).healthy
-    server.restart(0)
+    server.restart()
     assert ranks(server.address, 1).healthy, server.log_tail()
 
 
 def test_a_version_that_keeps_triton_from_starting_is_withdrawn(
-    repository: Path, candidate: Release, server: EmbeddedTriton
+    repository: Path, candidate: Release, server: PlainTriton
 ) -> None:
     assert ranks(server.address, 1).healthy
     publish(candidate, repository, Publisher("0.1.0"))
     (repository / "product_pool" / "2" / "model.onnx").write_bytes(b"\x00corrupt")  # by whatever the disk did to it
     with pytest.raises(RacksortError, match=r"product_pool/2/model\.onnx: was altered since it was published"):
         verify(release_in(repository, 2))
-    server.restart(0)
-    assert "Triton ended" in server.wait()  # release 1 too: a model with one bad version doesn't load at all
+    server.restart()
+    assert server.ends() != 0  # release 1 too: a model with one bad version doesn't load at all
     withdraw(repository, 2)
-    server.restart(0)
+    server.restart()
     assert ranks(server.address, 1).healthy, server.log_tail()
 
 
@@ -177,8 +174,5 @@ def test_triton_serves_a_release_from_an_object_store(
         store = open_store(f"s3://{address}/models/shop")
         store.files.mkdir("models")
         _, url = publish_object(candidate, store, Publisher("0.1.0"))
-        local = tmp_path / "empty"
-        local.mkdir()
-        options = TritonOptions(local, releases=(), extra=(f"--model-repository={url}", "--load-model=personalize_v2"))
-        with EmbeddedTriton(options) as server:
+        with PlainTriton(url, "personalize_v2") as server:
             assert ranks(server.address, 2).healthy, server.log_tail()
