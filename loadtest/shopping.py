@@ -7,7 +7,6 @@ containers in the order of what was really bought from them, grids more often th
 from __future__ import annotations
 
 import asyncio
-import fcntl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import polars as pl
 
 from api.catalog import files
 from api.catalog.embedded import EmbeddedCatalog
+from api.durable import locked
 from api.types import Kind
 from ensemble.data.dataset import Dataset, load
 from ensemble.errors import RacksortError
@@ -53,8 +53,7 @@ def ensure_replay(path: Path, catalog: Path, mix: Mix, report: Report) -> Replay
         RacksortError: the catalog is missing or the reference data isn't installed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several generators may start at once
+    with locked(path.parent / ".lock"):  # several generators may start at once
         replay = kept(path, catalog, mix)
         if replay is None:
             replay = build(load(progress=report), catalog, mix)
