@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from math import inf
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -15,10 +16,14 @@ from api.catalog.protocol import Catalog
 from api.console.routes import console_router
 from api.edge import ProductsEndpoint, ShortCut
 from api.ensemble_client import Ensemble, TritonEnsemble
+from api.event_edge import EventsEndpoint
 from api.event_routes import router as event_router
 from api.events.opening import open_events
 from api.fallback.rung import PrecomputedRung
 from api.metrics import Metrics
+from api.release_routes import router as release_router
+from api.releases import store
+from api.releases.server import Followed, Keeper, ReleaseServer, TritonReleases
 from api.routes import router
 from api.rules.live import Rules
 from api.services import running
@@ -34,18 +39,25 @@ made it, and whether and why it was made with less than the full way (`degraded`
 
 
 def create_app(
-    settings: Settings | None = None, *, catalog: Catalog | None = None, ensemble: Ensemble | None = None
+    settings: Settings | None = None,
+    *,
+    catalog: Catalog | None = None,
+    ensemble: Ensemble | None = None,
+    server: ReleaseServer | None = None,
+    keeper: Keeper | None = None,
 ) -> FastAPI:
     """The adapter as an ASGI app; it opens what it needs when the server starts it.
 
     Args:
         settings: from the environment where not given.
         catalog: instead of the embedded one of the settings; closed with the app.
-        ensemble: instead of Triton's of the settings; closed with the app.
+        ensemble: instead of Triton's of the settings, for a release that serves alone; closed with the app.
+        server: has the releases instead of the settings' Triton; closed with the app.
+        keeper: runs the settings' Triton, where that is this process.
 
     Raises:
         SettingsInvalid: a setting in the environment is wrong. When started: CatalogInvalid, PrecomputedMissing,
-            RulesInvalid, EventsUnusable.
+            ReleasesInvalid, RulesInvalid, EventsUnusable.
     """
     settings = settings or Settings.load()
 
@@ -56,19 +68,27 @@ def create_app(
         precomputed = None if folder is None else PrecomputedRung.open(folder)
         rules = None if settings.rules_dir is None else Rules.open(settings.rules_dir)
         used_catalog = catalog or await open_catalog(settings, metrics)
-        used_ensemble = ensemble or TritonEnsemble(
-            settings.triton, settings.release, timeout_s=settings.call_timeout_ms / 1e3
-        )
+        traffic = None if settings.releases is None else _followed(settings, settings.releases, server, keeper)
+        timeout_s = settings.call_timeout_ms / 1e3
+        if traffic is not None:
+            used_ensemble = traffic.server.ensemble(traffic.document.live)
+        else:
+            used_ensemble = ensemble or TritonEnsemble(settings.triton, settings.release, timeout_s=timeout_s)
         events = open_events(settings, metrics)
-        async with running(settings, used_catalog, used_ensemble, metrics, precomputed, rules, events) as services:
+        async with running(
+            settings, used_catalog, used_ensemble, metrics, precomputed, rules, events, traffic=traffic
+        ) as services:
             app.state.services = services
             shortcut.products = ProductsEndpoint(services.pipeline, services.explained, services.metrics)
+            if events is not None:
+                shortcut.events = EventsEndpoint(events, services.metrics, services.max_body_bytes)
             yield
-            shortcut.products = None
+            shortcut.products = shortcut.events = None
 
     shortcut = ShortCut(title="racksort", description=_DESCRIPTION, version="1", lifespan=lifespan)
     shortcut.include_router(router)
     shortcut.include_router(lookups.router)
+    shortcut.include_router(release_router)
     if settings.events != "off":
         shortcut.include_router(event_router)
     if settings.console:
@@ -77,8 +97,22 @@ def create_app(
     return shortcut
 
 
-async def open_catalog(settings: Settings, metrics: Metrics) -> Catalog:
+def _followed(settings: Settings, path: Path, server: ReleaseServer | None, keeper: Keeper | None) -> Followed:
+    document = store.read(path, live=settings.release)
+    timeout_s = settings.call_timeout_ms / 1e3
+    return Followed(path, document, server or TritonReleases(settings.triton, timeout_s=timeout_s, keeper=keeper))
+
+
+async def open_catalog(
+    settings: Settings, metrics: Metrics, *, for_rules: bool | None = None, warm: bool = True
+) -> Catalog:
     """Where the settings say that candidates come from.
+
+    Args:
+        settings: all of them.
+        metrics: learn of searches and pools.
+        for_rules: whether pools carry what only the shop's rules need; where the settings name rules, if not given.
+        warm: whether pools are fetched at the start.
 
     Raises:
         CatalogInvalid: it can't be used.
@@ -92,6 +126,7 @@ async def open_catalog(settings: Settings, metrics: Metrics) -> Catalog:
         expire_s=settings.pool_expire_ms / 1e3,
         max_products=settings.pool_products,
         max_bytes=settings.pool_cache_bytes,
+        attributes=settings.rules_dir is not None if for_rules is None else for_rules,
     )
     patience = settings.start_timeout_ms / 1e3 or inf
-    return await ElasticsearchCatalog.open(settings.connection, options, metrics, patience_s=patience)
+    return await ElasticsearchCatalog.open(settings.connection, options, metrics, patience_s=patience, warm=warm)

@@ -23,6 +23,83 @@ EVENTS: Final[dict[str, Any]] = {
     "degraded": False,
     "degraded_reasons": [],
 }
+RELEASES: Final[dict[str, Any]] = {
+    "version": 12,
+    "followed": True,
+    "broken": "",
+    "change": "canary 2 at 5 %",
+    "why": "",
+    "changed_at": "2026-11-27T09:00:00+00:00",
+    "wanted_live": 1,
+    "wanted_canary": {"release": 2, "percent": 5.0},
+    "wanted_shadow": {"release": 3, "percent": 10.0},
+    "live": 1,
+    "canary": 2,
+    "shadow": 3,
+    "previous": [],
+    "releases": [
+        {
+            "release": 1,
+            "name": "personalize_v1",
+            "state": "serving",
+            "why": "",
+            "since": "2026-11-26T06:00:03+00:00",
+        },
+        {
+            "release": 2,
+            "name": "personalize_v2",
+            "state": "serving",
+            "why": "",
+            "since": "2026-11-27T09:00:04+00:00",
+        },
+        {
+            "release": 3,
+            "name": "personalize_v3",
+            "state": "serving",
+            "why": "",
+            "since": "2026-11-27T08:30:06+00:00",
+        },
+    ],
+    "beside": {
+        "guards": [
+            {
+                "guard": "errors",
+                "state": "held",
+                "figure": 0.0012,
+                "live": 0.0009,
+                "bound": 0.0118,
+                "observations": 812,
+                "window_s": 600.0,
+                "told": "errors 0.12 % of 812 requests in 600 s (at most 1.18 % allowed, live 0.09 %)",
+            }
+        ],
+        "taken_back": {
+            "release": 4,
+            "guard": "p99",
+            "why": "p99 102 ms of 412 requests in 30 s (at most 32.3 ms allowed, live 21.5 ms)",
+            "at": "2026-11-26T16:20:11+00:00",
+            "unwritten": "",
+        },
+        "comparisons": [
+            {
+                "role": "shadow",
+                "release": 3,
+                "live": 1,
+                "rankings": 240,
+                "failed": 0,
+                "overlap_10": 0.71,
+                "overlap_20": 0.78,
+                "rbo": 0.69,
+                "score_difference": 0.12,
+                "spearman": 0.86,
+                "seconds": 0.0061,
+                "live_seconds": 0.0058,
+            }
+        ],
+        "dropped": {"full": 0, "busy": 3, "gone": 0},
+    },
+    "history": [{"version": 12, "at": "2026-11-27T09:00:00+00:00", "change": "canary 2 at 5 %", "live": 1, "why": ""}],
+}
 DEGRADED: Final[dict[str, Any]] = {
     **PAGE,
     "release": None,
@@ -95,6 +172,13 @@ EVENTS_POSTED: Final[dict[str, Any]] = {
         {"event_id": "view-1", "kind": "view", "product_id": 862349, "visitor_id": "5f0c9c1e-7c1b"},
     ]
 }
+KEPT_EVENTS: Final[dict[str, Any]] = {
+    "events": [
+        {"event_id": "view-1", "kind": "view", "product_id": 862349, "at": "2026-11-25T18:30:00.250000Z"},
+        {"event_id": "order-17-1", "kind": "purchase", "product_id": 1029743, "at": "2026-11-24T09:12:44Z"},
+    ]
+}
+DELETED_EVENTS: Final[dict[str, Any]] = {"deleted": 2}
 LOGIN: Final[dict[str, Any]] = {"visitor_id": "5f0c9c1e-7c1b", "customer_id": 1234}
 ALIVE: Final[dict[str, Any]] = {"status": "alive"}
 METRICS: Final = """# HELP racksort_ready 1 once a real inference through the whole path worked

@@ -15,7 +15,7 @@ from api.errors import MAX_FAULTS, Fault, InvalidParameter, shortened
 from api.events.event import ID_PATTERN
 from api.events.parsing import RECENT_PATTERN, recent, visitor_id
 from api.scroll.seal import MAX_CURSOR
-from api.types import ExplainedQuery, Query
+from api.types import ExplainedQuery, Query, ReleaseQuery
 from ensemble import contract
 
 T = TypeVar("T")
@@ -53,7 +53,8 @@ class Parameter(Generic[T]):
         }
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers from ``low`` to ``high``; it raises ``ValueError`` for anything else."""
     digits = len(str(high))
 
     def parse(text: str) -> int:
@@ -75,14 +76,14 @@ def _truth(text: str) -> bool:
 
 CUSTOMER_ID: Final = Parameter(
     "customer_id",
-    _whole(0, MAX_ID),
+    whole(0, MAX_ID),
     {"type": "integer", "format": "int64", "minimum": 0, "maximum": MAX_ID},
     "The customer to rank for. Missing, 0 and unknown customers get the order for a new customer.",
     1_234,
 )
 LIMIT: Final = Parameter(
     "limit",
-    _whole(1, MAX_PAGE),
+    whole(1, MAX_PAGE),
     {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
     "Products in the answer, at most.",
     10,
@@ -122,10 +123,18 @@ EXPLAIN: Final = Parameter(
 )
 WHY_NOT: Final = Parameter(
     "why_not",
-    _whole(1, MAX_ID),
+    whole(1, MAX_ID),
     {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID},
     "A product of which the answer shall say why it isn't shown, or where it is; implies `explain`.",
     844_179,
+)
+RELEASE: Final = Parameter(
+    "release",
+    whole(1, 2**31 - 1),
+    {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
+    "The release that shall rank, whichever the customer has: for comparison. One of those that are served, which "
+    "`GET /v1/releases` lists.",
+    1,
 )
 PARAMETERS: Final[tuple[Parameter[Any], ...]] = (
     CUSTOMER_ID,
@@ -136,12 +145,13 @@ PARAMETERS: Final[tuple[Parameter[Any], ...]] = (
     RECENT,
     EXPLAIN,
     WHY_NOT,
+    RELEASE,
 )
 
 MAX_TIMEOUT_MS: Final = 600_000
 TIMEOUT: Final = Parameter(
     "X-Timeout-Ms",
-    _whole(1, MAX_TIMEOUT_MS),
+    whole(1, MAX_TIMEOUT_MS),
     {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS},
     "Milliseconds from the request's arrival that the caller waits; the answer comes in time, degraded if need be. At "
     "most `RACKSORT_MAX_DEADLINE_MS` are used.",
@@ -189,15 +199,15 @@ def parse_query(container_id: bytes, query_string: bytes, headers: Iterable[tupl
     values = _values(query_string) if query_string else {}
     if (timeout_s := parse_timeout(headers)) is not None:
         values["timeout_s"] = timeout_s
-    if "explain" in values or "why_not" in values:
-        return _explained(container, values)
+    if "explain" in values or "why_not" in values or "release" in values:
+        return _special(container, values)
     return Query(container, **values)
 
 
-def _explained(container: str, values: dict[str, Any]) -> Query:
+def _special(container: str, values: dict[str, Any]) -> Query:
     wanted = values.pop("explain", False)
     if not wanted and "why_not" not in values:
-        return Query(container, **values)
+        return ReleaseQuery(container, **values) if "release" in values else Query(container, **values)
     if "cursor" in values:
         raise InvalidParameter(Fault("explain", "only first pages can be explained; leave cursor out"))
     return ExplainedQuery(container, **values)

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.catalog.elastic.connection import Connection
 from api.errors import SettingsInvalid
+from api.releases.guard import GuardPolicy
 from api.resilience.breaker_policy import BreakerPolicy
 from api.resilience.budget import Patience
 from api.resilience.limiter import LimiterPolicy
@@ -93,7 +94,18 @@ class Settings(BaseSettings):
     triton: str = "127.0.0.1:8001"
     """``host:port`` of Triton's gRPC endpoint."""
     release: int = Field(default=1, ge=1)
-    """Number of the release that ranks: ``personalize_v<release>``."""
+    """Number of the release that ranks: ``personalize_v<release>``, where no document of releases says otherwise."""
+    releases: Path | None = None
+    """File of the document that says which releases have traffic; without it ``release`` serves alone."""
+    canary_errors: float = Field(default=0.01, ge=0, le=1)
+    """Share of a canary's requests that may fail by its fault, beyond twice the live release's; 1 never takes it
+    back for that."""
+    canary_fallback: float = Field(default=0.05, ge=0, le=1)
+    """The same of requests that something else than the canary answered, whyever."""
+    canary_p99: float = Field(default=1.5, ge=1, le=1_000)
+    """A canary's p99 may be so many times the live release's."""
+    canary_churn: float = Field(default=0.8, ge=0, le=1)
+    """Mean of 1 - rank-biased overlap between a canary's rankings and the live release's, at most; 1 allows any."""
     now: datetime | None = None
     """The moment to rank for, ISO 8601 (UTC unless it says otherwise); the catalog's own where not set."""
     deadline_ms: int = Field(default=50, ge=1, le=60_000)
@@ -189,6 +201,16 @@ class Settings(BaseSettings):
         """When calls of Triton aren't worth trying; with few calls at a time, fewer of them tell that it hangs."""
         slow_ms = self.slow_call_ms or min(max(150, 3 * self.deadline_ms), self.call_timeout_ms)
         return BreakerPolicy(slow_s=slow_ms / 1e3, hung_calls=min(2, self.max_calls_in_flight))
+
+    @property
+    def guard_policy(self) -> GuardPolicy:
+        """When a canary is taken back."""
+        return GuardPolicy(
+            errors=self.canary_errors,
+            fallback=self.canary_fallback,
+            p99_ratio=self.canary_p99,
+            churn=self.canary_churn,
+        )
 
     @property
     def connection(self) -> Connection:

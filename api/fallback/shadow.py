@@ -12,7 +12,6 @@ import random
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from math import log, log1p
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,6 +19,8 @@ import numpy.typing as npt
 
 from api.fallback.errors import FallbackInvalid
 from api.fallback.rung import PrecomputedRung
+from api.releases.overlap import overlap
+from api.sampling import Sampler
 from api.types import Pool, Query, Ranking, Source
 from ensemble import contract
 
@@ -76,11 +77,8 @@ class Shadow:
             latest: look-ups that :attr:`readiness` tells of.
             on_overlap: told after each comparison.
         """
-        if not 0 <= share <= 1:
-            raise ValueError(f"share is {share}: it must be between 0 and 1")
         self._rung = rung
-        self._share = share
-        self._rng = rng or random.Random()  # noqa: S311 - which request is taken is no secret
+        self._sampler = Sampler(share, rng or random.Random())  # noqa: S311 - which request is taken is no secret
         self._on_overlap = on_overlap
         self._queue: asyncio.Queue[_Sample] = asyncio.Queue(waiting)
         self._latest: deque[bool] = deque(maxlen=latest)
@@ -95,7 +93,6 @@ class Shadow:
         self.overlaps = 0
         """Comparisons."""
         self.overlap_sum = 0.0
-        self._countdown = self._gap()
 
     @property
     def looked_up(self) -> int:
@@ -113,10 +110,8 @@ class Shadow:
 
     def served(self, query: Query, pool: Pool, ranking: Ranking) -> None:
         """Note one healthy answer; called with every one, so it does next to nothing for most of them."""
-        self._countdown -= 1
-        if self._countdown:
+        if not self._sampler.takes():
             return
-        self._countdown = self._gap()
         try:
             self._queue.put_nowait(_Sample(query, pool, ranking.product_id))
         except asyncio.QueueFull:
@@ -129,12 +124,6 @@ class Shadow:
             self._try(sample)
             del sample  # a pool mustn't stay for the sake of the wait
             await asyncio.sleep(0)  # requests first, even where several wait
-
-    def _gap(self) -> int:
-        """Requests to the next one that is taken: geometric, as if each had been drawn for by itself."""
-        if self._share in {0.0, 1.0}:
-            return int(self._share)  # a countdown from 0 never comes back to it
-        return 1 + int(log(1.0 - self._rng.random()) / log1p(-self._share))
 
     def _try(self, sample: _Sample) -> None:
         query = sample.query
@@ -167,7 +156,7 @@ class Shadow:
         if flaw:
             return Outcome.INVALID, flaw
         if served.size:
-            value = overlap(found, served)
+            value = overlap(found, served, served.size)
             self.overlaps += 1
             self.overlap_sum += value
             self._on_overlap(source, value)
@@ -219,8 +208,3 @@ def list_flaw(page: npt.NDArray[np.int64], limit: int) -> str:
     if np.unique(page).size < page.size:
         return "it has a product twice"
     return ""
-
-
-def overlap(page: npt.NDArray[np.int64], served: npt.NDArray[np.int64]) -> float:
-    """Share of the ``served`` products, one at least, that are among as many leading ones of ``page``."""
-    return float(np.isin(page[: served.size], served).sum()) / served.size

@@ -382,3 +382,113 @@ def test_ids_beyond_what_a_double_holds_stay_themselves(page: Console) -> None:
     text = '{"product_ids": [9223372036854775807, 7, 1.5], "name": "9223372036854775807"}'
     parsed = page.page.evaluate(script, text)
     assert parsed == {"product_ids": ["9223372036854775807", 7, 1.5], "name": "9223372036854775807"}
+
+
+def releases(url: str) -> dict[str, Any]:
+    """What an adapter would say with a canary and a shadow, the last canary taken back."""
+    found: dict[str, Any] = ask(url, "/v1/releases")
+    state = {"state": "serving", "why": "", "since": "2026-11-27T09:00:00+00:00"}
+    guard = {
+        "guard": "p99",
+        "state": "held",
+        "figure": 0.0123,
+        "live": 0.0101,
+        "bound": 0.0201,
+        "observations": 812,
+        "window_s": 600.0,
+        "told": "p99 12.3 ms",
+    }
+    comparison = {
+        "role": "canary",
+        "release": 2,
+        "live": 1,
+        "rankings": 1_240,
+        "failed": 0,
+        "overlap_10": 0.7,
+        "overlap_20": 0.8,
+        "rbo": 0.654,
+        "score_difference": None,
+        "spearman": None,
+        "seconds": 0.0061,
+        "live_seconds": None,
+    }
+    taken_back = {"release": 4, "guard": "errors", "why": "errors 5 % <b>", "at": "", "unwritten": ""}
+    return found | {
+        "wanted_live": 1,
+        "wanted_canary": {"release": 2, "percent": 5.0},
+        "wanted_shadow": {"release": 3, "percent": 10.0},
+        "live": 1,
+        "canary": 2,
+        "shadow": 3,
+        "releases": [{"release": number, "name": f"personalize_v{number}", **state} for number in (1, 2, 3)],
+        "beside": {"guards": [guard], "taken_back": taken_back, "comparisons": [comparison], "dropped": {}},
+        "history": [
+            {
+                "version": 7,
+                "at": "2026-11-27T09:00:00+00:00",
+                "change": "canary 4 off",
+                "live": 1,
+                "why": "guard errors: errors 5 %",
+            }
+        ],
+    }
+
+
+def with_releases(page: Console) -> None:
+    """Let the server say that there are three; the second has the first one's order backwards."""
+
+    def backwards(route: Route) -> None:
+        answer = route.fetch(url=route.request.url.replace("release=2", "release=1"))
+        body = answer.json()
+        route.fulfill(response=answer, json=body | {"product_ids": body["product_ids"][::-1]})
+
+    status = releases(page.url)
+    page.page.route("**/v1/releases", lambda route: route.fulfill(json=status))
+    page.page.route("**/products?*release=2*", backwards)
+
+
+def test_one_release_alone_needs_no_panel(page: Console) -> None:
+    page.open(f"?customer={CUSTOMER}")
+    expect(page.page.locator("#releases")).to_be_hidden()
+    assert page.page.locator("optgroup").evaluate_all("groups => groups.map(each => each.label)") == ["Lists", "Grids"]
+
+
+def test_the_panel_says_who_has_traffic_and_how_they_do(page: Console) -> None:
+    with_releases(page)
+    page.open(f"?customer={CUSTOMER}")
+    panel = page.page.locator("#releases")
+    expect(panel.locator("summary")).to_contain_text(
+        "1 is live, 2 is canary for 5 % of the customers, 3 is shadow of 10 % of the requests"
+    )
+    page.page.locator("#releases summary").focus()
+    page.page.keyboard.press("Enter")
+    expect(panel.locator(".notice")).to_have_text("Canary 4 was taken back: errors 5 % <b>")
+    expect(panel.get_by_role("row", name="p99")).to_contain_text("12 ms")
+    expect(panel.get_by_role("row", name="p99")).to_contain_text("held of 812")
+    beside = panel.get_by_role("region", name="Release 2 beside release 1")
+    for figure in ("Rows1,240", "Overlap@1070%", "Overlap@2080%", "RBO0.65", "Call6.1 ms", "Live call\N{EN DASH}"):
+        expect(beside).to_contain_text(figure)
+    expect(panel.locator(".release-changes")).to_contain_text("canary 4 off: guard errors: errors 5 %")
+
+
+def test_two_releases_can_be_compared(page: Console) -> None:
+    with_releases(page)
+    page.open(f"?container=popular&customer={CUSTOMER}")
+    page.page.locator("#releases summary").click()
+    page.page.get_by_role("button", name="Compare 1 and 2 below").click()
+    ids = order(page.url, "popular", CUSTOMER)
+    page.wait_for(lambda: (page.shows(0), page.shows(1)), (ids, ids[::-1]))
+    assert parse_qs(urlsplit(page.page.url).query)["right"] == ["release-2"]
+    page.page.get_by_label("Right order: order").select_option("Release 1")
+    page.wait_for(lambda: page.shows(1), ids)
+    expect(page.page.locator(".figure", has_text="RBO").last).to_contain_text("1.00")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_panel_fits_a_narrow_screen(browser: Browser, url: str, scheme: str) -> None:
+    with console(browser, url, viewport={"width": 360, "height": 800}, color_scheme=scheme) as page:
+        with_releases(page)
+        page.open(f"?customer={CUSTOMER}")
+        page.page.locator("#releases summary").click()
+        expect(page.page.locator(".guards")).to_be_visible()
+        assert page.page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -1,5 +1,7 @@
 // Asks the adapter. Addresses are relative to the page, so that a proxy may serve all of it below a prefix.
 
+import { releaseOf } from './words.js';
+
 const ROUTE = '/v1/containers/{container_id}/products';
 const MOST_DESCRIBED = 100;
 
@@ -67,6 +69,15 @@ export async function features() {
   }
 }
 
+/** Which releases have traffic; null where the adapter doesn't say. */
+export async function releases() {
+  try {
+    return (await ask('v1/releases')).body;
+  } catch {
+    return null;
+  }
+}
+
 /** All containers, in display order. */
 export async function containers() {
   return (await ask('v1/containers')).body.containers;
@@ -77,13 +88,13 @@ export async function containers() {
  * @param {{container: string, customer: string, way: string, limit: number, cursor?: string, explain?: boolean}} query
  */
 export async function page({ container, customer, way, limit, cursor, explain = false }, signal) {
-  const own = way === 'personal' || way === 'precomputed';
-  const parameters = { customer_id: own ? customer : null, limit, cursor, explain: explain ? 'true' : null };
+  const own = way !== 'anonymous' && way !== 'popularity';
+  const parameters = { customer_id: own ? customer : null, limit, cursor, explain: explain ? 'true' : null, release: releaseOf(way) };
   const path = `v1/containers/${encodeURIComponent(container)}/${isRanked(way) ? 'products' : 'precomputed'}`;
   return ask(path, parameters, signal);
 }
 
-const isRanked = (way) => way === 'personal' || way === 'anonymous';
+const isRanked = (way) => way !== 'precomputed' && way !== 'popularity';
 
 /**
  * Why the products of a page stand where they stand. It is asked for beside the page, because an explained answer has

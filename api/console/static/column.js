@@ -5,7 +5,7 @@ import { card, mark } from './cards.js';
 import { element, span } from './dom.js';
 import { glide, positions } from './motion.js';
 import { timingBar } from './timing.js';
-import { WAYS, because, madeBy, several } from './words.js';
+import { WAYS, because, madeBy, several, wayOf } from './words.js';
 
 /** Answers to a cursor that can't be used, or not any more. */
 const OVER = [400, 410];
@@ -16,6 +16,7 @@ export class Column {
   #cursor = null;
   #under = null;
   #select;
+  #releases = element('optgroup', { label: 'One release' });
   #notes = element('div', { class: 'notes' });
   #more = element('button', { class: 'more', type: 'button', hidden: true, onclick: () => this.more() }, 'More products');
   #end = element('div', { class: 'end' }, this.#more);
@@ -46,6 +47,16 @@ export class Column {
     );
     this.#sight = new IntersectionObserver((seen) => seen.at(-1).isIntersecting && this.more(), { rootMargin: '600px' });
     this.#sight.observe(this.#end);
+  }
+
+  /** Let these releases be chosen as well. */
+  offer(releases) {
+    const chosen = this.#select.value;
+    const options = releases.map((each) => element('option', { value: wayOf(each) }, `Release ${each}`));
+    this.#releases.replaceChildren(...options);
+    if (options.length) this.#select.append(this.#releases);
+    else this.#releases.remove();
+    this.#select.value = chosen;
   }
 
   /** Show a container's products from the first on. Resolves once they are shown, or why they aren't. */

@@ -6,6 +6,7 @@ import { moves, overlap, rbo } from './compare.js';
 import { detailsDialog } from './details.js';
 import { element, span } from './dom.js';
 import { roam, shortcuts } from './keyboard.js';
+import { ReleasesPanel } from './releases.js';
 import { drawSlopes } from './slopes.js';
 import { LIMITS, read, write } from './state.js';
 import { count, percent } from './words.js';
@@ -19,6 +20,10 @@ let known = new Set();
 
 const left = new Column('Left order', { way: (way) => choose({ [state.view === 'one' ? 'order' : 'left']: way }), change, open });
 const right = new Column('Right order', { way: (way) => choose({ right: way }), change, open });
+const panel = new ReleasesPanel($('releases'), {
+  served: (numbers) => [left, right].forEach((column) => column.offer(numbers.length > 1 && known.has('release') ? numbers : [])),
+  compare: (one, other) => choose({ view: 'compare', left: one, right: other }),
+});
 const slopes = $('slopes');
 $('columns').prepend(left.root);
 $('columns').append(right.root);
@@ -143,6 +148,7 @@ try {
   known = parameters;
   $('legend').hidden = !known.has('explain');
   fillControls(all);
+  await panel.refresh(); // first, so that a release that the address names can be chosen
   await show();
 } catch (error) {
   $('summary').replaceChildren(element('p', { class: 'notice failed', role: 'alert' }, error.message));

@@ -1,6 +1,6 @@
 // What is being looked at, as it stands in the address: a view can be shared.
 
-import { WAYS } from './words.js';
+import { WAYS, releaseOf } from './words.js';
 
 export const LIMITS = [12, 24, 48, 96];
 
@@ -17,7 +17,8 @@ const DEFAULTS = {
 /** The view that the address names; what makes no sense in it counts as not given. */
 export function read() {
   const given = new URLSearchParams(location.search);
-  const way = (name) => (Object.hasOwn(WAYS, given.get(name) ?? '') ? given.get(name) : DEFAULTS[name]);
+  const known = (way) => Object.hasOwn(WAYS, way) || releaseOf(way) !== null;
+  const way = (name) => (known(given.get(name) ?? '') ? given.get(name) : DEFAULTS[name]);
   const limit = Number(given.get('limit'));
   return {
     container: given.get('container') ?? DEFAULTS.container,

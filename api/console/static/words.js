@@ -2,11 +2,13 @@
 
 const MONEY = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const PERCENT = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 0 });
+const SHARE = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 2 });
 const SCORE = new Intl.NumberFormat(undefined, { maximumFractionDigits: 3, minimumFractionDigits: 3 });
 const COUNT = new Intl.NumberFormat();
 
 export const money = (value) => MONEY.format(value);
 export const percent = (value) => PERCENT.format(value);
+export const share = (value) => SHARE.format(value);
 export const score = (value) => SCORE.format(value);
 export const count = (value) => COUNT.format(value);
 
@@ -37,6 +39,12 @@ export const WAYS = {
   precomputed: { title: 'Precomputed', hint: 'what comes while the ensemble can’t rank' },
   popularity: { title: 'Popularity', hint: 'the container’s own order, the same for everybody' },
 };
+
+/** The order of one release, whichever the customer has. */
+export const wayOf = (release) => `release-${release}`;
+
+/** The release whose order a way is; null for the ways that everybody has. */
+export const releaseOf = (way) => Number(/^release-([1-9]\d{0,8})$/.exec(way)?.[1] ?? 0) || null;
 
 /** Who made an order. */
 export function madeBy(source, release) {
