@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from math import inf
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -19,6 +20,10 @@ from api.event_routes import router as event_router
 from api.events.opening import open_events
 from api.fallback.rung import PrecomputedRung
 from api.metrics import Metrics
+from api.release_routes import router as release_router
+from api.releases import store
+from api.releases.follow import Followed
+from api.releases.server import Keeper, ReleaseServer, TritonReleases
 from api.routes import router
 from api.rules.live import Rules
 from api.services import running
@@ -34,18 +39,25 @@ made it, and whether and why it was made with less than the full way (`degraded`
 
 
 def create_app(
-    settings: Settings | None = None, *, catalog: Catalog | None = None, ensemble: Ensemble | None = None
+    settings: Settings | None = None,
+    *,
+    catalog: Catalog | None = None,
+    ensemble: Ensemble | None = None,
+    server: ReleaseServer | None = None,
+    keeper: Keeper | None = None,
 ) -> FastAPI:
     """The adapter as an ASGI app; it opens what it needs when the server starts it.
 
     Args:
         settings: from the environment where not given.
         catalog: instead of the embedded one of the settings; closed with the app.
-        ensemble: instead of Triton's of the settings; closed with the app.
+        ensemble: instead of Triton's of the settings, for a release that serves alone; closed with the app.
+        server: has the releases instead of the settings' Triton; closed with the app.
+        keeper: runs the settings' Triton, where that is this process.
 
     Raises:
         SettingsInvalid: a setting in the environment is wrong. When started: CatalogInvalid, PrecomputedMissing,
-            RulesInvalid, EventsUnusable.
+            ReleasesInvalid, RulesInvalid, EventsUnusable.
     """
     settings = settings or Settings.load()
 
@@ -56,11 +68,16 @@ def create_app(
         precomputed = None if folder is None else PrecomputedRung.open(folder)
         rules = None if settings.rules_dir is None else Rules.open(settings.rules_dir)
         used_catalog = catalog or await open_catalog(settings, metrics)
-        used_ensemble = ensemble or TritonEnsemble(
-            settings.triton, settings.release, timeout_s=settings.call_timeout_ms / 1e3
-        )
+        traffic = None if settings.releases is None else _followed(settings, settings.releases, server, keeper)
+        timeout_s = settings.call_timeout_ms / 1e3
+        if traffic is not None:
+            used_ensemble = traffic.server.ensemble(traffic.document.live)
+        else:
+            used_ensemble = ensemble or TritonEnsemble(settings.triton, settings.release, timeout_s=timeout_s)
         events = open_events(settings, metrics)
-        async with running(settings, used_catalog, used_ensemble, metrics, precomputed, rules, events) as services:
+        async with running(
+            settings, used_catalog, used_ensemble, metrics, precomputed, rules, events, traffic=traffic
+        ) as services:
             app.state.services = services
             shortcut.products = ProductsEndpoint(services.pipeline, services.explained, services.metrics)
             yield
@@ -69,12 +86,19 @@ def create_app(
     shortcut = ShortCut(title="racksort", description=_DESCRIPTION, version="1", lifespan=lifespan)
     shortcut.include_router(router)
     shortcut.include_router(lookups.router)
+    shortcut.include_router(release_router)
     if settings.events != "off":
         shortcut.include_router(event_router)
     if settings.console:
         shortcut.include_router(console_router())
     problems.install(shortcut)
     return shortcut
+
+
+def _followed(settings: Settings, path: Path, server: ReleaseServer | None, keeper: Keeper | None) -> Followed:
+    document = store.read(path, live=settings.release)
+    timeout_s = settings.call_timeout_ms / 1e3
+    return Followed(path, document, server or TritonReleases(settings.triton, timeout_s=timeout_s, keeper=keeper))
 
 
 async def open_catalog(settings: Settings, metrics: Metrics) -> Catalog:

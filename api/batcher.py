@@ -128,7 +128,16 @@ class Batcher:
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
         self._closed = False
-        metrics.follow_batcher(lambda: self._waiting, lambda: len(self._calls))
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for a call slot."""
+        return self._waiting
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        return len(self._calls)
 
     def submit(
         self,

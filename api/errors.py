@@ -6,6 +6,7 @@
     ├── CallerError                the caller's fault: answered with its status, never degraded
     │   ├── UnknownContainer       404
     │   ├── UnknownCategory        404
+    │   ├── ReleaseNotServed       404: it isn't loaded, or isn't there
     │   ├── BodyTooLarge           413
     │   ├── UnsupportedMediaType   415
     │   ├── InvalidParameter       422, one entry for each field
@@ -23,12 +24,14 @@
     │       ├── EnsembleUnavailable
     │       ├── EnsembleRejected   the server calls the batch malformed: one row of it may be the cause
     │       └── EnsembleTimeout
+    ├── ReleaseRefused             a release can't have traffic; what had it before goes on
     ├── TooManyRequests            429: there is no time even for a degraded answer
     ├── CallerGone                 the connection was closed before the answer: nothing is sent
     └── StartupError               the process can't start: one line for a person, exit status 2
         ├── SettingsInvalid
         ├── CatalogInvalid
         ├── PrecomputedMissing     the settings name precomputed lists that can't be used
+        ├── ReleasesInvalid        the document that says which releases have traffic can't be used or changed so
         ├── RulesInvalid           a document of the shop's rules can't be used; one entry for each fault
         ├── EventsUnusable         the settings name a store of events that can't be used
         ├── AddressUnusable
@@ -42,6 +45,7 @@ Anything else is a programmer's error: it is logged with its traceback and answe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar, Final
@@ -96,6 +100,19 @@ class UnknownCategory(CallerError):
             f"There is no category {shortened(category)!r}: use the slug of a product category, such as 'soft-drinks'"
         )
         self.category = category
+
+
+class ReleaseNotServed(CallerError):
+    """A request names a release that the adapter doesn't serve now."""
+
+    status = 404
+    slug = "release-not-served"
+    title = "Release not served"
+
+    def __init__(self, release: int, served: Iterable[int]) -> None:
+        there = ", ".join(map(str, served))
+        self.faults = (Fault("release", f"{release} isn't served now; give one of {there}, or none"),)
+        super().__init__(f"Release {release} isn't served now: there is {there}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +253,10 @@ class EnsembleTimeout(EnsembleError):
     reason = "ensemble_timeout"
 
 
+class ReleaseRefused(AdapterError):
+    """A release can't have traffic, and won't until somebody changes it."""
+
+
 class TooManyRequests(AdapterError):
     """The adapter has no time even for a degraded answer."""
 
@@ -258,6 +279,10 @@ class CatalogInvalid(StartupError):
 
 class PrecomputedMissing(StartupError):
     """The settings name precomputed lists that are missing or can't be used."""
+
+
+class ReleasesInvalid(StartupError):
+    """The document that says which releases have traffic can't be used, or not be changed so."""
 
 
 class RulesInvalid(StartupError):

@@ -36,6 +36,7 @@ ROUTE_OF: Final = {
     "/v1/containers": "containers",
     "/v1/events": "events",
     "/v1/events/merge": "events",
+    "/v1/releases": "releases",
 }
 """Label of a path in the count of problems; any other path is ``OTHER``, so that callers can't invent labels."""
 
@@ -198,8 +199,8 @@ class Metrics:
         """Read what the supervision of an embedded Triton has seen when it is scraped."""
         self.registry.register(SupervisionFigures(status))
 
-    def follow_batcher(self, waiting: Callable[[], float], in_flight: Callable[[], float]) -> None:
-        """Read the batcher's gauges when they are scraped, instead of setting them with every request."""
+    def follow_batchers(self, waiting: Callable[[], float], in_flight: Callable[[], float]) -> None:
+        """Read the gauges of all batchers when they are scraped, instead of setting them with every request."""
         self.waiting.set_function(waiting)
         self.in_flight.set_function(in_flight)
 

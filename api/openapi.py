@@ -32,12 +32,12 @@ _RETRY_AFTER: Final = {
 _TAGS: Final = [
     {"name": "products", "description": "Containers, their sorted products, and your own products sorted."},
     {"name": "events", "description": "What customers and visitors did, for their next pages."},
-    {"name": "operation", "description": "Health and metrics."},
+    {"name": "operation", "description": "Health, releases and metrics."},
 ]
 
 PROBLEMS: Final[dict[int, str]] = {
     400: "The cursor can't be used: it was changed, or belongs to another scroll.",
-    404: "There is no such container or category.",
+    404: "There is no such container, category or release.",
     410: "The cursor is too old: begin again without one.",
     413: "The body is longer than `RACKSORT_MAX_BODY_BYTES`.",
     415: "The body isn't sent as JSON.",

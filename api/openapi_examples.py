@@ -23,6 +23,37 @@ EVENTS: Final[dict[str, Any]] = {
     "degraded": False,
     "degraded_reasons": [],
 }
+RELEASES: Final[dict[str, Any]] = {
+    "version": 12,
+    "followed": True,
+    "broken": "",
+    "change": "canary 2 at 5 %",
+    "why": "",
+    "changed_at": "2026-11-27T09:00:00+00:00",
+    "wanted_live": 1,
+    "wanted_canary": {"release": 2, "percent": 5.0},
+    "wanted_shadow": {"release": 2, "percent": 10.0},
+    "live": 1,
+    "canary": 2,
+    "shadow": 2,
+    "previous": [],
+    "releases": [
+        {
+            "release": 1,
+            "name": "personalize_v1",
+            "state": "serving",
+            "why": "",
+            "since": "2026-11-26T06:00:03+00:00",
+        },
+        {
+            "release": 2,
+            "name": "personalize_v2",
+            "state": "serving",
+            "why": "",
+            "since": "2026-11-27T09:00:04+00:00",
+        },
+    ],
+}
 DEGRADED: Final[dict[str, Any]] = {
     **PAGE,
     "release": None,

@@ -15,7 +15,7 @@ from api.errors import MAX_FAULTS, Fault, InvalidParameter, shortened
 from api.events.event import ID_PATTERN
 from api.events.parsing import RECENT_PATTERN, recent, visitor_id
 from api.scroll.seal import MAX_CURSOR
-from api.types import ExplainedQuery, Query
+from api.types import ExplainedQuery, Query, ReleaseQuery
 from ensemble import contract
 
 T = TypeVar("T")
@@ -127,6 +127,14 @@ WHY_NOT: Final = Parameter(
     "A product of which the answer shall say why it isn't shown, or where it is; implies `explain`.",
     844_179,
 )
+RELEASE: Final = Parameter(
+    "release",
+    _whole(1, 2**31 - 1),
+    {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
+    "The release that shall rank, whichever the customer has: for comparison. One of those that are served, which "
+    "`GET /v1/releases` lists.",
+    1,
+)
 PARAMETERS: Final[tuple[Parameter[Any], ...]] = (
     CUSTOMER_ID,
     LIMIT,
@@ -136,6 +144,7 @@ PARAMETERS: Final[tuple[Parameter[Any], ...]] = (
     RECENT,
     EXPLAIN,
     WHY_NOT,
+    RELEASE,
 )
 
 MAX_TIMEOUT_MS: Final = 600_000
@@ -189,15 +198,15 @@ def parse_query(container_id: bytes, query_string: bytes, headers: Iterable[tupl
     values = _values(query_string) if query_string else {}
     if (timeout_s := parse_timeout(headers)) is not None:
         values["timeout_s"] = timeout_s
-    if "explain" in values or "why_not" in values:
-        return _explained(container, values)
+    if "explain" in values or "why_not" in values or "release" in values:
+        return _special(container, values)
     return Query(container, **values)
 
 
-def _explained(container: str, values: dict[str, Any]) -> Query:
+def _special(container: str, values: dict[str, Any]) -> Query:
     wanted = values.pop("explain", False)
     if not wanted and "why_not" not in values:
-        return Query(container, **values)
+        return ReleaseQuery(container, **values) if "release" in values else Query(container, **values)
     if "cursor" in values:
         raise InvalidParameter(Fault("explain", "only first pages can be explained; leave cursor out"))
     return ExplainedQuery(container, **values)

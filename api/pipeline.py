@@ -14,13 +14,15 @@ from api.errors import CatalogUnavailable, Unavailable
 from api.events.recall import Reading, Recall
 from api.ladder import Ladder
 from api.ranker import Ranker
+from api.releases.lane import Lane
+from api.releases.lanes import Lanes
 from api.resilience.budget import Budget, Budgets, Patience
 from api.resilience.limiter import Priority
 from api.rules.live import Rules
 from api.rules.view import View
 from api.scroll.position import Position
 from api.scroll.scroll import Scroll
-from api.scroll.stock import Stock
+from api.scroll.stock import followed
 from api.types import DEGRADED_WINDOW, PARTIAL_POOL, STALE_POOL, Page, Pool, Query, Ranking, Source, Timing
 
 _FIRST_PAGE, _DEEP_SCROLL, _RERANK = Priority.FIRST_PAGE, Priority.DEEP_SCROLL, Priority.RERANK
@@ -45,6 +47,7 @@ class Pipeline:
     def __init__(
         self,
         catalog: Catalog,
+        lanes: Lanes,
         ranker: Ranker,
         ladder: Ladder,
         scroll: Scroll,
@@ -60,7 +63,8 @@ class Pipeline:
 
         Args:
             catalog: where pools come from.
-            ranker: the way to the ensemble; on the same clock.
+            lanes: which release ranks for whom.
+            ranker: the way to the releases; on the same clock.
             ladder: what answers where the ensemble doesn't.
             scroll: reads and writes the cursors of grids.
             budgets: shares out each request's time.
@@ -71,6 +75,7 @@ class Pipeline:
             clock: seconds.
         """
         self._catalog = catalog
+        self._lanes = lanes
         self._ranker = ranker
         self._ladder = ladder
         self._scroll = scroll
@@ -93,13 +98,14 @@ class Pipeline:
             gone: tells whether the caller has gone away meanwhile.
 
         Raises:
-            UnknownContainer, UnknownCategory: there is nothing of that name.
+            UnknownContainer, UnknownCategory, ReleaseNotServed: there is nothing of that name.
             CursorInvalid, CursorExpired: the cursor can't be used.
             CatalogUnavailable: there is no pool to choose from, and nothing was computed for it before.
             TooManyRequests: there is no time for an answer, not even a degraded one.
             CallerGone: nobody waits any more.
         """
         budget = self._budget(query)
+        lane = self._lanes.of(query)
         position = None if query.cursor is None else self._scroll.position(query)
         # A pool at hand is handed out at once. One that never was is worth a late page, unless the caller won't wait.
         waits_until = budget.pool_until
@@ -111,8 +117,8 @@ class Pipeline:
         except CatalogUnavailable as error:
             return self._without_pool(query, position, budget, error)
         if position is not None:
-            return await self._scrolled(query, pool, position, budget, gone, reading)
-        return await self._rank(query, pool, _FIRST_PAGE, budget, gone, reading)
+            return await self._scrolled(lane, query, pool, position, budget, gone, reading)
+        return await self._rank(lane, query, pool, _FIRST_PAGE, budget, gone, reading)
 
     async def without_ensemble(self, query: Query) -> Page:
         """What :meth:`recommend` would answer if the ensemble couldn't be used: asked for, so no degraded answer.
@@ -141,12 +147,14 @@ class Pipeline:
             CatalogUnavailable: nothing is known of the products.
         """
         budget = self._budget(query)
+        lane = self._lanes.of(query)
         reading = None if self._recall is None else self._recall.begin(query, budget.pool_until)
         pool = await self._catalog.lookup(product_ids, deadline=budget.pool_until)
-        return await self._rank(query, pool, _RERANK, budget, gone, reading)
+        return await self._rank(lane, query, pool, _RERANK, budget, gone, reading)
 
     async def _rank(
         self,
+        lane: Lane,
         query: Query,
         pool: Pool,
         priority: Priority,
@@ -155,9 +163,9 @@ class Pipeline:
         reading: Reading | None,
     ) -> Page:
         pooled = self._clock()
-        query, lacking = await self._recalled(query, reading)
+        query, lacking = await self._recalled(lane, query, reading)
         rules, pool = self._ruled(query, pool)
-        order = await self._order(query, pool, priority, budget, gone)
+        order = await self._order(lane, query, pool, priority, budget, gone)
         order = _arranged(rules, query, pool, order)
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
         if self._served is not None and order.source is _ENSEMBLE:
@@ -168,6 +176,7 @@ class Pipeline:
 
     async def _scrolled(
         self,
+        lane: Lane,
         query: Query,
         pool: Pool,
         position: Position,
@@ -177,14 +186,14 @@ class Pipeline:
     ) -> Page:
         """A page behind the first one: what is left of the window, else the first of the next one."""
         pooled = self._clock()
-        query, lacking = await self._recalled(query, reading)
+        query, lacking = await self._recalled(lane, query, reading)
         rules, pool = self._ruled(query, pool)
         left = self._scroll.still_there(pool, position)
         if rules is not None:
             left = rules.arranged(query, pool, left)
         order = _Order(left, position.source, position.release)
         if not left.size and (window := self._scroll.window(pool, position)) is not None:
-            order = await self._order(query, window.pool, _DEEP_SCROLL, budget, gone)
+            order = await self._order(lane, query, window.pool, _DEEP_SCROLL, budget, gone)
             order = _arranged(rules, query, window.pool, order)
             position = replace(position, swept=window.swept, source=order.source, release=order.release)
         elif order.source is not _ENSEMBLE:
@@ -194,11 +203,11 @@ class Pipeline:
         degraded = (*flaws(pool, pooled), *lacking, *order.degraded)
         return self._page(query, ranking, degraded, cursor, pooled, order, budget)
 
-    async def _recalled(self, query: Query, reading: Reading | None) -> tuple[Query, tuple[str, ...]]:
+    async def _recalled(self, lane: Lane, query: Query, reading: Reading | None) -> tuple[Query, tuple[str, ...]]:
         """The query with what its customer did lately, and why it lacks some of that, where it does."""
         if reading is None or self._recall is None:
             return query, ()
-        return await self._recall.finish(query, reading)
+        return await self._recall.finish(query, reading, lane.history_until)
 
     def _ruled(self, query: Query, pool: Pool) -> tuple[View | None, Pool]:
         """The shop's rules for a request, and the pool as they want it ranked."""
@@ -207,6 +216,7 @@ class Pipeline:
 
     async def _order(
         self,
+        lane: Lane,
         query: Query,
         pool: Pool,
         priority: Priority,
@@ -216,11 +226,15 @@ class Pipeline:
         """All candidates of the pool, best first."""
         if not pool.product_id.size:
             return _Order(pool.product_id, Source.POPULARITY, None)
+        counts = lane.counts
+        counts.requests += 1
         try:
-            answer = await self._ranker.rank(query, pool, priority, budget, gone)
+            answer = await self._ranker.rank(lane, query, pool, priority, budget, gone)
         except Unavailable as error:
+            counts.degraded[error.reason] += 1
             return self._lesser(query, pool)._replace(degraded=(error.reason,))
         shown = answer.product_id[: np.count_nonzero(answer.product_id)]  # padding is 0 and comes last
+        counts.seconds.observe(answer.queue_s + answer.ensemble_s)
         return _Order(shown, _ENSEMBLE, answer.release, (), answer.queue_s, answer.ensemble_s)
 
     def _lesser(self, query: Query, pool: Pool) -> _Order:
@@ -279,9 +293,3 @@ def flaws(pool: Pool, now: float) -> tuple[str, ...]:
     if not pool.partial and now < pool.stale_after:
         return ()
     return (PARTIAL_POOL,) * pool.partial + (STALE_POOL,) * (now >= pool.stale_after)
-
-
-def followed(page: npt.NDArray[np.int64], pool: Pool) -> npt.NDArray[np.int64]:
-    """The page's products, and behind them the pool's other candidates in its own order."""
-    candidates = Stock.candidates(pool)
-    return np.concatenate([page, candidates[~np.isin(candidates, page)]])

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-from api.batcher import Answer, Batcher
+from api.batcher import Answer
 from api.errors import EnsembleTimeout, EnsembleUnavailable, Overloaded, QueueFull, RowInvalid, TooManyRequests
-from api.resilience.breaker import Breaker
+from api.releases.lane import Lane
 from api.resilience.budget import Budget
 from api.resilience.limiter import Limiter, Outcome, Priority
 from api.resilience.waiting_room import WaitingRoom
@@ -25,10 +25,8 @@ class Ranker:
 
     def __init__(
         self,
-        batcher: Batcher,
         limiter: Limiter,
         room: WaitingRoom,
-        breaker: Breaker,
         *,
         busy: Callable[[], bool],
         today: Callable[[], float],
@@ -37,19 +35,15 @@ class Ranker:
         """Put the way together.
 
         Args:
-            batcher: shares calls of the ensemble.
             limiter: how many rows may be on this way.
             room: where those wait whom the limiter doesn't let in at once.
-            breaker: whether calls are worth trying; the one that watches the batcher's calls.
             busy: whether even a lesser answer costs more time than there is.
             today: now for the models, as days since 1970-01-01 UTC.
             clock: the budgets', in seconds.
         """
         self._clock = clock
-        self._batcher = batcher
         self._limiter = limiter
         self._room = room
-        self._breaker = breaker
         self._busy = busy
         self._today = today
         self._candidates: WeakKeyDictionary[Pool, Candidates | str] = WeakKeyDictionary()
@@ -66,11 +60,12 @@ class Ranker:
         return True
 
     async def rank(
-        self, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
+        self, lane: Lane, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
     ) -> Answer:
-        """The pool's products in the ensemble's order.
+        """The pool's products in the order of the lane's release.
 
         Args:
+            lane: the query's.
             query: who asks, and for how many.
             pool: what there is, with a product at least.
             priority: what the request is worth while not all can be ranked.
@@ -83,9 +78,9 @@ class Ranker:
             TooManyRequests: more than can be answered in time at all.
             CallerGone: nobody waits any more.
         """
-        if self._breaker.refuses():
-            self._breaker.refuse()
-            raise EnsembleUnavailable(f"not asked: {self._breaker.why}")
+        if (breaker := lane.breaker).refuses():
+            breaker.refuse()
+            raise EnsembleUnavailable(f"not asked: {breaker.why}")
         if self.turns_away(priority):
             raise TooManyRequests(f"{self._limiter.in_flight} requests are being ranked")
         if self._clock() >= budget.send_until:  # such as after waiting for a first pool: no sign of overload
@@ -96,7 +91,7 @@ class Ranker:
             raise Overloaded(f"{self._limiter.in_flight} requests are being ranked, and no place became free")
         outcome = _IGNORED
         try:
-            answer = await self._batcher.submit(
+            answer = await lane.batcher.submit(
                 self.row(query, pool), budget.answer_from, gone, send_until=budget.send_until
             )
             outcome = _ANSWERED

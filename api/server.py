@@ -19,6 +19,7 @@ import uvloop
 from api.app import create_app
 from api.errors import AddressUnusable, CatalogInvalid, NeverReady, StartupError
 from api.readiness import Readiness
+from api.releases.server import Keeper
 from api.services import Services
 from api.settings import Settings
 from api.transport.descriptors import room_for
@@ -50,6 +51,7 @@ def serve(
     *,
     on_ready: Callable[[str], None] | None = None,
     on_open: Callable[[Services], None] | None = None,
+    keeper: Keeper | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then answer what is in flight and return.
 
@@ -57,6 +59,7 @@ def serve(
         settings: all of them; port 0 takes any free one.
         on_ready: called once, with the adapter's URL, after the first inference through the whole path.
         on_open: called once, with the adapter's parts, before it takes requests.
+        keeper: runs the Triton of the settings, where that is this process.
 
     Raises:
         SystemExit: 2, after one line on stderr, where the adapter can't start, or no inference has worked within the
@@ -64,7 +67,7 @@ def serve(
     """
     try:
         with contextlib.closing(listen(settings.host, settings.port)) as listener:
-            uvloop.run(_serve(settings, listener, on_ready, on_open))
+            uvloop.run(_serve(settings, listener, on_ready, on_open, keeper))
     except StartupError as error:
         sys.stderr.write(f"racksort: {error}\n")
         raise SystemExit(2) from error
@@ -98,8 +101,9 @@ async def _serve(
     listener: socket.socket,
     on_ready: Callable[[str], None] | None,
     on_open: Callable[[Services], None] | None,
+    keeper: Keeper | None,
 ) -> None:
-    app = create_app(settings)
+    app = create_app(settings, keeper=keeper)
     # The lifespan is entered here rather than by uvicorn, which would log a traceback where one line is enough.
     async with app.router.lifespan_context(app):
         services: Services = app.state.services

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from api.batcher import Batcher
 from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble
 from api.events.intake import Events
@@ -22,9 +20,14 @@ from api.fallback.shadow import Shadow
 from api.ladder import Ladder
 from api.metrics import Metrics
 from api.pipeline import Pipeline
+from api.prober import Prober
 from api.ranker import Ranker
-from api.readiness import Prober, Readiness, Watched
-from api.resilience.breaker import Breaker, State
+from api.readiness import Readiness
+from api.releases.figures import LaneFigures, ReleasesFigures
+from api.releases.follow import Followed, Releases
+from api.releases.lane import Lane
+from api.releases.lanes import Lanes
+from api.releases.opening import LaneMaker
 from api.resilience.budget import BudgetPolicy, Budgets
 from api.resilience.limiter import Limiter
 from api.resilience.loop_lag import LoopLag
@@ -35,8 +38,6 @@ from api.scroll.scroll import Scroll
 from api.scroll.seal import Seal
 from api.settings import Settings
 from api.types import Source
-
-_log = logging.getLogger(__name__)
 
 SECONDS_A_DAY = 86_400
 
@@ -55,9 +56,12 @@ class Services:
     readiness: Readiness
     metrics: Metrics
     prober: Prober
+    lanes: Lanes
     max_body_bytes: int
     events: Events | None = None
     """None where events are off."""
+    releases: Releases | None = None
+    """None where one release serves alone."""
 
 
 @asynccontextmanager
@@ -70,42 +74,46 @@ async def running(
     rules: Rules | None = None,
     events: Events | None = None,
     *,
+    traffic: Followed | None = None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
     rng: random.Random | None = None,
 ) -> AsyncIterator[Services]:
-    """The adapter's parts, working. Takes over ``catalog``, ``ensemble``, ``precomputed`` and ``events`` and
-    closes them.
+    """The adapter's parts, working. Takes over ``catalog``, ``ensemble``, ``precomputed``, ``events`` and the server of
+    ``traffic``, and closes them.
 
-    ``clock``, in seconds, must advance with the event loop's timers; ``now`` is Unix time; ``rng`` is for
-    jitter and sampling.
+    ``ensemble`` is the live release's: the setting's, or what the document of ``traffic`` says. ``clock``, in seconds,
+    must advance with the event loop's timers; ``now`` is Unix time; ``rng`` is for jitter and sampling.
     """
     today = _today(settings.now_day, catalog)
     readiness = Readiness(metrics)
     budgets = Budgets(BudgetPolicy(), clock)
     lag = LoopLag(heard=budgets.lagged, clock=clock)
-    breaker = Breaker(settings.breaker_policy, clock=lag.awake, rng=rng, on_change=_say_change)
-    watched = Watched(ensemble, readiness, metrics, breaker, clock)
-    batcher = Batcher(
-        watched,
-        metrics,
+    maker = LaneMaker(
+        readiness=readiness,
+        metrics=metrics,
+        policy=settings.breaker_policy,
         max_calls=settings.max_calls_in_flight,
         max_waiting=settings.max_waiting,
         took=budgets.took,
+        awake=lag.awake,
         clock=clock,
+        rng=rng,
     )
+    lanes = Lanes(maker.open(settings.release if traffic is None else traffic.document.live, ensemble))
     limiter_policy = settings.limiter_policy
     limiter = Limiter(limiter_policy, lag.awake, answer_s=lambda: budgets.answer_s(limiter_policy.deadline_s))
     busy_s = _BUSY * settings.deadline_ms / 1e3
     room = WaitingRoom(limiter, most=settings.max_waiting, clock=clock)
     shadow = None if precomputed is None else _shadow(precomputed, settings.shadow_share, rng, metrics)
-    ranker = Ranker(batcher, limiter, room, breaker, busy=lambda: lag.seconds() > busy_s, today=today, clock=clock)
+    ranker = Ranker(limiter, room, busy=lambda: lag.seconds() > busy_s, today=today, clock=clock)
     ladder = Ladder(precomputed)
     scroll = Scroll(Seal(settings.cursor_secrets, ttl_s=settings.cursor_ttl_s, now=now))
-    recall = None if events is None else events.recall(lambda: watched.history_until, clock)
-    explained_calls = ExplainedCalls(watched, ranker, room, breaker, clock=clock)
+    recall = None if events is None else events.recall(clock)
+    explained_calls = ExplainedCalls(ranker, room, clock=clock)
     explained = ExplainedPages(
         catalog,
+        lanes,
         explained_calls,
         ladder,
         scroll,
@@ -117,6 +125,7 @@ async def running(
     )
     pipeline = Pipeline(
         catalog,
+        lanes,
         ranker,
         ladder,
         scroll,
@@ -130,39 +139,76 @@ async def running(
     prober = Prober(
         pipeline,
         catalog,
-        watched,
+        lanes,
         readiness,
         timeout_s=settings.patience.max_deadline_s,
         today=today,
         clock=clock,
     )
-    metrics.follow_breaker(breaker)
     metrics.follow_limiter(limiter)
     metrics.follow_budgets(budgets)
+    releases = None if traffic is None else Releases(traffic, lanes, maker, metrics, today=today, now=now, clock=clock)
+    opened = _shown(metrics, lanes, releases)
     background = [asyncio.create_task(prober.run(interval_s=settings.probe_interval_ms / 1e3), name="probe")]
+    if releases is not None:
+        background.append(asyncio.create_task(releases.follow(), name="follow the releases"))
     if rules is not None:
         rules.today = today
         metrics.registry.register(RulesFigures(rules))
         background.append(asyncio.create_task(rules.follow(), name="follow the shop's rules"))
     if precomputed is not None and shadow is not None:
-        metrics.follow_precomputed(precomputed.age_s, lambda: precomputed.customers, lambda: precomputed.damaged)
-        background.append(asyncio.create_task(precomputed.follow(), name="follow the precomputed lists"))
-        background.append(asyncio.create_task(shadow.run(), name="exercise the precomputed lists"))
+        background += _followed_lists(precomputed, shadow, metrics)
     try:
         with lag.watching():
-            yield Services(catalog, pipeline, explained, readiness, metrics, prober, settings.max_body_bytes, events)
+            yield Services(
+                catalog,
+                pipeline,
+                explained,
+                readiness,
+                metrics,
+                prober,
+                lanes,
+                settings.max_body_bytes,
+                events,
+                releases,
+            )
     finally:
         for task in background:
             task.cancel()
         await asyncio.wait(background)
-        await batcher.close()
+        if releases is not None:
+            await releases.close()
+        await asyncio.gather(*(lane.batcher.close() for lane in opened()))
         await explained_calls.close()
-        await ensemble.close()
+        await asyncio.gather(*(lane.ensemble.close() for lane in opened()))
         await catalog.close()
         if events is not None:
             await events.close()
         if precomputed is not None:
             precomputed.close()
+
+
+def _shown(metrics: Metrics, lanes: Lanes, releases: Releases | None) -> Callable[[], list[Lane]]:
+    """Put the lanes into the metrics; returns what says which are open."""
+    metrics.follow_breaker(lanes.live.breaker)
+    opened = lanes.all
+    if releases is not None:
+        opened = releases.open
+        metrics.registry.register(ReleasesFigures(releases))
+    metrics.follow_batchers(
+        lambda: sum(lane.batcher.waiting for lane in opened()), lambda: sum(lane.batcher.in_flight for lane in opened())
+    )
+    metrics.registry.register(LaneFigures(lanes, opened))
+    return opened
+
+
+def _followed_lists(precomputed: PrecomputedRung, shadow: Shadow, metrics: Metrics) -> list[asyncio.Task[None]]:
+    """The tasks that keep the precomputed lists current and exercised."""
+    metrics.follow_precomputed(precomputed.age_s, lambda: precomputed.customers, lambda: precomputed.damaged)
+    return [
+        asyncio.create_task(precomputed.follow(), name="follow the precomputed lists"),
+        asyncio.create_task(shadow.run(), name="exercise the precomputed lists"),
+    ]
 
 
 def _shadow(precomputed: PrecomputedRung, share: float, rng: random.Random | None, metrics: Metrics) -> Shadow:
@@ -174,13 +220,6 @@ def _shadow(precomputed: PrecomputedRung, share: float, rng: random.Random | Non
     shadow = Shadow(precomputed, share=share, rng=rng, on_overlap=compared)
     metrics.follow_shadow(shadow)
     return shadow
-
-
-def _say_change(_: State, new: State, why: str) -> None:
-    if new is State.OPEN:
-        _log.warning("the ensemble isn't asked for a while: %s", why)
-    elif new is State.CLOSED:
-        _log.warning("the ensemble is asked again: %s", why)
 
 
 def _today(setting: float | None, catalog: Catalog) -> Callable[[], float]:

@@ -93,7 +93,9 @@ class Settings(BaseSettings):
     triton: str = "127.0.0.1:8001"
     """``host:port`` of Triton's gRPC endpoint."""
     release: int = Field(default=1, ge=1)
-    """Number of the release that ranks: ``personalize_v<release>``."""
+    """Number of the release that ranks: ``personalize_v<release>``, where no document of releases says otherwise."""
+    releases: Path | None = None
+    """File of the document that says which releases have traffic; without it ``release`` serves alone."""
     now: datetime | None = None
     """The moment to rank for, ISO 8601 (UTC unless it says otherwise); the catalog's own where not set."""
     deadline_ms: int = Field(default=50, ge=1, le=60_000)

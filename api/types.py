@@ -76,6 +76,15 @@ class ExplainedQuery(Query):  # fields of Query itself would cost every request 
 
     why_not: int | None = None
     """A product whose place, or absence, shall be explained as well."""
+    release: int | None = None
+    """The release that shall rank; None for whichever the customer has."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseQuery(Query):
+    """What a caller asked for who wants one release's order, whichever the customer has."""
+
+    release: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -94,12 +94,11 @@ class Events:
             self._metrics.merges_refused.inc()
             raise
 
-    def recall(self, history_until_day: Callable[[], float | None], clock: Callable[[], float]) -> Recall:
+    def recall(self, clock: Callable[[], float]) -> Recall:
         """What lets requests read the store; see :class:`Recall`."""
         return Recall(
             self._store,
             ttl_s=self._ttl_s,
-            history_until_day=history_until_day,
             now=self._now,
             clock=clock,
             took=self._metrics.read_seconds.observe,

@@ -36,7 +36,6 @@ class Recall:
         store: EventStore,
         *,
         ttl_s: float,
-        history_until_day: Callable[[], float | None],
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         took: Callable[[float], None] | None = None,
@@ -46,8 +45,6 @@ class Recall:
         Args:
             store: what owners did.
             ttl_s: seconds from when an event happened until it is forgotten.
-            history_until_day: the moment up to which the models' tables know purchases, as days since 1970-01-01 UTC;
-                they mustn't hear of those again. None where it isn't known.
             now: Unix seconds, by the clock that events are stamped with. The moment that the models rank for may be
                 another: an event's age is what has passed since.
             clock: the requests', in seconds.
@@ -55,7 +52,6 @@ class Recall:
         """
         self._read = store.read
         self._ttl_ms = ttl_s * 1e3
-        self._history_until_day = history_until_day
         self._now = now
         self._clock = clock
         self._took = took
@@ -72,8 +68,17 @@ class Recall:
         also = self._read(visitor, until) if visitor is not None else b""
         return None if found == b"" == also else (found, also)
 
-    async def finish(self, query: Query, reading: Reading) -> tuple[Query, tuple[str, ...]]:
-        """The query with the purchases that were read, and why it lacks some, where it does."""
+    async def finish(
+        self, query: Query, reading: Reading, history_until: float | None
+    ) -> tuple[Query, tuple[str, ...]]:
+        """The query with the purchases that were read, and why it lacks some, where it does.
+
+        Args:
+            query: who asks.
+            reading: what :meth:`begin` gave for it.
+            history_until: the moment up to which the tables of the release that will rank know purchases, as days since
+                1970-01-01 UTC; it mustn't hear of those again. None where it isn't known.
+        """
         found: list[bytes] = []
         lacking = False
         for each in reading:
@@ -87,7 +92,6 @@ class Recall:
             return query, reasons
         now_ms = self._now() * 1e3
         kept_ms = now_ms - self._ttl_ms
-        history_until = self._history_until_day()
         since_ms = kept_ms if history_until is None else max(kept_ms, history_until * _MS_A_DAY)
         recent = _united(query.recent, found, now_ms, since_ms, contract.RECENT)
         bought = partial(_all_of, query.recent, found, now_ms, kept_ms)

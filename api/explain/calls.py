@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from api.ensemble_client import Ensemble, Explained
+from api.ensemble_client import Explained
 from api.errors import CallerGone, EnsembleTimeout, EnsembleUnavailable, Overloaded, TooManyRequests
 from api.ranker import Ranker
-from api.resilience.breaker import Breaker
+from api.releases.lane import Lane
 from api.resilience.budget import Budget
 from api.resilience.limiter import Outcome, Priority
 from api.resilience.waiting_room import WaitingRoom
@@ -37,33 +37,28 @@ class ExplainedAnswer(NamedTuple):
 class ExplainedCalls:
     """Explains pools for queries. Lives in one event loop."""
 
-    def __init__(
-        self, ensemble: Ensemble, ranker: Ranker, room: WaitingRoom, breaker: Breaker, *, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, ranker: Ranker, room: WaitingRoom, *, clock: Callable[[], float]) -> None:
         """Put the way together.
 
         Args:
-            ensemble: the watched one.
             ranker: makes rows and knows when there is no time for anything.
             room: the ranker's; its limiter lets explained rows in as well.
-            breaker: whether calls are worth trying.
             clock: the budgets', in seconds; must advance with the event loop's timers.
         """
-        self._ensemble = ensemble
         self._ranker = ranker
         self._room = room
-        self._breaker = breaker
         self._clock = clock
         self._slot = asyncio.Lock()
         self._waiting = 0
         self._call: asyncio.Task[Explained] | None = None
 
     async def explain(
-        self, query: Query, pool: Pool, budget: Budget, gone: Callable[[], bool] | None
+        self, lane: Lane, query: Query, pool: Pool, budget: Budget, gone: Callable[[], bool] | None
     ) -> ExplainedAnswer:
-        """All of the pool's candidates in the ensemble's order: the very row that :meth:`Ranker.rank` would send.
+        """All of the pool's candidates in the release's order: the very row that :meth:`Ranker.rank` would send.
 
         Args:
+            lane: the query's.
             query: who asks.
             pool: what there is, with a product at least.
             budget: the request's moments.
@@ -75,9 +70,9 @@ class ExplainedCalls:
             TooManyRequests: more than can be answered in time at all.
             CallerGone: nobody waits any more.
         """
-        if self._breaker.refuses():
-            self._breaker.refuse()
-            raise EnsembleUnavailable(f"not asked: {self._breaker.why}")
+        if (breaker := lane.breaker).refuses():
+            breaker.refuse()
+            raise EnsembleUnavailable(f"not asked: {breaker.why}")
         if self._ranker.turns_away(_PRIORITY):
             raise TooManyRequests("requests that needn't be explained take all the time there is")
         batch = Batch((self._ranker.row(query, pool),))
@@ -90,7 +85,7 @@ class ExplainedCalls:
             if permit is None:
                 raise Overloaded("no place became free for a request that wants to be explained")
             try:
-                call = self._begun(batch, budget, gone)
+                call = self._begun(lane, batch, budget, gone)
                 return await self._answer(call, budget, came)
             finally:
                 self._room.leave(permit, Outcome.IGNORED)  # how long people wait for it says nothing of the load
@@ -116,12 +111,14 @@ class ExplainedCalls:
         finally:
             self._waiting -= 1
 
-    def _begun(self, batch: Batch, budget: Budget, gone: Callable[[], bool] | None) -> asyncio.Task[Explained]:
+    def _begun(
+        self, lane: Lane, batch: Batch, budget: Budget, gone: Callable[[], bool] | None
+    ) -> asyncio.Task[Explained]:
         if gone is not None and gone():
             raise CallerGone("the connection was closed")
         if self._clock() >= budget.send_until:
             raise EnsembleTimeout("there is no time left to rank in")
-        call = self._call = asyncio.create_task(self._ensemble.explain(batch))
+        call = self._call = asyncio.create_task(lane.ensemble.explain(batch))
         call.add_done_callback(self._ended)
         return call
 

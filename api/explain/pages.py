@@ -18,9 +18,12 @@ from api.explain.calls import ExplainedCalls
 from api.explain.evidence import Effects, Evidence, ExplainedPage, RulesOf, Scored, no_rules
 from api.explain.explainer import Explainer
 from api.ladder import Ladder
-from api.pipeline import flaws, followed
+from api.pipeline import flaws
+from api.releases.lane import Lane
+from api.releases.lanes import Lanes
 from api.resilience.budget import Budget, Budgets, Patience
 from api.scroll.scroll import Scroll
+from api.scroll.stock import followed
 from api.types import Page, Pool, Query, Ranking, Source, Timing
 from ensemble import contract
 
@@ -31,6 +34,7 @@ class ExplainedPages:
     def __init__(
         self,
         catalog: Catalog,
+        lanes: Lanes,
         calls: ExplainedCalls,
         ladder: Ladder,
         scroll: Scroll,
@@ -45,7 +49,8 @@ class ExplainedPages:
 
         Args:
             catalog: where pools come from.
-            calls: the way to the ensemble; on the same clock.
+            lanes: which release ranks for whom.
+            calls: the way to the releases; on the same clock.
             ladder: what answers where the ensemble doesn't.
             scroll: writes the cursors of grids.
             budgets: shares out each request's time.
@@ -55,6 +60,7 @@ class ExplainedPages:
             clock: seconds.
         """
         self._catalog = catalog
+        self._lanes = lanes
         self._calls = calls
         self._ladder = ladder
         self._scroll = scroll
@@ -85,6 +91,7 @@ class ExplainedPages:
         """
         most_s = self._patience.max_deadline_s
         budget = self._budgets.of(most_s if query.timeout_s is None else min(query.timeout_s, most_s))
+        lane = self._lanes.of(query)
         reading = None if self._recall is None else self._recall.begin(query, budget.pool_until)
         try:
             pool = await self._pool(query, product_ids, budget)
@@ -102,8 +109,8 @@ class ExplainedPages:
             pooled = self._clock()
             lacking: tuple[str, ...] = ()
             if reading is not None and self._recall is not None:
-                query, lacking = await self._recall.finish(query, reading)
-            page, evidence = await self._ranked(query, pool, pooled, lacking, budget, gone)
+                query, lacking = await self._recall.finish(query, reading, lane.history_until)
+            page, evidence = await self._ranked(lane, query, pool, pooled, lacking, budget, gone)
         explainer = Explainer(evidence)
         asked = None
         if why_not is not None:
@@ -123,6 +130,7 @@ class ExplainedPages:
 
     async def _ranked(
         self,
+        lane: Lane,
         query: Query,
         pool: Pool,
         pooled: float,
@@ -137,12 +145,14 @@ class ExplainedPages:
         scored: Scored | None = None
         source, release, order = Source.POPULARITY, None, candidates.product_id
         if order.size:
+            lane.counts.requests += 1
             try:
-                answer = await self._calls.explain(query, candidates, budget, gone)
+                answer = await self._calls.explain(lane, query, candidates, budget, gone)
                 scored = Scored.of(answer.explained)
                 source, release, order = Source.ENSEMBLE, answer.explained.release, scored.product_id
                 queue_s, ensemble_s = answer.queue_s, answer.ensemble_s
             except Unavailable as error:
+                lane.counts.degraded[error.reason] += 1
                 degraded = (*degraded, error.reason)
                 whole = candidates.scrolls or rules is not None  # then the pipeline goes on behind the page, and how
                 # Else the page is the beginning of a longer one, which tells places beyond it.

@@ -22,9 +22,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from api.fallback import durable, layout
+from api import durable
+from api.fallback import layout
 from api.fallback.errors import FallbackInvalid
 from api.fallback.layout import ContainerLists, Header
+from api.fallback.lock import lock
 
 PROGRESS: Final = "progress"
 """A line with :class:`_Beginning`, then one with the digest of each finished shard."""
@@ -86,7 +88,7 @@ class GenerationWriter:
         self._record: Final = layout.record_bytes(self.sections)
         self._out = out
         out.mkdir(parents=True, exist_ok=True)
-        self._lock = durable.lock(out / _LOCK)
+        self._lock = lock(out / _LOCK)
         try:
             self.folder: Final = self._unfinished() or self._new()
             started, digests = _read_progress(self.folder / PROGRESS)

@@ -6,15 +6,13 @@ of the live version, 0 for none, and of those that were live before, which a rol
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
+from api import durable
 from api.errors import Fault, RulesInvalid
 from api.rules.document import EMPTY, Document, parse
 
@@ -108,10 +106,10 @@ class Store:
         content = document.encoded()
         parse(content, "the document as it would be stored")
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        with durable.locked(self.folder / _LOCK):
             pointer = self._pointer_or_fresh()
             version = max([*self.versions(), pointer.version, *pointer.before], default=0) + 1
-            self._write(self.path(version), content)
+            durable.replace(self.path(version), content)
             before = (*pointer.before, pointer.version)[-KEPT + 1 :]
             self._point(Pointer(version, before))
             self._forget_old({version, *before})
@@ -126,7 +124,7 @@ class Store:
         """
         if not self.folder.is_dir():
             raise self._nothing_before()
-        with self._locked():
+        with durable.locked(self.folder / _LOCK):
             pointer = self.pointer()
             skipped = []
             for at in reversed(range(len(pointer.before))):
@@ -153,29 +151,9 @@ class Store:
             return Pointer()
 
     def _point(self, pointer: Pointer) -> None:
-        self._write(self.folder / LIVE, msgspec.json.encode(pointer) + b"\n")
-
-    def _write(self, path: Path, content: bytes) -> None:
-        """Whole or not at all, also where the power goes."""
-        scratch = path.with_name(f".{path.name}.new")
-        with scratch.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        durable.replace(self.folder / LIVE, msgspec.json.encode(pointer) + b"\n")
 
     def _forget_old(self, needed: set[int]) -> None:
         for version in self.versions()[:-KEPT]:
             if version not in needed:
                 self.path(version).unlink(missing_ok=True)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self.folder / _LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield

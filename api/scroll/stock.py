@@ -111,3 +111,9 @@ def _part(pool: Pool, rows: npt.NDArray[np.int64]) -> Pool:
     }
     attributes = None if pool.attributes is None else pool.attributes.taken(rows)
     return replace(pool, **arrays, attributes=attributes)
+
+
+def followed(page: Ids, pool: Pool) -> Ids:
+    """The page's products, and behind them the pool's other candidates in its own order."""
+    candidates = Stock.candidates(pool)
+    return np.concatenate([page, candidates[~np.isin(candidates, page)]])

@@ -101,6 +101,10 @@ class Canary:
             return Verdict(Health.NONSENSE, f"Triton at {self._address}: {wrong}", took)
         return Verdict(Health.HEALTHY, took_s=took)
 
+    def follow(self, release: int) -> None:
+        """Ask another release from the next check on; from any thread."""
+        self._request = request(release)
+
     def close(self) -> None:
         """Close the connection; a check under way ends at once."""
         self._channel.close()

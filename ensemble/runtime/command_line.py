@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from ensemble import contract
+from ensemble.errors import RacksortError
 from ensemble.runtime import homes, processes
 from ensemble.runtime.libraries import library_path, server_root
+
+MODELS: Final = "models"
+"""Folder of what the server sees of the repository, in its home."""
+BACKENDS: Final = "backends"
 
 _SHARED_MEMORY_BYTES: Final = 16 * 1024 * 1024
 """Per stub: holds the largest batch (64 x 1,024) without growing on a request's way."""
@@ -25,6 +30,7 @@ class TritonOptions:
 
     repository: Path
     releases: tuple[int, ...] = (1,)
+    """The first must be served; without the others the server starts all the same."""
     config_name: str | None = None
     """``configs/<name>.pbtxt`` instead of ``config.pbtxt`` where a model has one, such as "gpu"."""
     grpc_port: int = 0
@@ -36,14 +42,17 @@ class TritonOptions:
     """Further command line arguments of tritonserver."""
 
 
-def arguments(options: TritonOptions, home: Path, grpc_port: int, metrics_port: int) -> list[str]:
-    """The command that starts the server with the backends and the name of shared memory that belong to ``home``."""
+def arguments(options: TritonOptions, home: Path, release: int, grpc_port: int, metrics_port: int) -> list[str]:
+    """The command that starts the server on a release.
+
+    Models, backends and the name of shared memory are those that belong to ``home``.
+    """
     return [
         str(server_root() / "bin" / "tritonserver"),
-        f"--model-repository={options.repository.resolve()}",
-        f"--backend-directory={home / 'backends'}",
+        f"--model-repository={home / MODELS}",
+        f"--backend-directory={home / BACKENDS}",
         "--model-control-mode=explicit",
-        *(f"--load-model={contract.ensemble_name(release)}" for release in options.releases),
+        f"--load-model={contract.ensemble_name(release)}",
         *([f"--model-config-name={options.config_name}"] if options.config_name else []),
         "--disable-auto-complete-config",
         "--allow-http=false",
@@ -60,6 +69,19 @@ def arguments(options: TritonOptions, home: Path, grpc_port: int, metrics_port: 
         f"--backend-config=python,shm-region-prefix-name={homes.shared_memory_prefix(home)}",
         *options.extra,
     ]
+
+
+def check_config_name(repository: Path, name: str) -> None:
+    """Refuse a name that no model has a configuration of, because Triton would quietly use the default ones.
+
+    Raises:
+        RacksortError: names the ones there are.
+    """
+    known = {path.stem for path in repository.glob("*/configs/*.pbtxt")}
+    if name not in known:
+        raise RacksortError(
+            f"no model has a configuration named {name!r}; {repository} has {', '.join(sorted(known)) or 'none'}"
+        )
 
 
 def environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Reloading models of a running Triton over its repository API."""
+"""Loading models into a running Triton over its repository API."""
 
 from __future__ import annotations
 
@@ -40,5 +40,28 @@ def reload(address: str, models: Sequence[str], ensembles: Iterable[str], timeou
                     service_pb2.RepositoryModelLoadRequest(model_name=name), timeout=deadline - time.monotonic()
                 )
         except grpc.RpcError as error:
-            said = error.details() if isinstance(error, grpc.Call) else str(error)
-            raise RacksortError(f"Triton can't reload {', '.join(models)}: {' '.join(said.split())}") from error
+            raise RacksortError(f"Triton can't reload {', '.join(models)}: {_said(error)}") from error
+
+
+def load(address: str, model: str, timeout_s: float) -> None:
+    """Load a model, or an ensemble with the versions of its steps that aren't loaded yet.
+
+    Args:
+        address: ``host:port`` of Triton's gRPC endpoint.
+        model: its name.
+        timeout_s: how long it may take.
+
+    Raises:
+        RacksortError: the server refuses, or it takes too long.
+    """
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        try:
+            stub.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name=model), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise RacksortError(f"Triton can't load {model}: {_said(error)}") from error
+
+
+def _said(error: grpc.RpcError) -> str:
+    said = (error.details() or "no details") if isinstance(error, grpc.Call) else str(error)
+    return " ".join(said.split())

@@ -22,6 +22,8 @@ class Stub(NamedTuple):
     model: str
     segment: str
     """Name of its shared memory."""
+    version: str = ""
+    """Name of the version folder that its code is in."""
 
     def alive(self, leader: int) -> bool:
         """Whether it runs as a child of this server; a zombie doesn't."""
@@ -61,4 +63,5 @@ def _described(pid: int) -> Stub | None:
         return None
     if len(arguments) < 3 or Path(arguments[0]).name != _PROGRAM:
         return None
-    return Stub(pid, Path(arguments[1]).parent.parent.name, Path(arguments[2]).name)
+    code = Path(arguments[1])
+    return Stub(pid, code.parent.parent.name, Path(arguments[2]).name, code.parent.name)

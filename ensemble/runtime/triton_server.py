@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import threading
@@ -18,17 +17,17 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ensemble import contract
 from ensemble.errors import RacksortError
-from ensemble.runtime import command_line, diagnosis, homes, model_control, processes, stubs
+from ensemble.runtime import command_line, diagnosis, homes, model_control, processes
 from ensemble.runtime.command_line import TritonOptions as TritonOptions  # noqa: PLC0414 - part of this module's interface
 from ensemble.runtime.libraries import assemble_backends
+from ensemble.runtime.stub_watch import StubWatch
+from ensemble.runtime.view import View
 
 _PREFIX: Final = "racksort-triton-"
 """What the names of temporary homes start with."""
 _POLL_S: Final = 0.02
 _KILL_S: Final = 1.0
 """How long killed stubs are waited for."""
-_DISCARD_S: Final = 5.0
-"""How long an unloaded model's process may take to answer what it has and end, which takes it a second."""
 
 
 class ServerStoppedError(RacksortError):
@@ -40,21 +39,21 @@ class EmbeddedTriton:
 
     At most one process at a time: ``start``, ``stop`` and ``restart`` hold a lock, and a process group must be gone
     before the next begins. ``stop`` may come from any thread at any time: whoever waits under the lock looks at
-    ``_abandoned``, which it sets first. What only looks (``alive``, ``dead_models``) takes no lock. ``reload`` and
-    ``dead_models`` are for one thread, the supervisor's.
+    ``_abandoned``, which it sets first. ``show``, ``hide`` and ``use`` are for any thread, too. What only looks
+    (``alive``, ``dead_models``) takes no lock. ``reload`` and ``dead_models`` are for one thread, the supervisor's.
     """
 
     def __init__(self, options: TritonOptions) -> None:
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._home: Path | None = None
+        self._view: View | None = None
+        self._releases = options.releases
+        """Those that a restart brings up, the one that must be served first."""
         self._lock = threading.RLock()
         self._abandoned = threading.Event()
         self._ports = (options.grpc_port, options.metrics_port)
-        self._stubs: tuple[stubs.Stub, ...] = ()
-        self._discarded: tuple[stubs.Stub, ...] = ()
-        """Of unloaded models: their shared memory goes once they have ended."""
-        self._discard_until = 0.0
+        self._stubs: StubWatch | None = None
         self.address = ""
         """HOST:PORT of its gRPC endpoint, once started."""
         self.metrics_url = ""
@@ -75,7 +74,7 @@ class EmbeddedTriton:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the server and wait until every release's ensemble is ready.
+        """Start the server and wait until the first release's ensemble is ready, and the others are or can't be.
 
         Raises:
             RacksortError: a missing repository or release, a port in use, a model that doesn't load, or no readiness
@@ -110,14 +109,36 @@ class EmbeddedTriton:
         if self._abandoned.is_set():
             raise ServerStoppedError("Triton was stopped while it was being started")
 
+    def show(self, release: int) -> None:
+        """Have the server see a release's files, so that it can load it. Waits for a restart that is under way.
+
+        Raises:
+            RacksortError: the release isn't in the repository, or is incomplete.
+        """
+        with self._lock:
+            if self._view is not None:
+                self._view.show((*self._view.releases, release))
+
+    def hide(self, release: int) -> None:
+        """Have the server see a release's files no more, so that they can't keep it from anything."""
+        with self._lock:
+            if self._view is not None:
+                self._view.show(each for each in self._view.releases if each != release)
+
+    def use(self, releases: tuple[int, ...]) -> None:
+        """These shall be in service after a restart or a reload: the first for certain, the others if they can."""
+        self._releases = releases
+        if (watch := self._stubs) is not None:
+            watch.recount()
+
     def _start(self) -> None:
         options = self._options
-        for release in options.releases:
-            ensemble = options.repository / contract.ensemble_name(release) / "config.pbtxt"
-            if not ensemble.is_file():
-                raise RacksortError(f"no release {release}: {ensemble} is missing; build one with 'racksort train'")
+        live, *others = self._releases
+        ensemble = options.repository / contract.ensemble_name(live) / "config.pbtxt"
+        if not ensemble.is_file():
+            raise RacksortError(f"no release {live}: {ensemble} is missing; build one with 'racksort train'")
         if options.config_name is not None:
-            _check_config_name(options.repository, options.config_name)
+            command_line.check_config_name(options.repository, options.config_name)
         grpc_port = processes.claim_port(self._ports[0], "Triton gRPC")
         metrics_port = processes.claim_port(self._ports[1], "Triton metrics")
         self._ports = grpc_port, metrics_port
@@ -126,38 +147,22 @@ class EmbeddedTriton:
         homes.sweep(_PREFIX)
         self._home = homes.create(_PREFIX)
         try:
-            assemble_backends(self._home / "backends")
-            self._launch(grpc_port, metrics_port)
-            self._wait_ready()
-            self._stubs, self._discarded = stubs.of_server(self.pid), ()
+            assemble_backends(self._home / command_line.BACKENDS)
+            self._view = View(options.repository, self._home / command_line.MODELS)
+            self._view.show((live,))
+            self._launch(live, grpc_port, metrics_port)
+            self._wait_ready(contract.ensemble_name(live))
+            for release in others:
+                self._load_beside(release)
+            self._stubs = StubWatch(self.pid, self._view.shows)
         except BaseException:
             self._end(self._options.stop_timeout_s)
             raise
 
     def dead_models(self) -> tuple[str, ...]:
         """Models whose process has ended under the running server, which doesn't say so."""
-        process = self._process
-        if process is None:
-            return ()
-        self._clear_up(process.pid)
-        return tuple(stub.model for stub in self._stubs if not stub.alive(process.pid))
-
-    def _clear_up(self, leader: int) -> None:
-        """See that discarded stubs and their shared memory go.
-
-        Triton doesn't finish unloading a model when a request had failed at its dead process, or when that is stopped.
-        """
-        late = time.monotonic() > self._discard_until
-        left = []
-        for stub in self._discarded:
-            if not stub.alive(leader):
-                stub.remove_segment()
-                continue
-            left.append(stub)
-            if late:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(stub.pid, signal.SIGKILL)
-        self._discarded = tuple(left)
+        watch = self._stubs
+        return () if self._process is None or watch is None else watch.dead()
 
     def reload(self, models: Sequence[str], timeout_s: float) -> None:
         """Unload models, every one where none is named, and load them again with new processes.
@@ -165,14 +170,14 @@ class EmbeddedTriton:
         Raises:
             RacksortError: the server refuses, or it takes longer than ``timeout_s``.
         """
+        watch = self._stubs
+        if watch is None:
+            raise RacksortError("Triton isn't started, so that no model can be reloaded")
         names = tuple(models) or tuple(model.name for model in contract.MODELS)
-        before = {*self._stubs, *stubs.of_server(self.pid)}
-        ensembles = [contract.ensemble_name(release) for release in self._options.releases]
+        before = watch.before_reload()
+        ensembles = [contract.ensemble_name(release) for release in self._releases]
         model_control.reload(self.address, names, ensembles, timeout_s)
-        replaced = {stub for stub in before if stub.model in names}
-        self._stubs = tuple(stub for stub in stubs.of_server(self.pid) if stub not in replaced)
-        self._discarded = (*self._discarded, *replaced)
-        self._discard_until = time.monotonic() + _DISCARD_S
+        watch.reloaded(before, names)
 
     def why_ended(self) -> str:
         """One line about a server that has ended by itself."""
@@ -213,7 +218,7 @@ class EmbeddedTriton:
         finally:  # also when an impatient second Ctrl-C cuts the waiting short
             if process is not None and not (gone := processes.kill_group(process, _KILL_S, reaped=reaped)):
                 self._process = process  # to be ended before another starts
-            home, self._home = self._home, None
+            home, self._home, self._view = self._home, None, None
             if home is not None:
                 homes.remove(home)
         return gone
@@ -232,10 +237,20 @@ class EmbeddedTriton:
         text = (self._home / "triton.log").read_text(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
-    def _launch(self, grpc_port: int, metrics_port: int) -> None:
+    def _load_beside(self, release: int) -> None:
+        """Load another release; what can't be loaded is seen no more, and whoever asks for it will notice."""
+        self._check_wanted()
+        with contextlib.suppress(RacksortError):
+            self.show(release)
+            try:
+                model_control.load(self.address, contract.ensemble_name(release), self._options.start_timeout_s)
+            except RacksortError:
+                self.hide(release)
+
+    def _launch(self, release: int, grpc_port: int, metrics_port: int) -> None:
         assert self._home is not None  # noqa: S101 - start() has just set it
         home = self._home
-        command = command_line.arguments(self._options, home, grpc_port, metrics_port)
+        command = command_line.arguments(self._options, home, release, grpc_port, metrics_port)
         with (home / "triton.log").open("wb") as log, processes.signals_held():
             self._process = processes.from_a_lasting_thread(
                 lambda: subprocess.Popen(  # noqa: S603 - the wheel's own binary, no shell
@@ -248,13 +263,12 @@ class EmbeddedTriton:
                 )
             )
 
-    def _wait_ready(self) -> None:
+    def _wait_ready(self, ensemble: str) -> None:
         deadline = time.monotonic() + self._options.start_timeout_s
         refused = "it didn't answer"
         with grpc.insecure_channel(self.address, [("grpc.enable_http_proxy", 0)]) as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            waiting = [contract.ensemble_name(release) for release in self._options.releases]
-            while waiting:
+            while True:
                 self._check_wanted()
                 if not self.alive():
                     raise RacksortError(f"Triton ended while starting: {diagnosis.reason(self.log_tail(400))}")
@@ -264,23 +278,9 @@ class EmbeddedTriton:
                     reason = diagnosis.reason(log, refused)
                     raise RacksortError(f"Triton wasn't ready within {self._options.start_timeout_s:g} s: {reason}")
                 try:
-                    if stub.ModelReady(service_pb2.ModelReadyRequest(name=waiting[0]), timeout=1).ready:
-                        waiting.pop(0)
-                        continue
-                    refused = f"{waiting[0]} isn't loaded"
+                    if stub.ModelReady(service_pb2.ModelReadyRequest(name=ensemble), timeout=1).ready:
+                        return
+                    refused = f"{ensemble} isn't loaded"
                 except grpc.RpcError as error:
                     refused = error.details() if isinstance(error, grpc.Call) else str(error)
                 self._abandoned.wait(_POLL_S)
-
-
-def _check_config_name(repository: Path, name: str) -> None:
-    """Refuse a name that no model has a configuration of, because Triton would quietly use the default ones.
-
-    Raises:
-        RacksortError: names the ones there are.
-    """
-    known = {path.stem for path in repository.glob("*/configs/*.pbtxt")}
-    if name not in known:
-        raise RacksortError(
-            f"no model has a configuration named {name!r}; {repository} has {', '.join(sorted(known)) or 'none'}"
-        )

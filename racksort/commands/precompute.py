@@ -143,10 +143,12 @@ def _precompute(
     from api.fallback.job import rank_all  # noqa: PLC0415
     from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions  # noqa: PLC0415
     from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
+    from racksort.releasing import with_live_release  # noqa: PLC0415
 
     if settings.catalog == "embedded":
         ensure_catalog(settings.catalog_dir)
     known = _known_customers(settings, customers)
+    settings = with_live_release(settings, repository)
     if "triton" not in settings.model_fields_set:
         _say(f"starting Triton on release {settings.release}")
         server = EmbeddedTriton(TritonOptions(repository=repository, releases=(settings.release,)))

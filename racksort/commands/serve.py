@@ -22,6 +22,7 @@ from ensemble.errors import RacksortError
 
 if TYPE_CHECKING:
     from api.services import Services
+    from ensemble.runtime.keeper import Keeper
     from ensemble.runtime.supervisor import Supervisor
     from racksort.dev.elasticsearch_server import EmbeddedElasticsearch
 
@@ -35,7 +36,9 @@ def command(
     repository: Annotated[Path, typer.Option(help="Model repository of the embedded Triton.")] = Path(
         "model_repository"
     ),
-    release: Annotated[int | None, typer.Option(min=1, help="Release that ranks (RACKSORT_RELEASE; 1).")] = None,
+    release: Annotated[
+        int | None, typer.Option(min=1, help="Release that ranks while nothing was promoted (RACKSORT_RELEASE; 1).")
+    ] = None,
     model_config_name: Annotated[
         str | None, typer.Option(help="Model configurations to use, such as gpu for configs/gpu.pbtxt.")
     ] = None,
@@ -70,6 +73,7 @@ def command(
 
         racksort serve --source elasticsearch
     """
+    from api.releases import store as releases  # noqa: PLC0415
     from api.server import listen, serve  # noqa: PLC0415 - a verb's imports wait until it runs
     from api.settings import Settings  # noqa: PLC0415
     from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
@@ -88,16 +92,26 @@ def command(
             url = _start_elasticsearch(stack, settings.catalog_dir)
             settings = settings.model_copy(update={"elasticsearch_url": url})
         supervisor: Supervisor | None = None
+        keeper: Keeper | None = None
         if "triton" not in settings.model_fields_set:
-            address, supervisor = _start_triton(stack, repository, settings.release, model_config_name, proof)
-            settings = settings.model_copy(update={"triton": address})
+            document = settings.releases or repository / releases.NAME
+            live = releases.read(document, live=settings.release).live
+            if live != settings.release and "release" in settings.model_fields_set:
+                _say(f"{document} says that release {live} is live, so that release {settings.release} isn't")
+            keeper, supervisor = _start_triton(stack, repository, live, model_config_name, proof)
+            settings = settings.model_copy(update={"triton": keeper.address, "releases": document})
 
         def opened(services: Services) -> None:
             proof.append(services)
             if supervisor is not None:
                 services.metrics.follow_supervision(lambda: supervisor.status)
 
-        serve(settings, on_ready=lambda url: _in_background(_announce, url, settings.console), on_open=opened)
+        serve(
+            settings,
+            on_ready=lambda url: _in_background(_announce, url, settings.console),
+            on_open=opened,
+            keeper=keeper,
+        )
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
@@ -111,13 +125,14 @@ def _in_background(work: Callable[..., None], *arguments: object) -> None:
 
 def _start_triton(
     stack: ExitStack, repository: Path, release: int, config_name: str | None, proof: Sequence[Services]
-) -> tuple[str, Supervisor]:
-    """Start Triton, supervised until the stack unwinds; returns its address, which stays when it is restarted, and who
-    supervises it.
+) -> tuple[Keeper, Supervisor]:
+    """Start Triton, supervised until the stack unwinds; returns what knows its address, which stays when it is
+    restarted, and who supervises it.
 
     ``proof`` gets the adapter that asks this Triton, whose good calls are as good as a canary's.
     """
     from ensemble.runtime.canary import Canary  # noqa: PLC0415
+    from ensemble.runtime.keeper import Keeper  # noqa: PLC0415
     from ensemble.runtime.supervisor import Supervisor  # noqa: PLC0415
     from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions  # noqa: PLC0415
 
@@ -129,7 +144,8 @@ def _start_triton(
         return max((each.readiness.last_success for each in proof), default=-math.inf)
 
     canary = Canary(server.address, release)
-    return server.address, stack.enter_context(Supervisor(server, canary, on_event=_say, proven=proven))
+    supervisor = Supervisor(server, canary, on_event=_say, proven=proven)
+    return Keeper(server, canary), stack.enter_context(supervisor)
 
 
 def _start_elasticsearch(stack: ExitStack, catalog: Path) -> str:

@@ -22,6 +22,7 @@ from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 from racksort.commands.prepare import ensure_catalog
 from racksort.preview import page, requests
 from racksort.preview.replay import Result, replay
+from racksort.releasing import with_live_release
 
 _DESCRIBED_BY = ("leaf_category", "brand", "package_size")
 """Columns of the catalog that tell a person which product it is."""
@@ -51,6 +52,7 @@ def run(settings: Settings, plan: Plan, out: Path, *, title: str) -> Result:
     if settings.catalog == "embedded":
         ensure_catalog(settings.catalog_dir)
     try:
+        settings = with_live_release(settings, plan.repository)
         queries = asyncio.run(_queries(settings, plan))
         with ExitStack() as stack:
             if "triton" not in settings.model_fields_set:

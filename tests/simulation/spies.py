@@ -95,10 +95,10 @@ class Bounds:
         triton: Triton,
         elasticsearch: Elasticsearch,
     ) -> None:
-        ranker = services.pipeline._ranker
-        self.breaker: Final = ranker._breaker
-        self.limiter: Final = ranker._limiter
-        self.batcher: Final = ranker._batcher
+        live = services.lanes.live
+        self.breaker: Final = live.breaker
+        self.limiter: Final = services.pipeline._ranker._limiter
+        self.batcher: Final = live.batcher
         self._breakers = (
             (self.breaker, settings.breaker_policy.trials),
             (catalog._pools._guard.breaker, breaker_policy(timeout_s=1.0).trials),

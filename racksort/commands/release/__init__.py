@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import typer
 
+from racksort.commands.release import canary, promote, rollback, shadow, status
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def about() -> None:
     """Check, publish, try out, promote and roll back releases."""
+
+
+app.command("canary")(canary.command)
+app.command("shadow")(shadow.command)
+app.command("promote")(promote.command)
+app.command("rollback")(rollback.command)
+app.command("status")(status.command)

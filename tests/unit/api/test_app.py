@@ -397,7 +397,7 @@ async def test_the_document_describes_the_hot_route(adapter: Adapter) -> None:
     document = (await adapter.client.get("/openapi.json")).json()
     operation = document["paths"]["/v1/containers/{container_id}/products"]["get"]
     names = [each["name"] for each in operation["parameters"]]
-    own = ["customer_id", "limit", "category", "cursor", "visitor_id", "recent", "explain", "why_not"]
+    own = ["customer_id", "limit", "category", "cursor", "visitor_id", "recent", "explain", "why_not", "release"]
     assert names == ["container_id", *own, "X-Timeout-Ms"]
     assert set(operation["responses"]) == {"200", "400", "404", "410", "422", "429", "431", "500", "503"}
     page = document["components"]["schemas"]["Page"]

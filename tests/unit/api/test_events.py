@@ -103,7 +103,7 @@ async def test_a_visitors_events_become_the_customers_at_login(adapter: Adapter)
 async def test_events_that_the_models_tables_know_already_arent_told_again() -> None:
     async with running_adapter(UNHURRIED) as adapter:
         adapter.ensemble.history_until = datetime.now(UTC).timestamp() / 86_400 - 2
-        watched = adapter.services.prober._ensemble
+        watched = adapter.services.lanes.live.ensemble
         await watched.history_until_day()
         await posted(adapter, event("a", 5, at=ago(3)), event("b", 6, at=ago(1)))
         assert await seen(adapter, "customer_id=7") == [(6, 1.0)]

@@ -38,9 +38,9 @@ async def recalled(
 ) -> tuple[Query, tuple[str, ...]]:
     store = EmbeddedStore(ttl_s=TTL_DAYS * 86_400, max_bytes=10**6, now=lambda: NOW_S)
     await store.add(events)
-    recall = Recall(store, ttl_s=TTL_DAYS * 86_400, history_until_day=lambda: history_until_day, now=lambda: NOW_S)
+    recall = Recall(store, ttl_s=TTL_DAYS * 86_400, now=lambda: NOW_S)
     reading = recall.begin(query, 0.0)
-    return (query, ()) if reading is None else await recall.finish(query, reading)
+    return (query, ()) if reading is None else await recall.finish(query, reading, history_until_day)
 
 
 async def test_the_models_get_purchases_newest_first() -> None:
@@ -101,10 +101,10 @@ async def test_a_rule_forgets_what_is_older_than_the_time_to_live() -> None:
     moments = iter([NOW_S - 86_400, NOW_S])
     store = EmbeddedStore(ttl_s=86_400, max_bytes=10**6, now=lambda: next(moments))
     await store.add([(7, bought(1, 1.5))])
-    recall = Recall(store, ttl_s=86_400, history_until_day=lambda: None, now=lambda: NOW_S)
+    recall = Recall(store, ttl_s=86_400, now=lambda: NOW_S)
     reading = recall.begin(Query("shelf", 7), 0.0)
     assert reading is not None
-    assert hidden_from((await recall.finish(Query("shelf", 7), reading))[0]) == set()
+    assert hidden_from((await recall.finish(Query("shelf", 7), reading, None))[0]) == set()
 
 
 async def test_what_the_request_says_itself_is_put_among_them_and_a_purchase_told_twice_counts_once() -> None:
@@ -134,13 +134,12 @@ async def test_events_that_dont_come_in_time_are_named_and_the_request_goes_on_w
     recall = Recall(
         Asked(None),  # type: ignore[arg-type]  # it is only read
         ttl_s=100.0,
-        history_until_day=lambda: None,
         now=lambda: NOW_S,
     )
     query = Query("deals", 7, recent=recent_of([(2, 0.5)]))
     reading = recall.begin(query, 0.0)
     assert reading is not None
-    without, lacking = await recall.finish(query, reading)
+    without, lacking = await recall.finish(query, reading, None)
     assert shown(without.recent) == [(2, 0.5)]
     assert lacking == ("events_unavailable",)
 

@@ -1,30 +1,24 @@
-"""Files that are whole whenever the machine stops, written by one process at a time."""
+"""Files that are whole whenever the machine stops, and a lock between those who write them."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from api.fallback.errors import FallbackBusy
 
-
-def lock(path: Path) -> int:
-    """A file descriptor that holds the lock as long as it's open; the kernel lets go for whoever dies.
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Alone among those who hold the lock of this file, which is made where it is missing; waits for the others.
 
     Raises:
-        FallbackBusy: another process holds it.
         OSError: the file can't be made.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise FallbackBusy(
-            f"{path.parent}: another `racksort precompute` writes there: wait until it has ended, or give another --out"
-        ) from error
-    return descriptor
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write(descriptor: int, data: bytes) -> None:

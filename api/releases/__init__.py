@@ -1,0 +1,1 @@
+"""Releases in traffic: which serve, who gets which, and how another comes in beside them."""

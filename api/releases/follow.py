@@ -1,0 +1,300 @@
+"""Follows the document: brings in what is wanted beside what serves, switches, and takes out what isn't any more.
+
+::
+
+    wanted -> loaded? -> else load -> where do its tables end? -> warm -> lane -> traffic, by one assignment
+
+Wherever that ends early, what serves goes on, and the reason is in the log, in the metrics and at ``/v1/releases``.
+A release that was live last stays open, so that a rollback is an assignment too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from api.errors import AdapterError, EnsembleError, ReleasesInvalid
+from api.metrics import Metrics
+from api.releases import store
+from api.releases.document import Traffic
+from api.releases.lane import Lane
+from api.releases.lanes import Lanes
+from api.releases.moment import check_moment
+from api.releases.opening import LaneMaker
+from api.releases.server import ControlOff, ReleaseServer
+from api.releases.states import State, States
+from api.releases.warming import warm
+from ensemble import contract
+
+_log = logging.getLogger(__name__)
+
+LOOK_S: Final = 0.5
+"""How often the document is looked at: one stat."""
+GRACE_S: Final = 10.0
+"""Time from a release's last request until it is closed and unloaded: longer than any request takes."""
+_FIRST_PAUSE_S: Final = 1.0
+"""Until a server that couldn't be asked is asked again; twice as long after each further time."""
+_LONGEST_PAUSE_S: Final = 30.0
+
+
+_CHECK_S: Final = 2.0
+"""How often the server is asked whether it still has what is open."""
+
+
+@dataclass(slots=True)
+class _Failed:
+    """A release that couldn't be brought in."""
+
+    version: int
+    """Of the document that wanted it."""
+    again_at: float | None
+    """When to try again, on the clock; None for not before the document changes."""
+    pause_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A document to follow, and the server that has the releases."""
+
+    path: Path
+    document: Traffic
+    """As it was when the adapter started."""
+    server: ReleaseServer
+
+
+class Releases:
+    """The releases of one adapter. Lives in one event loop."""
+
+    def __init__(
+        self,
+        followed: Followed,
+        lanes: Lanes,
+        maker: LaneMaker,
+        metrics: Metrics,
+        *,
+        today: Callable[[], float],
+        now: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
+        """Begin with the live release's lane.
+
+        Args:
+            followed: the document and the server; the server is closed in the end.
+            lanes: what requests go through; of the document's live release alone so far.
+            maker: opens lanes.
+            metrics: follow the live lane's breaker.
+            today: now for the models, as days since 1970-01-01 UTC.
+            now: Unix time.
+            clock: seconds; must advance with the event loop's timers.
+        """
+        self._path = followed.path
+        self._stamp: store.Stamp | None = None  # so that a change since the start is seen
+        self.traffic = followed.document
+        """The document that is followed: the last one that could be read."""
+        self.broken = ""
+        """Why the file can't be read now; empty where it can."""
+        self.lanes = lanes
+        self._maker = maker
+        self._server = followed.server
+        self._metrics = metrics
+        self._today = today
+        self._clock = clock
+        self.states = States(now)
+        self._lanes = {lanes.live.number: lanes.live}
+        """Lanes that have traffic, or could at once."""
+        self._unproven = {lanes.live.number}
+        """Open, whether the server has it or not."""
+        self._failed: dict[int, _Failed] = {}
+        self._retired_at: dict[int, float] = {}
+        self._coming: dict[int, asyncio.Task[None]] = {}
+        self._one_at_a_time = asyncio.Lock()
+        self._in_use: tuple[int, ...] = ()
+        self._missed: set[int] = set()
+        self._check_at = clock() + _CHECK_S
+        self.states.set(lanes.live.number, State.LOADING)
+
+    async def follow(self) -> None:
+        """Look again and again."""
+        while True:
+            try:
+                await self.look()
+            except Exception:  # noqa: BLE001 - following must outlive its own mistakes; they are logged
+                _log.exception("the releases couldn't be looked after by a mistake of ours")
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Read the document where it has changed, and do what is due."""
+        stamp = store.stamp(self._path)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            await self._read()
+        for number in self._wanted():
+            self._bring_in(number)
+        self._switch()
+        await self._check_open()
+        await self._take_out()
+
+    def open(self) -> list[Lane]:
+        """The lanes that have traffic, could have it at once, or had it until just now."""
+        return list(self._lanes.values())
+
+    async def close(self) -> None:
+        """End what is under way, and the connection to the server. The lanes are closed by who closes the pipeline."""
+        coming = list(self._coming.values())
+        for task in coming:
+            task.cancel()
+        if coming:
+            await asyncio.wait(coming)
+        await self._server.close()
+
+    async def _read(self) -> None:
+        try:
+            read = await asyncio.to_thread(store.read, self._path, live=self.traffic.live)
+        except ReleasesInvalid as error:
+            if str(error) != self.broken:
+                _log.error("%s; version %d stays in force", error, self.traffic.version)
+            self.broken = str(error)
+            return
+        if read != self.traffic:
+            _log.warning("releases: version %d, %s", read.version, read.change or f"release {read.live} is live")
+        self.broken, self.traffic = "", read
+
+    async def _check_open(self) -> None:
+        """See whether the server still has the releases that are open: one that was started anew may have others."""
+        if self._clock() < self._check_at or self._coming:
+            return
+        self._check_at = self._clock() + _CHECK_S
+        for number in list(self._lanes):
+            try:
+                if await self._server.ready(number):
+                    self._missed.discard(number)
+                elif number in self._missed:  # twice: no model that is just being loaded again
+                    self._unproven.add(number)
+                else:
+                    self._missed.add(number)
+            except AdapterError:
+                return  # the server can't be asked now; whoever heals it knows
+
+    def _wanted(self) -> tuple[int, ...]:
+        """What shall be open, the most important first: what has traffic, and what was live last."""
+        last = (each for each in self.traffic.previous if each != self.lanes.live.number)
+        return tuple(dict.fromkeys((*self.traffic.wanted, *itertools.islice(last, 1))))
+
+    def _bring_in(self, number: int) -> None:
+        """See that a release comes in, if it isn't in and it makes sense to try."""
+        self._retired_at.pop(number, None)
+        if number in self._coming or (number in self._lanes and number not in self._unproven):
+            return
+        failed = self._failed.get(number)
+        if failed is not None and failed.version == self.traffic.version:
+            if failed.again_at is None or self._clock() < failed.again_at:
+                return
+        elif failed is not None:
+            del self._failed[number]
+            self.states.set(number, State.LOADING)
+        task = asyncio.create_task(self._come(number), name=f"bring in release {number}")
+        self._coming[number] = task
+        task.add_done_callback(lambda _: self._coming.pop(number, None))
+
+    async def _come(self, number: int) -> None:
+        version = self.traffic.version
+        try:
+            async with self._one_at_a_time:
+                await self._loaded_and_warm(number)
+        except (AdapterError, OSError) as error:
+            self._refuse(number, version, error)
+        except Exception as error:
+            self._refuse(number, version, error)
+            raise
+        else:
+            self._failed.pop(number, None)
+            self._switch()
+
+    async def _loaded_and_warm(self, number: int) -> None:
+        release = contract.ensemble_name(number)
+        if number not in self._failed:
+            self.states.set(number, State.LOADING)
+        if not await self._server.ready(number):
+            await self._server.load(number)
+        if number in self._unproven:  # it has its lane already, and the readiness judges it
+            self._unproven.discard(number)
+            self._missed.discard(number)
+            return
+        self.states.set(number, State.WARMING)
+        ensemble = self._server.ensemble(number)
+        try:
+            history_until = await ensemble.history_until_day()
+            today = self._today()
+            check_moment(release, history_until, today)
+            await warm(release, ensemble, today)
+        except BaseException:
+            await ensemble.close()
+            raise
+        lane = self._maker.open(number, ensemble)
+        lane.ensemble.history_until = history_until
+        self._lanes[number] = lane
+
+    def _refuse(self, number: int, version: int, error: Exception) -> None:
+        why = str(error) or type(error).__name__
+        passing = isinstance(error, EnsembleError | ControlOff)
+        before = self._failed.get(number)
+        pause_s = _FIRST_PAUSE_S if before is None else min(2 * before.pause_s, _LONGEST_PAUSE_S)
+        self._failed[number] = _Failed(version, self._clock() + pause_s if passing else None, pause_s)
+        state = State.LOADING if isinstance(error, EnsembleError) else State.REFUSED
+        if self.states.set(number, state, why) and number not in self._unproven:  # of those the readiness tells
+            _log.error("release %d can't have traffic, release %d goes on: %s", number, self.lanes.live.number, why)
+
+    def _switch(self) -> None:
+        """Give traffic to the releases that shall have it and can."""
+        traffic, lanes, ready = self.traffic, self.lanes, self._lanes
+        live = ready.get(traffic.live, lanes.live)
+        canary = None if traffic.canary is None else ready.get(traffic.canary.release)
+        shadow = None if traffic.shadow is None else ready.get(traffic.shadow.release)
+        percent = 0.0 if traffic.shadow is None else traffic.shadow.percent
+        if live is not lanes.live:
+            _log.warning("%s is live, instead of %s", live.release, lanes.live.release)
+            self._metrics.follow_breaker(live.breaker)
+        lanes.use(live, canary, traffic.canary, shadow, percent)
+        serving = [lane.number for lane in lanes.all()]
+        for number in ready:
+            if number in serving and number not in self._unproven:
+                self.states.set(number, State.SERVING)
+            elif number not in serving and number in self._wanted():
+                self.states.set(number, State.STANDBY)
+        in_use = tuple(dict.fromkeys((*serving, *ready)))
+        if in_use != self._in_use:
+            self._in_use = in_use
+            self._server.use(in_use)
+
+    async def _take_out(self) -> None:
+        """Close and unload what has had no traffic for a while; forget what nobody wants any more."""
+        kept = {*self._wanted(), *(lane.number for lane in self.lanes.all())}
+        for number, known in self.states.items():
+            if known.state is State.REFUSED and number not in kept:
+                self.states.forget(number)
+        if self._one_at_a_time.locked():
+            return
+        for number, lane in list(self._lanes.items()):
+            if number in kept:
+                continue
+            since = self._retired_at.setdefault(number, self._clock())
+            self.states.set(number, State.RETIRING)
+            if self._clock() - since >= GRACE_S and not lane.batcher.waiting and not lane.batcher.in_flight:
+                async with self._one_at_a_time:
+                    await self._end(number, lane)
+
+    async def _end(self, number: int, lane: Lane) -> None:
+        del self._lanes[number], self._retired_at[number]
+        self._switch()  # it isn't in use any more
+        await lane.close()
+        try:
+            await self._server.unload(number, self.lanes.live.number)
+        except AdapterError as error:
+            _log.warning("release %d couldn't be unloaded: %s", number, error)
+        self.states.forget(number)
+        _log.warning("release %d is unloaded", number)

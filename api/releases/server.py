@@ -1,0 +1,202 @@
+"""Releases on a Triton server: whether they are loaded, loading and unloading them, and the ways to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Final, Protocol
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from api.ensemble_client import Ensemble, TritonEnsemble
+from api.errors import EnsembleUnavailable, ReleaseRefused
+from ensemble import contract
+
+_LOAD_S: Final = 120.0
+"""A release loads in seconds; a server that takes longer is given up, not waited for."""
+_ASK_S: Final = 2.0
+_MOST_SAID: Final = 300
+"""Characters of what a model says of itself."""
+_UNREACHABLE: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+
+
+class ControlOff(ReleaseRefused):
+    """The server doesn't let anybody load models: whoever runs it does that."""
+
+
+class Keeper(Protocol):
+    """Whoever runs the server, where that is this process: what must be told of releases."""
+
+    def show(self, release: int) -> None:
+        """Before a release is loaded; raises an exception with a line for people where it can't be."""
+        ...
+
+    def hide(self, release: int) -> None:
+        """After a release was unloaded, or couldn't be loaded."""
+        ...
+
+    def use(self, releases: tuple[int, ...]) -> None:
+        """These are in use, the live one first."""
+        ...
+
+
+class ReleaseServer(Protocol):
+    """What switching releases needs of a server."""
+
+    def ensemble(self, release: int) -> Ensemble:
+        """A way of its own to a release, which is closed by whoever asked for it."""
+        ...
+
+    async def ready(self, release: int) -> bool:
+        """Whether a release is loaded.
+
+        Raises:
+            EnsembleUnavailable: the server can't be asked now.
+        """
+        ...
+
+    async def load(self, release: int) -> None:
+        """Load a release beside the others, which serve on.
+
+        Raises:
+            ReleaseRefused: it can't be loaded.
+            ControlOff: nobody may load releases there.
+            EnsembleUnavailable: the server can't be asked now.
+        """
+        ...
+
+    async def unload(self, release: int, live: int) -> None:
+        """Unload a release that has no traffic any more, if that is ours to do; ``live`` stays.
+
+        Raises:
+            EnsembleUnavailable, ReleaseRefused: it didn't work out; nothing is lost but memory.
+        """
+        ...
+
+    def use(self, releases: tuple[int, ...]) -> None:
+        """These are in use, the live one first."""
+        ...
+
+    async def close(self) -> None:
+        """Release what the client holds."""
+        ...
+
+
+class TritonReleases:
+    """Releases on a Triton server, over its gRPC endpoint. Must be made in the event loop.
+
+    Where another process runs the server, only what this one has loaded is unloaded again.
+    """
+
+    def __init__(self, address: str, *, timeout_s: float, keeper: Keeper | None = None) -> None:
+        """Connects with the first question.
+
+        Args:
+            address: ``host:port`` of Triton's gRPC endpoint.
+            timeout_s: time limit of one inference.
+            keeper: runs the server, where that is this process.
+        """
+        self._address = address
+        self._timeout = timeout_s
+        self._keeper = keeper
+        self._loaded: set[int] = set()
+        self._channel = grpc.aio.insecure_channel(address, [("grpc.enable_http_proxy", 0)])
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    def ensemble(self, release: int) -> Ensemble:
+        """See :class:`ReleaseServer`. gRPC shares the connection of channels that are alike."""
+        return TritonEnsemble(self._address, release, timeout_s=self._timeout)
+
+    async def ready(self, release: int) -> bool:
+        """See :class:`ReleaseServer`."""
+        request = service_pb2.ModelReadyRequest(name=contract.ensemble_name(release))
+        try:
+            return bool((await self._stub.ModelReady(request, timeout=_ASK_S)).ready)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _UNREACHABLE and "model" not in (error.details() or ""):
+                raise self._translated(error, release) from error
+            return False  # it is there and doesn't know the release
+
+    async def load(self, release: int) -> None:
+        """See :class:`ReleaseServer`."""
+        keeper = self._keeper
+        if keeper is not None:
+            try:
+                await asyncio.to_thread(keeper.show, release)  # it may wait for a restart
+            except Exception as error:
+                raise ReleaseRefused(str(error)) from error
+        try:
+            await self._load(release)
+        except ReleaseRefused as error:
+            reason = await self._reason(error)
+            await self._withdraw(release)
+            raise reason from error
+        except EnsembleUnavailable:
+            await self._withdraw(release)
+            raise
+        self._loaded.add(release)
+
+    async def unload(self, release: int, live: int) -> None:
+        """See :class:`ReleaseServer`."""
+        keeper = self._keeper
+        if keeper is None and release not in self._loaded:
+            return
+        self._loaded.discard(release)
+        await self._unload(release)
+        if keeper is not None:
+            await asyncio.to_thread(keeper.hide, release)
+            await self._load(live)  # only then are the versions unloaded that nobody pins
+
+    def use(self, releases: tuple[int, ...]) -> None:
+        """See :class:`ReleaseServer`."""
+        if self._keeper is not None:
+            self._keeper.use(releases)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+    async def _load(self, release: int) -> None:
+        request = service_pb2.RepositoryModelLoadRequest(model_name=contract.ensemble_name(release))
+        try:
+            await self._stub.RepositoryModelLoad(request, timeout=_LOAD_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error, release) from error
+
+    async def _unload(self, release: int) -> None:
+        request = service_pb2.RepositoryModelUnloadRequest(model_name=contract.ensemble_name(release))
+        try:
+            await self._stub.RepositoryModelUnload(request, timeout=_LOAD_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _UNREACHABLE:
+                raise self._translated(error, release) from error
+
+    async def _withdraw(self, release: int) -> None:
+        """Leave nothing of a release that couldn't be loaded, as far as the server can be asked."""
+        if self._keeper is not None:
+            with contextlib.suppress(EnsembleUnavailable):
+                await self._unload(release)
+            await asyncio.to_thread(self._keeper.hide, release)
+
+    async def _reason(self, error: ReleaseRefused) -> ReleaseRefused:
+        """The refusal with what the server says of the models it is about: the ensemble's own only names them."""
+        if isinstance(error, ControlOff):
+            return error
+        try:
+            index = await self._stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(), timeout=_ASK_S)
+        except grpc.aio.AioRpcError:
+            return error
+        reasons = [
+            f"{each.name}/{each.version}: {' '.join(each.reason.split())[:_MOST_SAID]}"
+            for each in index.models
+            if each.state == "UNAVAILABLE" and each.reason and each.reason != "unloaded"
+        ]
+        return ReleaseRefused("; ".join((str(error), *reasons)))
+
+    def _translated(self, error: Any, release: int) -> EnsembleUnavailable | ReleaseRefused:
+        said = " ".join((error.details() or "no details").split())
+        text = f"Triton at {self._address}: {said}"
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED or "not allowed" in said or "restricted" in said:
+            return ControlOff(f"{text}; it lets nobody load models: have it load {contract.ensemble_name(release)}")
+        return EnsembleUnavailable(text) if error.code() in _UNREACHABLE else ReleaseRefused(text)

@@ -1,0 +1,36 @@
+"""An embedded Triton and its canary, as whoever switches releases sees them."""
+
+from __future__ import annotations
+
+from ensemble.runtime.canary import Canary
+from ensemble.runtime.triton_server import EmbeddedTriton
+
+
+class Keeper:
+    """Tells a server and its supervision which releases there are. For any thread."""
+
+    def __init__(self, server: EmbeddedTriton, canary: Canary) -> None:
+        self._server = server
+        self._canary = canary
+
+    @property
+    def address(self) -> str:
+        """``host:port`` of the server's gRPC endpoint; a restart doesn't change it."""
+        return self._server.address
+
+    def show(self, release: int) -> None:
+        """Before a release is loaded: have the server see its files.
+
+        Raises:
+            RacksortError: the release isn't in the repository, or is incomplete.
+        """
+        self._server.show(release)
+
+    def hide(self, release: int) -> None:
+        """After a release was unloaded, or couldn't be loaded."""
+        self._server.hide(release)
+
+    def use(self, releases: tuple[int, ...]) -> None:
+        """These are in use, the live one first: a restart brings them up, and the canary asks the live one."""
+        self._server.use(releases)
+        self._canary.follow(releases[0])

@@ -1,0 +1,65 @@
+"""``racksort release canary``: another release for some of the customers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from api.releases import document
+from api.releases.document import MOST_CANARY
+from ensemble.errors import RacksortError
+from racksort.releasing import (
+    REPOSITORY,
+    WAIT_S,
+    AsJson,
+    NoWait,
+    Place,
+    ReleasesFile,
+    Repository,
+    Urls,
+    WaitS,
+    Why,
+    carry_out,
+    now,
+)
+
+
+def command(
+    release: Annotated[int | None, typer.Argument(min=1, help="Number of the release, N of personalize_vN.")] = None,
+    percent: Annotated[float, typer.Option(help=f"Percent of the customers, at most {MOST_CANARY:g}.")] = 5.0,
+    off: Annotated[bool, typer.Option("--off", help="End the canary.")] = False,
+    repository: Repository = REPOSITORY,
+    releases: ReleasesFile = None,
+    url: Urls = None,
+    wait: WaitS = WAIT_S,
+    no_wait: NoWait = False,
+    why: Why = "",
+    as_json: AsJson = False,
+) -> None:
+    """Give some of the customers another release: always the same ones, and a larger share keeps those it had.
+
+    Adapters load the release beside the live one and warm it before it has any traffic. Where that fails the live one
+    goes on for everybody; with --url that is exit status 2, and the document is put back.
+
+    Examples:
+        racksort release canary 2 --percent 5 --url http://127.0.0.1:8080
+
+        racksort release canary --off
+    """
+    if off == (release is not None):
+        raise RacksortError("canary: give the number of a release, or --off to end the one there is")
+    place = Place.of(repository, releases, url)
+    if release is not None:
+        place.check(release)
+    carry_out(
+        place,
+        lambda traffic: (
+            document.end_canary(traffic, at=now(), why=why)
+            if release is None
+            else document.canary(traffic, release, percent, at=now(), why=why)
+        ),
+        wait_s=wait,
+        no_wait=no_wait,
+        as_json=as_json,
+    )
