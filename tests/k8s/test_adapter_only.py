@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -79,3 +82,32 @@ def ask(url: str, server: subprocess.Popen[str]) -> dict[str, object]:
         except URLError:
             pass
         time.sleep(0.1)
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_the_images_installation_works_and_ranks(triton_address: str, tmp_path: Path) -> None:
+    """The steps of the adapter's Dockerfile, into an environment of their own, from a copy of what it copies."""
+    text = (ROOT / "k8s/images/adapter/Dockerfile").read_text()
+    for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE):
+        *sources, target = line.replace("${LOCK}", "adapter").split()
+        for source in sources:
+            copy = tmp_path / target / ("" if (ROOT / source).is_dir() else Path(source).name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / source, copy)
+    steps = [line.partition("uv pip install")[2] for line in text.splitlines() if "uv pip install" in line]
+    assert len(steps) == 2
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    uv = Path(sys.executable).parent / "uv"
+    for step in steps:
+        words = shlex.split(step.replace("/opt/racksort", "venv").replace("${LOCK}", "adapter"))
+        cached = [
+            word for word in words if word not in {"--no-cache", "--compile-bytecode"}
+        ]  # faster, with the same outcome
+        subprocess.run([uv, "pip", "install", "--quiet", *cached], cwd=tmp_path, check=True)
+    command = [tmp_path / "venv/bin/racksort", "probe", triton_address, "--timeout-ms", "5000"]
+    done = subprocess.run(command, cwd="/", env={}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
