@@ -17,7 +17,7 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from api.fallback import durable
+from api import durable
 from ensemble.errors import RacksortError
 from loadtest.checks import Scroll
 

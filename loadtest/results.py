@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from api.fallback import durable
+from api import durable
 from ensemble.errors import RacksortError
 from loadtest.latencies import Latencies
 

@@ -239,7 +239,7 @@ class EmbeddedTriton:
         return "\n".join(text.splitlines()[-lines:])
 
     def _load_beside(self, release: int) -> None:
-        """Load another release, model after model. One that can't be loaded isn't seen any more: who asks will notice."""
+        """Load another release, model after model. One that can't be loaded is seen no more: who asks will notice."""
         with contextlib.suppress(RacksortError):
             self.show(release)
             try:
