@@ -16,6 +16,9 @@ from api.errors import EnsembleUnavailable
 from api.fallback.shadow import Outcome
 from api.releases.figures import ReleasesFigures
 from api.releases.follow import Releases
+from api.releases.guard import Guard
+from api.releases.guard_figures import GuardFigures
+from api.releases.guards import Guards
 from api.releases.states import State
 from api.settings import Settings
 from api.transport.counts import Counts
@@ -50,6 +53,8 @@ async def whole_registry(folder: Path) -> AsyncIterator[CollectorRegistry]:
         known = {1: SimpleNamespace(state=State.SERVING)}
         document = SimpleNamespace(traffic=SimpleNamespace(version=1), broken="", states=known)
         metrics.registry.register(ReleasesFigures(cast("Releases", document)))
+        guards = SimpleNamespace(broken=dict.fromkeys(Guard, 0), unwritten="", verdicts=[])
+        metrics.registry.register(GuardFigures(cast("Guards", guards)))
         Counts().expose(metrics.registry, lambda: 0)
         yield metrics.registry
 

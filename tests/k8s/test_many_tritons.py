@@ -1,4 +1,4 @@
-"""Several real Tritons behind one name: calls spread over them, a new one is taken up, one that dies or goes is left."""
+"""Several real Tritons behind one name: calls spread, a new one is taken up, one that dies or goes is left."""
 
 from __future__ import annotations
 
