@@ -216,7 +216,7 @@ async def kept(adapter: Adapter, owner: str) -> list[str]:
 
 
 async def test_what_is_kept_is_told_newest_first_and_deleted_on_request(adapter: Adapter) -> None:
-    at = datetime.now(UTC).replace(microsecond=123_000)
+    at = (datetime.now(UTC) - timedelta(seconds=1)).replace(microsecond=123_000)
     await posted(adapter, event("old", at=ago(1)), event("new", 2**63 - 1, "view", at=at.isoformat()))
     await posted(adapter, event("theirs", visitor_id="v:1"), event("another", customer_id=8))
     (newest, *_), owner = (await adapter.client.get("/v1/customers/7/events")).json()["events"], "customers/7"
