@@ -12,7 +12,14 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from api.catalog.fetching import Counts as FetchCounts
+from api.errors import EnsembleUnavailable
 from api.fallback.shadow import Outcome
+from api.releases.figures import ReleasesFigures
+from api.releases.follow import Releases
+from api.releases.guard import Guard
+from api.releases.guard_figures import GuardFigures
+from api.releases.guards import Guards
+from api.releases.states import State
 from api.settings import Settings
 from api.transport.counts import Counts
 from tests.unit.api.conftest import UNHURRIED, running_adapter
@@ -35,12 +42,19 @@ async def whole_registry(folder: Path) -> AsyncIterator[CollectorRegistry]:
     async with running_adapter(settings) as adapter:
         for path in ("/v1/containers/deals/products?customer_id=1", "/v1/containers/nowhere/products"):
             await adapter.client.get(path)
+        adapter.ensemble.failure = EnsembleUnavailable("no server")
+        await adapter.client.get("/v1/containers/deals/products?customer_id=2")
         metrics = adapter.services.metrics
         metrics.follow_catalog(_Pools(), lambda: 0, lambda: True)
         metrics.follow_precomputed(lambda: 0.0, lambda: 0.0, lambda: 0.0)
         metrics.follow_shadow(cast("Any", _Shadow(dict.fromkeys(Outcome, 0))))
         status = SimpleNamespace(healthy=True, failed_canaries=0, troubles=0, reloads=0, restarts=0)
         metrics.follow_supervision(lambda: status)
+        known = {1: SimpleNamespace(state=State.SERVING)}
+        document = SimpleNamespace(traffic=SimpleNamespace(version=1), broken="", states=known)
+        metrics.registry.register(ReleasesFigures(cast("Releases", document)))
+        guards = SimpleNamespace(broken=dict.fromkeys(Guard, 0), unwritten="", verdicts=[])
+        metrics.registry.register(GuardFigures(cast("Guards", guards)))
         Counts().expose(metrics.registry, lambda: 0)
         yield metrics.registry
 

@@ -1,4 +1,4 @@
-"""Several real Tritons behind one name: calls spread over them, one that dies is left, one that comes is taken up."""
+"""Several real Tritons behind one name: calls spread, a new one is taken up, one that dies or goes is left."""
 
 from __future__ import annotations
 
@@ -71,8 +71,26 @@ async def test_calls_follow_the_servers_that_there_are(tritons: list[Server], na
                 last_failure = now
         print(f"the last failure is {last_failure - at:.3f} s after the kill")  # noqa: T201
         assert last_failure - at < 1.0
+
+        names.addresses = (third.host,)
+        at = time.monotonic()
+        while await served_by(first, ensemble, batch):
+            assert time.monotonic() < at + PATIENCE_S
+        print(f"the one that goes is left {time.monotonic() - at:.1f} s after its name")  # noqa: T201 - figures
+        first.process.terminate()
+        at = time.monotonic()
+        while time.monotonic() < at + 2.0:
+            await ensemble.rank(batch)  # none fails: nobody is connected to it any more
     finally:
         await ensemble.close()
+
+
+async def served_by(server: Server, ensemble: TritonEnsemble, batch: Batch) -> bool:
+    """Whether any of the next calls goes to this one."""
+    was = server.ranked()
+    for _ in range(20):
+        await ensemble.rank(batch)
+    return server.ranked() != was
 
 
 async def until_both(ensemble: TritonEnsemble, batch: Batch, servers: tuple[Server, Server], before: list[int]) -> None:

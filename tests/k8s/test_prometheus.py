@@ -31,6 +31,7 @@ NOT_HERE: Final = (
     "racksort_rules_",
     "racksort_pool_age_seconds",
     "racksort_problems_total",
+    "racksort_release_degraded_total",
 )
 """Of parts that this adapter runs without, and of errors, of which there are none."""
 
@@ -89,7 +90,8 @@ def test_every_query_runs(triton: EmbeddedTriton, catalog_dir: Path, tmp_path: P
         f"--config.file={tmp_path / 'prometheus.yaml'}", f"--storage.tsdb.path={tmp_path / 'data'}",
         f"--web.listen-address=127.0.0.1:{at}",
     ]  # fmt: skip
-    with running([*serve, "--port", str(port)], tmp_path / "adapter.log", RACKSORT_DRAIN_MS="0"):
+    variables = {"RACKSORT_DRAIN_MS": "0", "RACKSORT_RELEASES": str(tmp_path / "releases.json")}
+    with running([*serve, "--port", str(port)], tmp_path / "adapter.log", **variables):
         until(lambda: ask(page + "1")["source"] == "ensemble", "no full page", tmp_path / "adapter.log")
         with running(watch, tmp_path / "prometheus.log"):
 

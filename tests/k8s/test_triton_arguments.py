@@ -9,6 +9,7 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from api.releases.server import ControlOff, TritonReleases
 from ensemble.errors import RacksortError
 from ensemble.runtime.canary import Canary
 from ensemble.runtime.model_control import reload
@@ -59,3 +60,14 @@ def test_its_metrics_are_those_that_rules_and_dashboards_ask_for(server: Server)
     text = server.metrics()
     assert set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) >= TRITON
     assert 'nv_inference_pending_request_count{model="ranking",version="1"} 0' in text
+
+
+async def test_an_adapter_learns_that_it_cannot_have_a_release_loaded(server: Server) -> None:
+    releases = TritonReleases(server.address, timeout_s=2.0)
+    try:
+        assert await releases.ready(1)
+        assert not await releases.ready(2)
+        with pytest.raises(ControlOff, match="lets nobody load models"):
+            await releases.load(2)
+    finally:
+        await releases.close()

@@ -137,6 +137,31 @@ SERVING: Final[tuple[Row, ...]] = (
         ),
     ),
     Row(
+        "Releases",
+        (
+            Panel("Rankings a second, by release", "reqps", (_rate("racksort_release_requests_total", "release"),)),
+            Panel("Time of a release's rankings", "s", _quantiles("racksort_release_seconds", by="release")),
+            Panel(
+                "Rankings that a release didn't make, a second",
+                "reqps",
+                (
+                    _rate("racksort_release_degraded_total", "release"),
+                    Query(
+                        "sum by (release) (rate(racksort_release_diverted_total[5m]))", "{{release}}: the live one did"
+                    ),
+                ),
+            ),
+            Panel(
+                "Version of the document",
+                "short",
+                (
+                    Query("max(racksort_releases_version)", "newest"),
+                    Query("min(racksort_releases_version)", "oldest that an adapter follows"),
+                ),
+            ),
+        ),
+    ),
+    Row(
         "Triton",
         (
             Panel("Requests a second, by model", "reqps", (_rate("nv_inference_request_success", "model"),)),
