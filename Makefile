@@ -59,9 +59,11 @@ LOCK := $(RUN)/uv pip compile --quiet --python-version 3.11 --python-platform x8
 lock: ## resolve the dependencies again
 	@$(RUN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    requirements/bootstrap.in -o requirements/bootstrap.txt
-	@$(LOCK) pyproject.toml --group build -c requirements/constraints.in -o requirements/serve.txt
-	@$(LOCK) pyproject.toml --group build --extra elasticsearch -c requirements/serve.txt -o requirements/elasticsearch.txt
-	@$(LOCK) pyproject.toml --group build --extra release -c requirements/serve.txt -o requirements/release.txt
+	@$(LOCK) pyproject.toml --group build --extra embedded -c requirements/constraints.in -o requirements/serve.txt
+	@$(LOCK) pyproject.toml --group build -c requirements/serve.txt -o requirements/adapter.txt
+	@$(subst 3.11,3.12,$(LOCK)) requirements/triton.in -c requirements/serve.txt -o requirements/triton.txt
+	@$(LOCK) pyproject.toml --group build --extra embedded --extra elasticsearch -c requirements/serve.txt -o requirements/elasticsearch.txt
+	@$(LOCK) pyproject.toml --group build --extra embedded --extra release -c requirements/serve.txt -o requirements/release.txt
 	@$(LOCK) pyproject.toml --group build --extra dev --extra load -c requirements/serve.txt -o requirements/dev.txt
 	@$(LOCK) requirements/openapi-client.in -o requirements/openapi-client.txt
 

@@ -16,6 +16,7 @@ from api.catalog.protocol import Catalog
 from api.console.routes import console_router
 from api.edge import ProductsEndpoint, ShortCut
 from api.ensemble_client import Ensemble, TritonEnsemble
+from api.event_edge import EventsEndpoint
 from api.event_routes import router as event_router
 from api.events.opening import open_events
 from api.fallback.rung import PrecomputedRung
@@ -79,8 +80,10 @@ def create_app(
         ) as services:
             app.state.services = services
             shortcut.products = ProductsEndpoint(services.pipeline, services.explained, services.metrics)
+            if events is not None:
+                shortcut.events = EventsEndpoint(events, services.metrics, services.max_body_bytes)
             yield
-            shortcut.products = None
+            shortcut.products = shortcut.events = None
 
     shortcut = ShortCut(title="racksort", description=_DESCRIPTION, version="1", lifespan=lifespan)
     shortcut.include_router(router)
@@ -100,8 +103,16 @@ def _followed(settings: Settings, path: Path, server: ReleaseServer | None, keep
     return Followed(path, document, server or TritonReleases(settings.triton, timeout_s=timeout_s, keeper=keeper))
 
 
-async def open_catalog(settings: Settings, metrics: Metrics) -> Catalog:
+async def open_catalog(
+    settings: Settings, metrics: Metrics, *, for_rules: bool | None = None, warm: bool = True
+) -> Catalog:
     """Where the settings say that candidates come from.
+
+    Args:
+        settings: all of them.
+        metrics: learn of searches and pools.
+        for_rules: whether pools carry what only the shop's rules need; where the settings name rules, if not given.
+        warm: whether pools are fetched at the start.
 
     Raises:
         CatalogInvalid: it can't be used.
@@ -115,6 +126,7 @@ async def open_catalog(settings: Settings, metrics: Metrics) -> Catalog:
         expire_s=settings.pool_expire_ms / 1e3,
         max_products=settings.pool_products,
         max_bytes=settings.pool_cache_bytes,
+        attributes=settings.rules_dir is not None if for_rules is None else for_rules,
     )
     patience = settings.start_timeout_ms / 1e3 or inf
-    return await ElasticsearchCatalog.open(settings.connection, options, metrics, patience_s=patience)
+    return await ElasticsearchCatalog.open(settings.connection, options, metrics, patience_s=patience, warm=warm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -29,22 +30,52 @@ async def read(request: Request, model: type[Parsed], limit: int) -> Parsed:
         InvalidParameter: it isn't what ``model`` says.
         CallerGone: the connection was closed before its end.
     """
-    sent_as = request.headers.get("content-type", "")
+    parts = request.stream()
+
+    async def part() -> tuple[bytes, bool]:
+        chunk = await anext(parts, None)
+        return chunk or b"", chunk is not None
+
+    sent_as, announced = (request.headers.get(name, "") for name in ("content-type", "content-length"))
+    return parsed(await content(sent_as, announced, part, limit), model)
+
+
+async def content(sent_as: str, announced: str, part: Callable[[], Awaitable[tuple[bytes, bool]]], limit: int) -> bytes:
+    """All bytes of a JSON body.
+
+    Args:
+        sent_as: the header ``Content-Type``.
+        announced: the header ``Content-Length``; empty where the request has none.
+        part: gives the next part, and whether more may come.
+        limit: as above.
+
+    Raises:
+        UnsupportedMediaType, BodyTooLarge, CallerGone: as above.
+    """
     if sent_as.partition(";")[0].strip().lower() != _JSON:
         raise UnsupportedMediaType(sent_as, _JSON)
-    announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
         raise BodyTooLarge(limit)
-    content = bytearray()
+    found, more = bytearray(), True
     try:
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > limit:
+        while more:
+            chunk, more = await part()
+            found += chunk
+            if len(found) > limit:
                 raise BodyTooLarge(limit)
     except ClientDisconnect as error:
         raise CallerGone("the connection was closed within the body") from error
+    return bytes(found)
+
+
+def parsed(content: bytes, model: type[Parsed]) -> Parsed:
+    """What the bytes of a body say.
+
+    Raises:
+        InvalidParameter: it isn't what ``model`` says.
+    """
     try:
-        return model.model_validate_json(bytes(content))
+        return model.model_validate_json(content)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
     raise InvalidParameter(

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from api.errors import AdapterError, CallerGone, TooManyRequests
+from api.event_edge import PATH, EventsEndpoint
 from api.explain.body import explained_body
 from api.explain.pages import ExplainedPages
 from api.metrics import EXPLAIN, PRODUCTS, Metrics
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _PREFIX: Final = b"/v1/containers/"
 _SUFFIX: Final = b"/products"
+_EVENTS: Final = PATH.encode()
 _JSON: Final = (b"content-type", b"application/json")
 _PROBLEM: Final = (b"content-type", MEDIA_TYPE.encode())
 
@@ -159,6 +161,8 @@ class ShortCut(FastAPI):
 
     products: ProductsEndpoint | None = None
     """Set by the lifespan, once there is something to answer with."""
+    events: EventsEndpoint | None = None
+    """The same; None where events are off."""
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, with the hot route in it."""
@@ -177,4 +181,7 @@ class ShortCut(FastAPI):
                 if container_id and b"/" not in container_id:
                     await self.products(container_id, scope, receive, send)
                     return
+            elif path == _EVENTS and scope["method"] == "POST" and self.events is not None:
+                await self.events(scope, receive, send)
+                return
         await super().__call__(scope, receive, send)

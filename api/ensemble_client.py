@@ -41,6 +41,8 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.min_reconnect_backoff_ms", 2_000),  # in truth the time limit of one attempt: a busy server needs some
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.lb_policy_name", "round_robin"),  # spreads over all addresses of a headless service
+    # An address that has gone or come is found with the next connection that ends; the default keeps names for 30 s.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
 
 

@@ -228,7 +228,7 @@ class EventsUnavailable(Unavailable):
     """The store of events can't be reached now."""
 
     reason = "events_unavailable"
-    detail = "The events can't be kept now; send the request again soon."
+    detail = "The store of events can't be reached now; send the request again soon."
 
 
 class EnsembleError(Unavailable):

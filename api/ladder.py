@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +31,11 @@ class Ladder:
         None where nothing was computed for the container.
         """
         return None if self._precomputed is None else self._precomputed.ranking_without_pool(query)
+
+
+def longest(query: Query) -> Query:
+    """The same for a page as long as any can be, so that a rung tells all of its order."""
+    return replace(query, limit=contract.MAX_CANDIDATES)
 
 
 def _by_popularity(pool: Pool, limit: int) -> npt.NDArray[np.int64]:

@@ -172,6 +172,13 @@ EVENTS_POSTED: Final[dict[str, Any]] = {
         {"event_id": "view-1", "kind": "view", "product_id": 862349, "visitor_id": "5f0c9c1e-7c1b"},
     ]
 }
+KEPT_EVENTS: Final[dict[str, Any]] = {
+    "events": [
+        {"event_id": "view-1", "kind": "view", "product_id": 862349, "at": "2026-11-25T18:30:00.250000Z"},
+        {"event_id": "order-17-1", "kind": "purchase", "product_id": 1029743, "at": "2026-11-24T09:12:44Z"},
+    ]
+}
+DELETED_EVENTS: Final[dict[str, Any]] = {"deleted": 2}
 LOGIN: Final[dict[str, Any]] = {"visitor_id": "5f0c9c1e-7c1b", "customer_id": 1234}
 ALIVE: Final[dict[str, Any]] = {"status": "alive"}
 METRICS: Final = """# HELP racksort_ready 1 once a real inference through the whole path worked

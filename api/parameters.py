@@ -53,7 +53,8 @@ class Parameter(Generic[T]):
         }
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers from ``low`` to ``high``; it raises ``ValueError`` for anything else."""
     digits = len(str(high))
 
     def parse(text: str) -> int:
@@ -75,14 +76,14 @@ def _truth(text: str) -> bool:
 
 CUSTOMER_ID: Final = Parameter(
     "customer_id",
-    _whole(0, MAX_ID),
+    whole(0, MAX_ID),
     {"type": "integer", "format": "int64", "minimum": 0, "maximum": MAX_ID},
     "The customer to rank for. Missing, 0 and unknown customers get the order for a new customer.",
     1_234,
 )
 LIMIT: Final = Parameter(
     "limit",
-    _whole(1, MAX_PAGE),
+    whole(1, MAX_PAGE),
     {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
     "Products in the answer, at most.",
     10,
@@ -122,14 +123,14 @@ EXPLAIN: Final = Parameter(
 )
 WHY_NOT: Final = Parameter(
     "why_not",
-    _whole(1, MAX_ID),
+    whole(1, MAX_ID),
     {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID},
     "A product of which the answer shall say why it isn't shown, or where it is; implies `explain`.",
     844_179,
 )
 RELEASE: Final = Parameter(
     "release",
-    _whole(1, 2**31 - 1),
+    whole(1, 2**31 - 1),
     {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
     "The release that shall rank, whichever the customer has: for comparison. One of those that are served, which "
     "`GET /v1/releases` lists.",
@@ -150,7 +151,7 @@ PARAMETERS: Final[tuple[Parameter[Any], ...]] = (
 MAX_TIMEOUT_MS: Final = 600_000
 TIMEOUT: Final = Parameter(
     "X-Timeout-Ms",
-    _whole(1, MAX_TIMEOUT_MS),
+    whole(1, MAX_TIMEOUT_MS),
     {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS},
     "Milliseconds from the request's arrival that the caller waits; the answer comes in time, degraded if need be. At "
     "most `RACKSORT_MAX_DEADLINE_MS` are used.",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from api.catalog.protocol import Catalog
 from api.errors import CatalogUnavailable, Unavailable
 from api.events.recall import Reading, Recall
-from api.ladder import Ladder
+from api.ladder import Ladder, longest
 from api.ranker import Ranker
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
@@ -110,10 +110,7 @@ class Pipeline:
         budget = self._budget(query)
         lane = self._lanes.of(query)
         position = None if query.cursor is None else self._scroll.position(query)
-        # A pool at hand is handed out at once. One that never was is worth a late page, unless the caller won't wait.
-        waits_until = budget.pool_until
-        if query.timeout_s is None:
-            waits_until = max(waits_until, budget.arrived + self._patience.cold_pool_s)
+        waits_until = self._patience.pool_until(budget, query.timeout_s)
         reading = None if self._recall is None else self._recall.begin(query, budget.pool_until)
         try:
             pool = await self._catalog.pool(query.container_id, query.category, deadline=waits_until)
@@ -246,8 +243,8 @@ class Pipeline:
 
     def _lesser(self, query: Query, pool: Pool) -> _Order:
         """The next rung's order: of all candidates, where more of them may be needed than the page shows."""
-        ranking = self._ladder.without_ensemble(query, pool)
         whole = pool.scrolls or self._rules is not None  # rules may bring something up from behind the page
+        ranking = self._ladder.without_ensemble(longest(query) if whole else query, pool)
         order = followed(ranking.product_id, pool) if whole else ranking.product_id
         return _Order(order, ranking.source, ranking.release)
 

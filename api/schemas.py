@@ -263,6 +263,31 @@ class EventsAnswer(BaseModel):
     degraded_reasons: list[str]
 
 
+class KeptEvent(BaseModel):
+    """An event as it is kept."""
+
+    event_id: str
+    kind: EventKind
+    product_id: int
+    at: AwareDatetime = Field(description="When, ISO 8601 in UTC, to the millisecond.")
+
+
+class KeptEvents(BaseModel):
+    """What is kept of a customer or a visitor."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.KEPT_EVENTS})
+
+    events: list[KeptEvent] = Field(description="Newest first.")
+
+
+class DeletedEvents(BaseModel):
+    """What was deleted."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.DELETED_EVENTS})
+
+    deleted: int = Field(description="Events that were kept.")
+
+
 class Fault(BaseModel):
     """One wrong field."""
 

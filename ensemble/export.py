@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
@@ -21,13 +19,11 @@ from ensemble.branches import choose
 from ensemble.contract import ModelSpec, TensorSpec
 from ensemble.errors import RacksortError
 from ensemble.models.served import CustomerModel
+from ensemble.onnx_files import TOLERANCE, session, signature_fault
+from ensemble.tensors import Tensors
 
 OPSET: Final = 18
 IR_VERSION: Final = 9
-TOLERANCE: Final = 1e-4
-"""Largest difference between torch and ONNX Runtime that an export may show."""
-
-Tensors = Mapping[str, npt.NDArray[Any]]
 
 
 def to_onnx(module: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
@@ -42,7 +38,8 @@ def to_onnx(module: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
         proto = choose(contract.RECENT_PRODUCT_ID.name, proto, _exported(plain, spec))
     proto.ir_version = IR_VERSION
     onnx.checker.check_model(proto)
-    _check_signature(proto, spec)
+    if fault := signature_fault(proto, spec):
+        raise RacksortError(f"{spec.name}: exported with {fault}")
     return proto
 
 
@@ -96,29 +93,6 @@ def _strip(proto: onnx.ModelProto) -> None:
     proto.graph.ClearField("metadata_props")
     proto.ClearField("metadata_props")
     proto.ClearField("functions")
-
-
-def _check_signature(proto: onnx.ModelProto, spec: ModelSpec) -> None:
-    """Refuse a file whose names, types or shapes (0 = variable) aren't the contract's."""
-    for wanted, found in ((spec.inputs, proto.graph.input), (spec.outputs, proto.graph.output)):
-        expected = [
-            (t.name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(t.dtype)), [0, *(max(d, 0) for d in t.dims)])
-            for t in wanted
-        ]
-        actual = [
-            (v.name, v.type.tensor_type.elem_type, [dim.dim_value for dim in v.type.tensor_type.shape.dim])
-            for v in found
-        ]
-        if expected != actual:
-            raise RacksortError(f"{spec.name}: exported as {actual}, but the contract says {expected}")
-
-
-def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session on the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def check_parity(module: nn.Module, path: Path, spec: ModelSpec, inputs: Tensors) -> float:

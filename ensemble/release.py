@@ -16,10 +16,13 @@ from torch import nn
 
 from ensemble import contract
 from ensemble.data.dataset import Dataset, Progress, silent
-from ensemble.export import Tensors, check_parity, to_onnx
+from ensemble.export import check_parity, to_onnx
 from ensemble.models.pair_map import PairMap, build_pair_tables
 from ensemble.models.served import CategoryAffinity, CollaborativeFilter, CustomerTables, ProductPool, ProductTables
 from ensemble.models.static_map import build_static_table
+from ensemble.ranking import RankingSettings, rank
+from ensemble.releases.golden import GOLDEN, Golden, without_events
+from ensemble.tensors import Tensors
 from ensemble.training.examples import taste_weights
 from ensemble.training.snapshot import Snapshot, take_snapshot
 from ensemble.training.weights import Trained
@@ -37,7 +40,8 @@ def build_release(
 ) -> dict[str, float]:
     """Write version folders of the three models and the ranking, with tables as of the start of ``week``.
 
-    Purchases of ``week`` and later are never looked at. Each file is compared with torch on real rows.
+    Purchases of ``week`` and later are never looked at. Each file is compared with torch on real rows, and these rows
+    are recorded with torch's answers, so that the files can be compared again wherever they get.
 
     Args:
         data: the dataset, cut or whole.
@@ -67,6 +71,7 @@ def build_release(
         worst[spec.name] = check_parity(models[spec.name], path, spec, rows)
     _write_ranking(out_dir / contract.RANKING.name / str(version), trained)
     trained.save(weights_path(out_dir, version))
+    record(models, trained.settings, rows).save(weights_path(out_dir, version).with_name(GOLDEN))
     progress("export", 1.0)
     return worst
 
@@ -158,6 +163,30 @@ def sample_rows(snapshot: Snapshot, rows: int = 16, candidates: int = 128, seed:
         contract.CONTEXTS: context,
     }
     return {tensor.name: np.ascontiguousarray(value, tensor.dtype) for tensor, value in values.items()}
+
+
+def record(models: dict[str, nn.Module], settings: RankingSettings, rows: Tensors, seed: int = 0) -> Golden:
+    """What the modules in torch and the ranking answer to ``rows``, some of whose candidates get a boost here."""
+    rng = np.random.default_rng(seed)
+    shape = rows[contract.PRODUCT_ID.name].shape
+    boost = np.where(rng.random(shape) < 0.1, rng.uniform(-1, 1, shape), 0.0).astype(np.float32)
+    boost[rng.random(shape) < 0.03] = contract.EXCLUDED
+    inputs = {**rows, contract.BOOST.name: boost}
+    outputs, quiet = _said(models, inputs), _said(models, without_events(inputs))
+    made = inputs | outputs
+    ranked = rank(**{spec.name: made[spec.name] for spec in contract.RANKING.inputs}, settings=settings, explain=False)
+    return Golden(inputs, outputs, quiet, ranked.product_id)
+
+
+def _said(models: dict[str, nn.Module], rows: Tensors) -> dict[str, npt.NDArray[np.float32]]:
+    """Outputs of the three modules by name, each [B, N]."""
+    said: dict[str, npt.NDArray[np.float32]] = {}
+    for spec in contract.ONNX_MODELS:
+        with torch.no_grad():
+            answer = models[spec.name](*(torch.from_numpy(rows[tensor.name]) for tensor in spec.inputs))
+        answers = answer if isinstance(answer, tuple) else (answer,)
+        said |= {tensor.name: part.numpy() for tensor, part in zip(spec.outputs, answers, strict=True)}
+    return said
 
 
 def _write_ranking(folder: Path, trained: Trained) -> None:

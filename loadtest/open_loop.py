@@ -8,6 +8,7 @@ same: by the number of connections, by the time that an answer is waited for, an
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ import numpy.typing as npt
 import uvloop
 
 _TICK_S: Final = 0.001
+_SHOWN: Final = 10
+"""Flaws that are kept as text."""
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = b"content-length: "
 FULL: Final = b'"degraded":false'
@@ -28,6 +31,8 @@ BROKEN: Final = 0
 """Instead of a status: the connection ended without an answer."""
 UNANSWERED: Final = 1
 """Instead of a status: the run was over first."""
+WRONG: Final = 2
+"""Instead of status 200: the check found something wrong with the answer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +44,7 @@ class Record:
     latency_ms: npt.NDArray[np.float64]
     """From its moment to the end of its answer; NaN where there was none."""
     status: npt.NDArray[np.int16]
-    """HTTP status, ``BROKEN`` or ``UNANSWERED``."""
+    """HTTP status, ``BROKEN``, ``UNANSWERED`` or ``WRONG``."""
     full: npt.NDArray[np.bool_]
     """Whether it was answered 200 and not degraded."""
     wrong: list[str]
@@ -168,7 +173,7 @@ class _Run:
         last = started + self.count / self.rate
         while self.ended < self.count and time.monotonic() < last + patience_s:
             await asyncio.sleep(_TICK_S)
-            due = min(self.count, int((time.monotonic() - started) * self.rate) + 1)
+            due = min(self.count, math.floor((time.monotonic() - started) * self.rate) + 1)  # none before the start
             if due > next_one:
                 self.due.extend(range(next_one, due))
                 next_one = due
@@ -209,11 +214,13 @@ class _Run:
             return
         self.latency[number] = at - self.started - number / self.rate
         if status == 200:
-            self.full[number] = FULL in body
-            if self.check is not None and len(self.wrong) < 10:
-                flaw = self.check(number % len(self.requests), body)
-                if flaw:
-                    self.wrong.append(flaw)
+            flaw = self.check(number % len(self.requests), body) if self.check is not None else ""
+            if not flaw:
+                self.full[number] = FULL in body
+                return
+            self.status[number] = WRONG
+            if len(self.wrong) < _SHOWN:
+                self.wrong.append(flaw)
 
 
 class _Connection(asyncio.Protocol):

@@ -28,6 +28,7 @@ VERBS: Final = (
     "configs",
     "bench",
     "soak",
+    "loadtest",
     "dev",
 )
 """In the order of help. A verb's module imports what is heavy when it runs, so that none waits for another's."""

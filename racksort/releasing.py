@@ -91,11 +91,14 @@ class Place:
         """Refuse a release that couldn't be loaded.
 
         Raises:
-            RacksortError: it isn't in the repository, or is incomplete.
+            RacksortError: it isn't in the repository, is incomplete, or was altered since it was published.
         """
         from ensemble.releases.layout import release_in  # noqa: PLC0415 - other verbs needn't wait for it
+        from ensemble.releases.verify import manifest_of, verify  # noqa: PLC0415
 
-        release_in(self.repository, release)
+        found = release_in(self.repository, release)
+        if manifest_of(found) is not None:
+            verify(found)
 
     def _live_at_first(self) -> int:
         """The release that serves where there is no document yet."""

@@ -130,6 +130,11 @@ class EmbeddedCatalog:
         at = int(np.searchsorted(self._product_id, product_id))
         return at < self._product_id.size and int(self._product_id[at]) == product_id
 
+    async def known_brands(self, names: Sequence[str], *, deadline: float = inf) -> frozenset[str]:  # noqa: ARG002 - never waits
+        """Those of ``names`` that some product of the folder has as its brand."""
+        brand = self._columns.brand
+        return frozenset() if brand is None else frozenset(name for name in names if name in brand.number)
+
     async def close(self) -> None:
         """Nothing is held but memory."""
 

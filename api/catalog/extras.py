@@ -32,6 +32,18 @@ def columns_of(content: CatalogFiles, category: npt.NDArray[np.int32], slugs: Ma
     )
 
 
+def days_of(weeks: npt.NDArray[np.float32], now_day: float, now_week: int) -> npt.NDArray[np.float32]:
+    """The days on which weeks [n] began, since 1970-01-01 UTC; NaN for week 0, which is never.
+
+    Args:
+        weeks: counted as ``now_week`` is.
+        now_day: the day on which ``now_week`` begins.
+        now_week: a week's number.
+    """
+    began = np.float32(now_day) - _DAYS_A_WEEK * (np.float32(now_week) - weeks)
+    return np.where(weeks > 0, began, np.float32(np.nan)).astype(np.float32)
+
+
 def _names(products: pl.DataFrame, column: str) -> Names | None:
     if products.schema.get(column) != pl.String:
         return None
@@ -54,5 +66,4 @@ def _first_seen(content: CatalogFiles) -> npt.NDArray[np.float32] | None:
     weeks = _numbers(content.products, "first_week")
     if days is not None or weeks is None or content.now_day is None or content.now_week is None:
         return days
-    began = np.float32(content.now_day) - _DAYS_A_WEEK * (np.float32(content.now_week) - weeks)
-    return np.where(weeks > 0, began, np.float32(np.nan)).astype(np.float32)
+    return days_of(weeks, content.now_day, content.now_week)

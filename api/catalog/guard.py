@@ -94,6 +94,20 @@ class Guard:
         return self._clock() + self._look_s  # somebody's trial is under way, and its end is told to nobody else
 
     @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Ask one question within, as far as the breaker allows it, and tell how that ends.
+
+        Raises:
+            CatalogUnavailable: the source isn't to be asked now.
+        """
+        permit = self.breaker.allow()
+        if permit is None:
+            raise self.unavailable()
+        with self.told(permit):
+            yield
+            permit.succeeded()
+
+    @contextmanager
     def told(self, permit: Permit) -> Iterator[None]:
         """Tell how a call ends, where that wasn't told within.
 

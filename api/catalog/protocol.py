@@ -76,6 +76,14 @@ class Catalog(Protocol):
         """
         ...
 
+    async def known_brands(self, names: Sequence[str], *, deadline: float = inf) -> frozenset[str]:
+        """Those of ``names`` that some product has as its brand, available or not.
+
+        Raises:
+            api.errors.CatalogUnavailable: it can't be told by ``deadline``.
+        """
+        ...
+
     async def close(self) -> None:
         """Release what the catalog holds."""
         ...

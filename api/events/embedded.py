@@ -86,6 +86,15 @@ class EmbeddedStore:
         accepted = self._unite(customer, added)
         return Added(accepted, len(added) - accepted)
 
+    async def delete(self, owner: Owner) -> int:
+        """See :class:`~api.events.store.EventStore`."""
+        deleted = timelines.count(self.read(owner, 0.0))
+        if owner in self._kept:
+            self._forget(owner)
+        if self._journal is not None:
+            await self._journal.flush()
+        return deleted
+
     def oldest(self, most: int) -> list[tuple[Owner, bytes]]:
         """Up to ``most`` owners and their timelines, the ones whose latest change is oldest."""
         return [(owner, kept[0]) for owner, kept in islice(self._kept.items(), most)]

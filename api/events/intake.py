@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from api.errors import EventsUnavailable, Fault, InvalidParameter
+from api.events import timeline as timelines
 from api.events.event import Event, EventKind, Owner
 from api.events.metrics import EventMetrics
 from api.events.recall import Recall
@@ -81,6 +82,32 @@ class Events:
             self._metrics.received(kind, "expired")
         added = await self._store.add(taken) if taken else Added(0, 0)
         return self._told(added, expired=len(expired))
+
+    async def kept(self, owner: Owner, until: float) -> tuple[Event, ...]:
+        """What is kept of an owner, newest first.
+
+        Args:
+            owner: whose.
+            until: when waiting is over, on the requests' monotonic clock.
+
+        Raises:
+            EventsUnavailable: it can't be read in time.
+        """
+        found = self._store.read(owner, until)
+        timeline = found if found is None or isinstance(found, bytes) else await found
+        if timeline is None:
+            raise EventsUnavailable("the store can't be read")
+        since_ms = (self._now() - self._ttl_s) * 1e3
+        alive = [event for event in timelines.events(timeline) if event.at_ms >= since_ms]
+        return tuple(sorted(alive, key=lambda event: -event.at_ms))
+
+    async def delete(self, owner: Owner) -> int:
+        """Forget an owner; returns how many events were kept.
+
+        Raises:
+            EventsUnavailable: the store can't be reached: they may still be there.
+        """
+        return await self._store.delete(owner)
 
     async def merge(self, visitor: str, customer: int) -> Taken:
         """Make a visitor's events the customer's.

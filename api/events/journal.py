@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from api.errors import EventsUnusable
+from api.errors import EventsUnavailable, EventsUnusable
 from api.events.event import Owner, key_of, owner_of
 
 _log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ class Journal:
         self._every_s = every_s
         self._changed: _Rows = {}
         self._writing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        """Whoever writes has it."""
         self.up = True
         """Whether the latest write worked."""
         path = folder / FILE
@@ -100,6 +102,15 @@ class Journal:
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write_soon(), name="write events")
 
+    async def flush(self) -> None:
+        """Write now what isn't written yet.
+
+        Raises:
+            EventsUnavailable: that doesn't work; it is tried again.
+        """
+        if not await self._write_changed():
+            raise EventsUnavailable("the latest changes can't be written to disk")
+
     async def close(self) -> None:
         """Write what isn't written yet, once, and close the file."""
         if self._writing is not None:
@@ -124,6 +135,10 @@ class Journal:
 
     async def _write_changed(self) -> bool:
         """Write what has changed; whether it worked. Else it stays to be written."""
+        async with self._turn:
+            return not self._changed or await self._write_all()
+
+    async def _write_all(self) -> bool:
         rows, self._changed = self._changed, {}
         writing = asyncio.ensure_future(asyncio.to_thread(self._write, rows))
         try:

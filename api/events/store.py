@@ -46,6 +46,14 @@ class EventStore(Protocol):
         """
         ...
 
+    async def delete(self, owner: Owner) -> int:
+        """Forget all that an owner did, and what is on its way; returns how many events were there.
+
+        Raises:
+            EventsUnavailable: they may still be there.
+        """
+        ...
+
     async def close(self) -> None:
         """Release what the store holds, and write what isn't written yet."""
         ...

@@ -104,6 +104,11 @@ def purchases(timeline: bytes, since_ms: float, limit: int) -> list[tuple[int, i
     return found
 
 
+def count(timeline: bytes) -> int:
+    """How many events are in it."""
+    return timeline.count(b"\n") + 1 if timeline else 0
+
+
 def bought(timeline: bytes) -> bool:
     """Whether there is any purchase in it."""
     return timeline[:1] == b"P"

@@ -106,6 +106,20 @@ class ValkeyStore:
             return Added(held.accepted, held.duplicates, reached=False)
         return added
 
+    async def delete(self, owner: Owner) -> int:
+        """See :class:`~api.events.store.EventStore`. Visitors who are about to become the customer go with it."""
+        async with self._at_held:  # nothing of what is held is on its way meanwhile
+            owners = [owner, *(visitor for visitor, customer in self._merges.items() if customer == owner)]
+            deleted = 0
+            for each, timeline in zip(owners, await self.server.delete(owners, self._now_ms()), strict=True):
+                held = self.held.read(each, 0.0)
+                deleted += timelines.count(timelines.united(timeline, held.split(b"\n") if held else (), 0).timeline)
+                if held:
+                    self.held.forget([(each, held)])
+                if isinstance(each, str):
+                    self._merges.pop(each, None)
+            return deleted
+
     async def close(self) -> None:
         """See :class:`~api.events.store.EventStore`."""
         if self._writing is not None:
@@ -176,7 +190,10 @@ class ValkeyStore:
         return await asyncio.gather(*[self._writes.ask(each) for each in unions])
 
     async def _write(self, unions: Sequence[Unite]) -> list[United]:
-        return await self.server.unite(unions, round(self._now() * 1e3) - self._ttl_ms, self._ttl_ms)
+        return await self.server.unite(unions, self._now_ms(), self._ttl_ms)
+
+    def _now_ms(self) -> int:
+        return round(self._now() * 1e3)
 
 
 def _written(united: United | None) -> bool:

@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PREFIX: Final = "racksort:events:"
+_FENCE: Final = f"{_PREFIX}f:"
+_FENCE_MS: Final = 3_600_000
+"""A server that hangs for so long has lost its connections, and what was on its way to it."""
 _CONNECTIONS: Final = 16
 _GRACE_S: Final = 0.005
 """A loop that was held up learns of the time limit before it reads the answer that came long ago."""
@@ -130,16 +133,31 @@ class ValkeyServer:
         found = await self._call(self.reads, lambda: cast("Awaitable[list[bytes | None]]", self._client.mget(keys)))
         return [each or b"" for each in found]
 
-    async def unite(self, unions: Sequence[Unite], since_ms: int, ttl_ms: int) -> list[United]:
-        """Put lines into timelines, each owner's at once.
+    async def delete(self, owners: Sequence[Owner], sent_ms: int) -> list[bytes]:
+        """Delete timelines; returns what was in them. Writes that were sent before do nothing any more.
+
+        Raises:
+            EventsUnavailable: the server doesn't answer in time, or with an error.
+        """
+        pipeline = self._client.pipeline(transaction=False)
+        for owner in owners:
+            timeline, fence = _keys(owner)
+            pipeline.set(fence, f"{sent_ms} - -", px=_FENCE_MS)  # first: nothing late comes between
+            pipeline.get(timeline)
+            pipeline.delete(timeline)
+        answers = await self._call(self.writes, lambda: cast("Awaitable[list[bytes | None]]", pipeline.execute()))
+        return [each or b"" for each in answers[1::3]]
+
+    async def unite(self, unions: Sequence[Unite], sent_ms: int, ttl_ms: int) -> list[United]:
+        """Put lines into timelines, each owner's at once, without what is older than ``ttl_ms`` at ``sent_ms``.
 
         Raises:
             EventsUnavailable: the server doesn't answer in time, when some may be done, or refuses all of it.
         """
         arguments = []
         for owner, lines, drained in unions:
-            keys = [_PREFIX + key_of(each) for each in (owner, drained) if each is not None]
-            arguments.append((len(keys), *keys, since_ms, ttl_ms, *KEPT.values(), *lines))
+            keys = [key for each in (owner, drained) if each is not None for key in _keys(each)]
+            arguments.append((len(keys), *keys, sent_ms, ttl_ms, _FENCE_MS, *KEPT.values(), *lines))
 
         async def send(command: str, script: str, which: Sequence[int]) -> list[list[int] | RedisError]:
             pipeline = self._client.pipeline(transaction=False)
@@ -217,6 +235,12 @@ class ValkeyServer:
             _log.warning("the store of events gets no %s for a while: %s", which, self._latest)
         elif new is State.CLOSED:
             _log.warning("the store of events answers %s again", which)
+
+
+def _keys(owner: Owner) -> tuple[str, str]:
+    """Of the owner's timeline and fence."""
+    name = key_of(owner)
+    return _PREFIX + name, _FENCE + name
 
 
 def _count_failure(breaker: Breaker) -> None:

@@ -6,7 +6,6 @@ The same stages as in ``api.pipeline``, of which the page must not differ: tests
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ from api.events.recall import Recall
 from api.explain.calls import ExplainedCalls
 from api.explain.evidence import Effects, Evidence, ExplainedPage, RulesOf, Scored, no_rules
 from api.explain.explainer import Explainer
-from api.ladder import Ladder
+from api.ladder import Ladder, longest
 from api.pipeline import flaws
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
@@ -25,7 +24,6 @@ from api.resilience.budget import Budget, Budgets, Patience
 from api.scroll.scroll import Scroll
 from api.scroll.stock import followed
 from api.types import Page, Pool, Query, Ranking, Source, Timing
-from ensemble import contract
 
 
 class ExplainedPages:
@@ -123,9 +121,7 @@ class ExplainedPages:
     async def _pool(self, query: Query, product_ids: npt.NDArray[np.int64] | None, budget: Budget) -> Pool:
         if product_ids is not None:
             return await self._catalog.lookup(product_ids, deadline=budget.pool_until)
-        waits_until = budget.pool_until
-        if query.timeout_s is None:
-            waits_until = max(waits_until, budget.arrived + self._patience.cold_pool_s)
+        waits_until = self._patience.pool_until(budget, query.timeout_s)
         return await self._catalog.pool(query.container_id, query.category, deadline=waits_until)
 
     async def _ranked(
@@ -154,12 +150,10 @@ class ExplainedPages:
             except Unavailable as error:
                 lane.counts.degraded[error.reason] += 1
                 degraded = (*degraded, error.reason)
-                whole = candidates.scrolls or rules is not None  # then the pipeline goes on behind the page, and how
-                # Else the page is the beginning of a longer one, which tells places beyond it.
-                longer = query if whole else replace(query, limit=contract.MAX_CANDIDATES)
-                lesser = self._ladder.without_ensemble(longer, candidates)
+                # The page is the beginning of a longer one, which tells places beyond it.
+                lesser = self._ladder.without_ensemble(longest(query), candidates)
                 source, release, order = lesser.source, lesser.release, lesser.product_id
-                if whole:
+                if candidates.scrolls or rules is not None:  # then the pipeline goes on behind the page, and how
                     order = followed(order, candidates)
         before = order
         effects: Effects = {}

@@ -71,7 +71,7 @@ async def rank_all(
         OSError: ``out`` can't be written.
     """
     release = contract.ensemble_name(settings.release)
-    catalog = await open_catalog(settings, Metrics())
+    catalog = await open_catalog(settings, Metrics(), for_rules=False)
     ensemble = TritonEnsemble(settings.triton, settings.release, timeout_s=_CALL_TIMEOUT_S)
     try:
         task = await prepare(

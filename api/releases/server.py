@@ -19,8 +19,6 @@ from ensemble import contract
 _LOAD_S: Final = 120.0
 """A release loads in seconds; a server that takes longer is given up, not waited for."""
 _ASK_S: Final = 2.0
-_MOST_SAID: Final = 300
-"""Characters of what a model says of itself."""
 _UNREACHABLE: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
@@ -128,7 +126,7 @@ class TritonReleases:
             return bool((await self._stub.ModelReady(request, timeout=_ASK_S)).ready)
         except grpc.aio.AioRpcError as error:
             if error.code() in _UNREACHABLE and "model" not in (error.details() or ""):
-                raise self._translated(error, release) from error
+                raise self._translated(error) from error
             return False  # it is there and doesn't know the release
 
     async def load(self, release: int) -> None:
@@ -140,12 +138,11 @@ class TritonReleases:
             except Exception as error:
                 raise ReleaseRefused(str(error)) from error
         try:
-            await self._load(release)
-        except ReleaseRefused as error:
-            reason = await self._reason(error)
-            await self._withdraw(release)
-            raise reason from error
-        except EnsembleUnavailable:
+            # One after the other: all at once they would take the processors from what serves; and the model that
+            # can't be loaded is named, where an ensemble's own refusal only says that one is missing.
+            for model in (*(each.name for each in contract.MODELS), contract.ensemble_name(release)):
+                await self._load(model)
+        except (ReleaseRefused, EnsembleUnavailable):
             await self._withdraw(release)
             raise
         self._loaded.add(release)
@@ -159,7 +156,7 @@ class TritonReleases:
         await self._unload(release)
         if keeper is not None:
             await asyncio.to_thread(keeper.hide, release)
-            await self._load(live)  # only then are the versions unloaded that nobody pins
+            await self._load(contract.ensemble_name(live))  # only then are the versions unloaded that nobody pins
 
     def use(self, releases: tuple[int, ...]) -> None:
         """See :class:`ReleaseServer`."""
@@ -170,12 +167,12 @@ class TritonReleases:
         """Close the channel."""
         await self._channel.close()
 
-    async def _load(self, release: int) -> None:
-        request = service_pb2.RepositoryModelLoadRequest(model_name=contract.ensemble_name(release))
+    async def _load(self, model: str) -> None:
+        request = service_pb2.RepositoryModelLoadRequest(model_name=model)
         try:
             await self._stub.RepositoryModelLoad(request, timeout=_LOAD_S)
         except grpc.aio.AioRpcError as error:
-            raise self._translated(error, release) from error
+            raise self._translated(error) from error
 
     async def _unload(self, release: int) -> None:
         request = service_pb2.RepositoryModelUnloadRequest(model_name=contract.ensemble_name(release))
@@ -183,7 +180,7 @@ class TritonReleases:
             await self._stub.RepositoryModelUnload(request, timeout=_LOAD_S)
         except grpc.aio.AioRpcError as error:
             if error.code() in _UNREACHABLE:
-                raise self._translated(error, release) from error
+                raise self._translated(error) from error
 
     async def _withdraw(self, release: int) -> None:
         """Leave nothing of a release that couldn't be loaded, as far as the server can be asked."""
@@ -192,24 +189,9 @@ class TritonReleases:
                 await self._unload(release)
             await asyncio.to_thread(self._keeper.hide, release)
 
-    async def _reason(self, error: ReleaseRefused) -> ReleaseRefused:
-        """The refusal with what the server says of the models it is about: the ensemble's own only names them."""
-        if isinstance(error, ControlOff):
-            return error
-        try:
-            index = await self._stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(), timeout=_ASK_S)
-        except grpc.aio.AioRpcError:
-            return error
-        reasons = [
-            f"{each.name}/{each.version}: {' '.join(each.reason.split())[:_MOST_SAID]}"
-            for each in index.models
-            if each.state == "UNAVAILABLE" and each.reason and each.reason != "unloaded"
-        ]
-        return ReleaseRefused("; ".join((str(error), *reasons)))
-
-    def _translated(self, error: Any, release: int) -> EnsembleUnavailable | ReleaseRefused:
-        said = " ".join((error.details() or "no details").split())
+    def _translated(self, error: Any) -> EnsembleUnavailable | ReleaseRefused:
+        said = " ".join((error.details() or "no details").partition("\n\nAt:")[0].split())  # a traceback follows there
         text = f"Triton at {self._address}: {said}"
         if error.code() is grpc.StatusCode.UNIMPLEMENTED or "not allowed" in said or "restricted" in said:
-            return ControlOff(f"{text}; it lets nobody load models: have it load {contract.ensemble_name(release)}")
+            return ControlOff(f"{text}; it lets nobody load models: have it load the release")
         return EnsembleUnavailable(text) if error.code() in _UNREACHABLE else ReleaseRefused(text)

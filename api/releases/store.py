@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -59,12 +60,22 @@ def change(path: Path, verb: Callable[[Traffic], Traffic], *, live: int = 1) -> 
     Raises:
         ReleasesInvalid: the document can't be read, or the verb refuses; or the file can't be written.
     """
+    with held(path, live=live) as before:
+        after = verb(before)
+        durable.replace(path, encoded(after))
+    return Changed(before, after)
+
+
+@contextmanager
+def held(path: Path, *, live: int = 1) -> Iterator[Traffic]:
+    """The document, which no one else changes as long as the block runs.
+
+    Raises:
+        ReleasesInvalid: it can't be read, or something can't be written.
+    """
     try:
         with durable.locked(path.with_name(f".{path.name}.lock")):
-            before = read(path, live=live)
-            after = verb(before)
-            durable.replace(path, encoded(after))
+            yield read(path, live=live)
     except OSError as error:
         where = error.filename or path
         raise ReleasesInvalid(f"{where}: can't be written ({error.strerror}); check the path and the disk") from None
-    return Changed(before, after)

@@ -28,6 +28,17 @@ class Patience:
     """How long a container's first pool is waited for where the caller doesn't say how long it waits: a late page is
     better than none."""
 
+    def pool_until(self, budget: Budget, timeout_s: float | None) -> float:
+        """When waiting for a pool is over, on the budget's clock. One that is at hand is handed out at once.
+
+        Args:
+            budget: the request's.
+            timeout_s: how long the caller waits, where it says so.
+        """
+        if timeout_s is not None:
+            return budget.pool_until
+        return max(budget.pool_until, budget.arrived + self.cold_pool_s)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetPolicy:

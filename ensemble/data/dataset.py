@@ -101,7 +101,7 @@ def _load_reference(progress: Progress) -> Dataset:
     package = importlib.util.find_spec(REFERENCE)
     if package is None or package.origin is None:
         raise RacksortError(
-            f"the Python package {REFERENCE} isn't installed: install racksort again, or bring your own tables"
+            f"the Python package {REFERENCE} isn't installed: install racksort[embedded], or bring your own tables"
         )
     return read_reference(Path(package.origin).parent / "data", progress)
 

@@ -17,7 +17,8 @@ from tritonclient.grpc import model_config_pb2
 
 from ensemble import contract, ranking
 from ensemble.errors import RacksortError
-from ensemble.evaluation.scoring import Ranked, Tensors
+from ensemble.evaluation.scoring import Ranked
+from ensemble.tensors import Tensors
 
 
 class DirectScorer:

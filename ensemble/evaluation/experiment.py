@@ -137,7 +137,7 @@ def run(
         RacksortError: a baseline looks ahead, or the release can't be built or served.
     """
     merchandise = merchandise_of(dataset.products)
-    judged = _sample(dataset, customers)
+    judged = sampled(dataset, customers)
     seconds: dict[str, float] = {}
     began = clock()
     tuned = tune(dataset, merchandise, progress)
@@ -207,7 +207,7 @@ _POOL_HALF_LIFE: Final = 2.0
 """Weeks; of the popularity that fills the pools. Not tuned: it belongs to the question, not to a method."""
 
 
-def _sample(dataset: Dataset, customers: int | None) -> npt.NDArray[np.int64]:
+def sampled(dataset: Dataset, customers: int | None) -> npt.NDArray[np.int64]:
     """All customers, or a fixed random sample of them; ascending ids."""
     everyone: npt.NDArray[np.int64] = np.unique(dataset.purchases["customer_id"].to_numpy())
     if customers is not None and customers < len(everyone):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,9 +14,7 @@ from ensemble import contract
 from ensemble.data.offers import offers_at
 from ensemble.data.weeks import week_start
 from ensemble.evaluation.history import Past
-
-Tensors = Mapping[str, npt.NDArray[Any]]
-"""Arrays by tensor name, each with the batch as first dimension; their types differ by name."""
+from ensemble.tensors import Tensors
 
 
 @dataclass(frozen=True, slots=True)

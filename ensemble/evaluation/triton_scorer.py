@@ -12,7 +12,8 @@ import numpy as np
 from tritonclient import grpc as triton
 
 from ensemble import contract
-from ensemble.evaluation.scoring import Ranked, Tensors
+from ensemble.evaluation.scoring import Ranked
+from ensemble.tensors import Tensors
 
 IN_FLIGHT: Final = 2
 """Calls at a time: one computes while the next is on its way."""
@@ -43,17 +44,11 @@ class TritonScorer:
                 yield waiting.popleft().result()
 
     def _rank(self, tensors: Tensors) -> Ranked:
-        inputs = []
-        for spec in contract.ENSEMBLE_INPUTS:
-            array = np.ascontiguousarray(tensors[spec.name], spec.dtype)
-            tensor = triton.InferInput(spec.name, list(array.shape), spec.wire_type)
-            tensor.set_data_from_numpy(array)
-            inputs.append(tensor)
         wanted = [
             triton.InferRequestedOutput(contract.RANKED_PRODUCT_ID.name),
             triton.InferRequestedOutput(contract.SCORE.name),
         ]
-        answer = self._client().infer(self._model, inputs, outputs=wanted, client_timeout=_TIMEOUT_S)
+        answer = self._client().infer(self._model, inputs_of(tensors), outputs=wanted, client_timeout=_TIMEOUT_S)
         return Ranked(answer.as_numpy(contract.RANKED_PRODUCT_ID.name), answer.as_numpy(contract.SCORE.name))
 
     def _client(self) -> triton.InferenceServerClient:
@@ -61,3 +56,14 @@ class TritonScorer:
         if not hasattr(self._local, "client"):
             self._local.client = triton.InferenceServerClient(self._address)
         return self._local.client
+
+
+def inputs_of(tensors: Tensors) -> list[triton.InferInput]:
+    """The ensemble's inputs as Triton's client takes them."""
+    inputs = []
+    for spec in contract.ENSEMBLE_INPUTS:
+        array = np.ascontiguousarray(tensors[spec.name], spec.dtype)
+        tensor = triton.InferInput(spec.name, list(array.shape), spec.wire_type)
+        tensor.set_data_from_numpy(array)
+        inputs.append(tensor)
+    return inputs

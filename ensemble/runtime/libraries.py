@@ -24,7 +24,7 @@ def server_root() -> Path:
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise RacksortError(
-            "the embedded Triton is missing: install nvidia-pytriton (Linux on x86-64), or use --triton HOST:PORT"
+            "the embedded Triton is missing: install racksort[embedded] (Linux on x86-64), or use --triton HOST:PORT"
         )
     return Path(spec.origin).parent / "tritonserver"
 

@@ -154,6 +154,7 @@ class EmbeddedTriton:
             self._wait_ready(contract.ensemble_name(live))
             for release in others:
                 self._load_beside(release)
+            self._check_wanted()
             self._stubs = StubWatch(self.pid, self._view.shows)
         except BaseException:
             self._end(self._options.stop_timeout_s)
@@ -238,12 +239,13 @@ class EmbeddedTriton:
         return "\n".join(text.splitlines()[-lines:])
 
     def _load_beside(self, release: int) -> None:
-        """Load another release; what can't be loaded is seen no more, and whoever asks for it will notice."""
-        self._check_wanted()
+        """Load another release, model after model. One that can't be loaded is seen no more: who asks will notice."""
         with contextlib.suppress(RacksortError):
             self.show(release)
             try:
-                model_control.load(self.address, contract.ensemble_name(release), self._options.start_timeout_s)
+                for model in (*(each.name for each in contract.MODELS), contract.ensemble_name(release)):
+                    self._check_wanted()
+                    model_control.load(self.address, model, self._options.start_timeout_s)
             except RacksortError:
                 self.hide(release)
 

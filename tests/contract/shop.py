@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 NOW_DAY = 17_483.25
+NOW_WEEK = 47
+"""The week that begins at ``NOW_DAY``."""
 
 CATEGORIES = {"soft-drinks": ["SOFT DRINKS"], "cheese": ["CHEESE", "CHEESES"], "herbs": ["HERBS"]}
 """Slug -> names."""
@@ -27,6 +29,8 @@ class Product:
     brand: str | None = None
     regular_price: float | None = None
     price: float | None = None
+    repeat_rate: float | None = None
+    first_week: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,13 @@ PRODUCTS = (
         brand="Alp",
         regular_price=3.32,
         price=2.49,
+        repeat_rate=0.375,
+        first_week=47,
     ),
-    Product(12, 1, "SOFT DRINKS", "GROCERY", 0.5, 0.25, popularity=7.0),
-    Product(7, 1, "SOFT DRINKS", "GROCERY", popularity=9.0),
+    Product(12, 1, "SOFT DRINKS", "GROCERY", 0.5, 0.25, popularity=7.0, brand="Brook", repeat_rate=0.75, first_week=0),
+    Product(7, 1, "SOFT DRINKS", "GROCERY", popularity=9.0, brand="Brook", first_week=45),
     Product(40, 2, "CHEESE", "DAIRY", 0.875, popularity=5.0),
-    Product(9, 1, "SOFT DRINKS", "GROCERY", 0.5, popularity=5.0, available=False),
+    Product(9, 1, "SOFT DRINKS", "GROCERY", 0.5, popularity=5.0, available=False, brand="Fell", first_week=1),
     Product(20, 4, "SNACKS", "GROCERY", 0.5, display=1.0, popularity=5.0, boost=float("-inf")),
     Product(3, 4, "SNACKS", "GROCERY", popularity=None),
     Product(5_000_000_000, 0, "", "DAIRY", 0.9375, popularity=1.0),

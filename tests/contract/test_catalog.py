@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from api.attributes import UNKNOWN
 from api.catalog.details import ProductDetails
 from api.catalog.elastic.catalog import ElasticsearchCatalog, Options
 from api.catalog.elastic.connection import Connection
@@ -18,11 +19,11 @@ from api.catalog.embedded import EmbeddedCatalog
 from api.catalog.protocol import Catalog
 from api.errors import UnknownCategory, UnknownContainer
 from api.metrics import Metrics
-from api.types import Kind
+from api.types import Kind, Pool
 from ensemble import contract
 from racksort.dev.elasticsearch_server import EmbeddedElasticsearch
 from tests.conftest import RealElasticsearch
-from tests.contract.shop import CATEGORIES, DEFINITIONS, NOW_DAY, PRODUCTS
+from tests.contract.shop import CATEGORIES, DEFINITIONS, NOW_DAY, NOW_WEEK, PRODUCTS, Product
 from tests.fakes.catalog import FakeCatalog
 from tests.loading import load_folder
 
@@ -36,13 +37,13 @@ def write_folder(folder: Path, suffix: str) -> None:
     else:
         frame.write_parquet(folder / "products.parquet")
     (folder / "containers.json").write_text(json.dumps([entry.as_json() for entry in DEFINITIONS]))
-    header = {"schema_version": 1, "now_day": NOW_DAY, "categories": CATEGORIES}
+    header = {"schema_version": 1, "now_day": NOW_DAY, "now_week": NOW_WEEK, "categories": CATEGORIES}
     (folder / "catalog.json").write_text(json.dumps(header))
 
 
 async def fake(_folder: Path) -> Catalog:
     products = [asdict(product) for product in PRODUCTS]
-    return FakeCatalog(products, [entry.as_json() for entry in DEFINITIONS], CATEGORIES, NOW_DAY)
+    return FakeCatalog(products, [entry.as_json() for entry in DEFINITIONS], CATEGORIES, NOW_DAY, NOW_WEEK)
 
 
 async def embedded_parquet(folder: Path) -> Catalog:
@@ -94,7 +95,7 @@ async def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         made = await MAKERS[request.param](tmp_path)
     else:
         server, page = SERVERS[request.param]
-        options = Options(timeout_s=10.0, page=page)
+        options = Options(timeout_s=10.0, page=page, attributes=True)
         made = await ElasticsearchCatalog.open(request.getfixturevalue(server), options, Metrics())
     yield made
     await made.close()
@@ -243,6 +244,72 @@ async def test_descriptions_come_once_in_the_given_order_without_unknown_product
 async def test_descriptions_of_nothing_are_none(catalog: Catalog) -> None:
     assert await catalog.describe([]) == ()
     assert await catalog.describe([1]) == ()
+
+
+SLUGS = {name: slug for slug, names in CATEGORIES.items() for name in names}
+
+
+def known_of(pool: Pool) -> list[tuple[str | None, str | None, float | None, float | None]]:
+    """Each product's brand, category, repeat rate and first day as the pool's attributes have them; None is unknown."""
+    known = pool.attributes
+    assert known is not None
+    columns = (known.brand(), known.category(), known.repeat_rate(), known.first_seen_day())
+    for column, dtype in zip(columns, (np.int32, np.int32, np.float32, np.float32), strict=True):
+        assert column is not None
+        assert (column.dtype, column.shape) == (dtype, pool.product_id.shape)
+    brand, category, repeat_rate, first_seen = (column.tolist() for column in columns if column is not None)
+    assert known.columns.brand is not None
+    assert known.columns.category is not None
+    brands, slugs = (
+        {code: name for name, code in names.number.items()} for names in (known.columns.brand, known.columns.category)
+    )
+    return [
+        (
+            brands.get(brand[row]),
+            slugs.get(category[row]),
+            None if np.isnan(repeat_rate[row]) else repeat_rate[row],
+            None if np.isnan(first_seen[row]) else first_seen[row],
+        )
+        for row in range(pool.product_id.size)
+    ]
+
+
+def known_to_be(product: Product) -> tuple[str | None, str | None, float | None, float | None]:
+    """What the attributes must say of a product."""
+    first_seen = NOW_DAY - 7 * (NOW_WEEK - product.first_week) if product.first_week else None
+    return product.brand, SLUGS.get(product.category), product.repeat_rate, first_seen
+
+
+@pytest.mark.parametrize(
+    ("container_id", "category"),
+    [("all", None), ("deals", None), ("dairy", None), ("all", "cheese"), ("deals", "soft-drinks"), ("nothing", None)],
+)
+async def test_a_pool_carries_what_the_shop_s_rules_ask_of_its_products(
+    catalog: Catalog, container_id: str, category: str | None
+) -> None:
+    by_id = {product.product_id: product for product in PRODUCTS}
+    pool = await catalog.pool(container_id, category)
+    assert known_of(pool) == [known_to_be(by_id[each]) for each in pool.product_id.tolist()]
+    assert pool.attributes is not None
+    assert pool.attributes.columns.category is not None
+    assert pool.attributes.columns.category.number.keys() == CATEGORIES.keys()  # those without a product as well
+
+
+async def test_products_looked_up_carry_the_same_and_the_unknown_say_so(catalog: Catalog) -> None:
+    by_id = {product.product_id: product for product in PRODUCTS}
+    asked = [9, 6_000_000_000, 31, 31, 3, 12]
+    for _ in range(2):  # what was looked up once may be kept
+        pool = await catalog.lookup(np.array(asked, np.int64))
+        nothing = (None, None, None, None)
+        assert known_of(pool) == [known_to_be(by_id[each]) if each in by_id else nothing for each in asked]
+        assert pool.attributes is not None
+        assert [each == UNKNOWN for each in pool.attributes.row.tolist()] == [each not in by_id for each in asked]
+
+
+async def test_brands_are_known_whether_their_products_are_available_or_not(catalog: Catalog) -> None:
+    assert await catalog.known_brands(["Fell", "Brook", "brook", "", "Alp", "Alp"]) == {"Fell", "Brook", "Alp"}
+    assert await catalog.known_brands(["No such"]) == frozenset()
+    assert await catalog.known_brands([]) == frozenset()
 
 
 async def test_the_moment_is_the_catalog_s(catalog: Catalog) -> None:

@@ -166,6 +166,29 @@ async def test_a_login_moves_the_visitors_events_once(bench: Bench) -> None:
     assert await bench.read(1) == expected
 
 
+async def test_what_is_deleted_is_gone_and_what_comes_later_is_kept(bench: Bench) -> None:
+    await bench.add(1, happened("a"), happened("b", kind=EventKind.VIEW))
+    await bench.add("1", happened("c"))
+    await bench.add(2, happened("d"))
+    assert await bench.store.delete(1) == 2
+    assert await bench.read(1) == ()
+    assert (await bench.read("1"), await bench.read(2)) == ((happened("c"),), (happened("d"),))
+    assert await bench.store.delete(1) == 0
+    assert await bench.add(1, happened("a")) == Added(1, 0)
+    assert await bench.read(1) == (happened("a"),)
+    assert await bench.store.delete("1") == 1
+    assert await bench.read("1") == ()
+
+
+async def test_a_visitor_who_has_logged_in_may_be_forgotten_without_the_customer(bench: Bench) -> None:
+    await bench.add("visitor", happened("a"))
+    await bench.store.merge("visitor", 1)
+    assert await bench.store.delete("visitor") == 0
+    assert await bench.read(1) == (happened("a"),)
+    assert await bench.store.delete(1) == 1
+    assert await bench.read(1) == ()
+
+
 async def test_events_that_come_at_the_same_time_are_all_kept(bench: Bench) -> None:
     events = [happened(f"e{number:02}", ago_s=number) for number in range(60)]
     added = await asyncio.gather(*[bench.add(1, event) for event in events])
@@ -205,6 +228,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.sampled_from(OWNERS), st.lists(st.integers(0, 250), max_size=80)),
         st.tuples(st.just("merge"), st.sampled_from(("v", "w")), st.sampled_from((1, 2))),
+        st.tuples(st.just("delete"), st.sampled_from(OWNERS), st.none()),
         st.tuples(st.just("wait"), st.integers(0, 400), st.none()),
     ),
     max_size=25,
@@ -223,6 +247,9 @@ def along(steps: list[tuple[str, Any, Any]]) -> Callable[[Bench], Any]:
             elif step == "merge":
                 await bench.store.merge(one, other)
                 had[other] |= had[one]
+                had[one] = {}
+            elif step == "delete":
+                assert await bench.store.delete(one) >= len(expected(had[one], bench.clock()))
                 had[one] = {}
             else:
                 bench.clock.now += one

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import polars as pl
 import pytest
 
+from api.catalog.loading import versions
 from api.rules.store import Store
+from tests.conftest import RealElasticsearch
 from tests.e2e.test_serve import free_port, products, serving
+from tests.loading import load_folder
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -33,9 +40,10 @@ def served(catalog_dir: Path, triton_address: str, folder: Path) -> Iterator[str
         yield curl.split("/v1/")[0]
 
 
-def racksort(*arguments: object) -> subprocess.CompletedProcess[str]:
+def racksort(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "racksort", "rules", *map(str, arguments)],
+        env=os.environ | (environment or {}),
         capture_output=True,
         text=True,
         timeout=300,
@@ -101,8 +109,6 @@ def test_versions_are_seen_by_a_running_adapter_and_taken_back(
 
 
 def metrics(base: str) -> str:
-    import urllib.request
-
     with urllib.request.urlopen(f"{base}/metrics", timeout=10) as answer:
         text: str = answer.read().decode()
     return text
@@ -149,6 +155,80 @@ class Rows(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
+
+
+BY_ATTRIBUTES = (
+    {"effect": "exclude", "products": {"brands": ["Private"]}, "scope": {"containers": ["popular"]}},
+    {"effect": "boost", "products": {"categories": ["cheese"]}, "amount": 50},
+    {"effect": "min_new", "share": 0.5, "among": 10, "days": 200, "scope": {"containers": ["department-grocery"]}},
+    {"effect": "cap", "per": "brand", "most": 3, "among": 10, "scope": {"containers": ["deals"]}},
+)
+
+
+@pytest.mark.slow
+def test_rules_by_brand_category_and_age_move_products_of_elasticsearch_as_those_of_a_folder(
+    elasticsearch: RealElasticsearch, catalog_dir: Path, triton_address: str, tmp_path: Path
+) -> None:
+    load_folder(elasticsearch.connection, catalog_dir)
+    store = tmp_path / "store"
+    source = {"ELASTICSEARCH_URL": elasticsearch.connection.urls[0], "RACKSORT_CATALOG": "elasticsearch"}
+    environment = {"RACKSORT_RULES_DIR": str(store)}
+    options = ["--triton", triton_address, "--catalog", str(catalog_dir)]
+    with (
+        serving("--port", str(free_port()), *options, environment=environment | source) as (_, curl),
+        serving("--port", str(free_port()), *options, environment=environment) as (_, other),
+    ):
+        bases = [each.split("/v1/")[0] for each in (curl, other)]
+
+        def pages(base: str) -> list[list[int]]:
+            return [
+                products(base, container, customer, limit=100)["product_ids"]
+                for container in ("popular", "deals", "department-grocery")
+                for customer in (1, 2_400)
+            ]
+
+        before = pages(bases[0])
+        assert before == pages(bases[1])
+        path = document(tmp_path, *BY_ATTRIBUTES)
+        done = racksort("apply", path, "--dir", store, "--json", environment=source)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["warnings"] == []
+        assert all(becomes(lambda base=base: "racksort_rules_version 1.0" in metrics(base)) for base in bases)
+        after = pages(bases[0])
+        assert after == pages(bases[1])
+        assert all(was != now for was, now in zip(before, after, strict=True))
+
+        # What must be gone, and what must have come first.
+        told = {
+            row[0]: row[1:]
+            for row in pl.read_parquet(catalog_dir / "products.parquet")
+            .select("product_id", "brand", "category")
+            .rows()
+        }
+        assert {told[product][0] for product in after[0]} == {"National"}
+        assert "Private" in {told[product][0] for product in before[0]}
+        assert told[after[0][0]][1] == "CHEESE"
+
+        # Products that are ranked by their ids carry the same.
+        body = json.dumps({"customer_id": 1, "product_ids": [*sorted(before[0])]}).encode()
+        ranked = []
+        for base in bases:
+            asked = urllib.request.Request(f"{base}/v1/rank", data=body, headers={"content-type": "application/json"})
+            with urllib.request.urlopen(asked, timeout=10) as answer:
+                ranked.append(json.load(answer)["product_ids"])
+        assert ranked[0] == ranked[1]
+
+    path = document(tmp_path, {"effect": "exclude", "products": {"brands": ["Privat"], "categories": ["cheeze"]}})
+    warned = json.loads(racksort("check", path, "--json", environment=source).stdout)["warnings"]
+    assert {each["field"] for each in warned} == {"rule 'r0'.brands", "rule 'r0'.categories"}
+    with elasticsearch.connection.synchronous() as client:  # it says as little of its weeks as an older racksort's
+        live = versions.live_of(versions.every(client))
+        assert live is not None
+        old = msgspec.structs.replace(live.meta, now_week=None)
+        versions.put_meta(client, live.name, old)
+    done = racksort("check", document(tmp_path, *BY_ATTRIBUTES), "--json", environment=source)
+    assert done.returncode == 0, done.stderr
+    assert ["first_seen_day" in each["message"] for each in json.loads(done.stdout)["warnings"]] == [True]
 
 
 @pytest.mark.slow

@@ -53,6 +53,29 @@ def test_the_release_is_whole_self_contained_and_on_par(trained: Path) -> None:
     assert max(summary["parity"].values()) <= 1e-4
 
 
+def test_its_check_explains_what_differs_from_the_committed_release(trained: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "racksort", "release", "check", str(trained), "--json"),
+            *("--live", "1", "--slower", "900", "--html", str(tmp_path / "page.html")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    report = json.loads(done.stdout)
+    # A twentieth of the customers is too few: exactly that is what it is refused for.
+    assert done.returncode == 2, done.stderr
+    assert {finding["check"] for finding in report["findings"] if finding["severity"] != "warning"} == {"quality"}
+    data = {section["name"]: section["data"] for section in report["sections"]}
+    assert max(data["golden"]["apart"].values()) <= 1e-4
+    assert 0 < data["live"]["overlap@10"] < 1
+    assert data["live"]["moved_most"] in contract.COMPONENTS
+    assert data["quality"]["pools"]["pool: whole shop"]["relative"]["high"] < 0
+    assert len(data["latency"]["cells"]) == 10
+
+
 def test_it_serves_personal_answers(trained: Path, catalog_dir: Path) -> None:
     options = [
         "--port",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import inf
+from math import inf, nan
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from api.attributes import UNKNOWN, Attributes, Columns, Names
 from api.catalog.details import ProductDetails, details
 from api.catalog.protocol import Container
 from api.errors import CatalogUnavailable, UnknownCategory, UnknownContainer
@@ -35,6 +36,7 @@ class FakeCatalog:
         definitions: entries of ``containers.json``.
         categories: slug -> names of categories.
         now_day: the moment it describes, days since 1970-01-01 UTC.
+        now_week: the number of the week that begins then; None where nothing says how new products are.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class FakeCatalog:
         definitions: Sequence[Record],
         categories: Mapping[str, Sequence[str]],
         now_day: float | None = None,
+        now_week: int | None = None,
     ) -> None:
+        self._now_week = now_week
         self.now_day = now_day
         self.unavailable = False
         """While set, no candidates can be had."""
@@ -79,7 +83,7 @@ class FakeCatalog:
         key = (container_id, category)
         if key not in self._pools:
             definition = self._definitions[container_id]
-            pool = _pool(container_id, self._candidates(definition, category))
+            pool = self._pool(container_id, self._candidates(definition, category))
             self._pools[key] = replace(pool, scrolls=definition["kind"] == Kind.GRID)
         if self.partial or self.stale_after < inf:
             return replace(self._pools[key], partial=self.partial, stale_after=self.stale_after)
@@ -93,15 +97,46 @@ class FakeCatalog:
         )
 
     async def lookup(self, product_ids: npt.NDArray[np.int64], *, deadline: float = inf) -> Pool:  # noqa: ARG002 - never waits
-        return _pool("", [self._products.get(each, {"product_id": each}) for each in product_ids.tolist()])
+        return self._pool("", [self._products.get(each, {"product_id": each}) for each in product_ids.tolist()])
 
     async def has_product(self, product_id: int, *, deadline: float = inf) -> bool:  # noqa: ARG002 - never waits
         if self.unavailable:
             raise CatalogUnavailable("the fake was told to have nothing")
         return product_id in self._products
 
+    async def known_brands(self, names: Sequence[str], *, deadline: float = inf) -> frozenset[str]:  # noqa: ARG002 - never waits
+        return frozenset(names) & {record.get("brand") for record in self._products.values()}
+
     async def close(self) -> None:
         self.closed = True
+
+    def _pool(self, container_id: str, records: Sequence[Record]) -> Pool:
+        return replace(_pool(container_id, records), attributes=self._attributes(records))
+
+    def _attributes(self, records: Sequence[Record]) -> Attributes:
+        """Each record is its own row; none where the catalog doesn't have the product."""
+        slugs = {slug: number for number, slug in enumerate(self._categories)}
+        named = {name: slugs[slug] for slug, names in self._categories.items() for name in names}
+        every = sorted({record["brand"] for record in self._products.values() if record.get("brand")})
+        brands = {name: number for number, name in enumerate(every)}
+        brand = [brands.get(record.get("brand", ""), UNKNOWN) for record in records]
+        category = [named.get(record.get("category", ""), UNKNOWN) for record in records]
+        known = [record["product_id"] in self._products for record in records]
+        return Attributes(
+            Columns(
+                Names(np.array(brand, np.int32), brands),
+                Names(np.array(category, np.int32), slugs),
+                np.array([self._first_seen(record) for record in records], np.float32),
+                np.array([_number(record.get("repeat_rate")) for record in records], np.float32),
+            ),
+            np.where(known, np.arange(len(records)), UNKNOWN),
+        )
+
+    def _first_seen(self, record: Record) -> float:
+        week = record.get("first_week")
+        if not week or self.now_day is None or self._now_week is None:
+            return nan
+        return self.now_day - 7 * (self._now_week - week)
 
     def _candidates(self, definition: Record, category: str | None) -> list[Record]:
         found = [
@@ -122,6 +157,10 @@ def _fits(value: Any, condition: Any) -> bool:
     if isinstance(condition, Mapping):
         return value is not None and all(_BOUNDS[name](value, bound) for name, bound in condition.items())
     return value in condition if isinstance(condition, list) else value == condition
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else value
 
 
 def _pool(container_id: str, records: Sequence[Record]) -> Pool:

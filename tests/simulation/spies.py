@@ -75,6 +75,10 @@ class SpiedCatalog:
         """The catalog's."""
         return await self._catalog.has_product(product_id, deadline=deadline)
 
+    async def known_brands(self, names: Sequence[str], *, deadline: float = inf) -> frozenset[str]:
+        """The catalog's."""
+        return await self._catalog.known_brands(names, deadline=deadline)
+
     async def close(self) -> None:
         """The catalog's."""
         await self._catalog.close()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ensemble
 from ensemble import contract
+from ensemble.onnx_files import TOLERANCE, session
 from ensemble.ranking import RankingSettings
+from ensemble.releases.golden import GOLDEN, Golden
 from tests.conftest import REPOSITORY
 
 SOURCE = Path(ensemble.__file__).parent
@@ -29,3 +32,15 @@ def test_every_version_is_whole_and_self_contained() -> None:
     for model in contract.ONNX_MODELS:
         assert [path.name for path in (REPOSITORY / model.name / "1").iterdir()] == ["model.onnx"]
     assert RankingSettings.load(REPOSITORY / "ranking" / "1" / "settings.json")
+
+
+def test_its_models_give_the_answers_that_training_recorded() -> None:
+    path = REPOSITORY / "personalize_v1" / "1" / GOLDEN
+    assert path.stat().st_size < 300_000
+    golden = Golden.load(path)
+    for model in contract.ONNX_MODELS:
+        running = session(REPOSITORY / model.name / "1" / "model.onnx")
+        for rows, recorded in ((golden.inputs, golden.outputs), (golden.quiet_inputs(), golden.quiet)):
+            answers = running.run(None, {spec.name: rows[spec.name] for spec in model.inputs})
+            for spec, answer in zip(model.outputs, answers, strict=True):
+                assert np.abs(answer - recorded[spec.name]).max() <= TOLERANCE, spec.name

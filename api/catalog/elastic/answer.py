@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from math import nan
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from api.catalog.elastic.columns import NUMBERS, Columns, Further
 from api.catalog.files import DEFAULTS
 from api.errors import CatalogRefused, CatalogUnavailable
 from ensemble import contract
@@ -22,6 +24,7 @@ _Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 _Category = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 _LARGEST: Final = float(np.finfo(np.float32).max)
 _Number = Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
+_Week = Annotated[int, msgspec.Meta(ge=-(2**15), le=2**15 - 1)]
 
 
 class _Fields(msgspec.Struct, gc=False):
@@ -38,13 +41,25 @@ class _Fields(msgspec.Struct, gc=False):
     category: tuple[str] = ("",)
 
 
-class _Hit(msgspec.Struct, gc=False):
-    fields: _Fields
+class _FurtherFields(_Fields, gc=False):
+    """With what only the shop's rules need."""
+
+    brand: tuple[str] = ("",)
+    repeat_rate: tuple[_Number] = (nan,)
+    first_seen_day: tuple[_Number] = (nan,)
+    first_week: tuple[_Week] = (0,)
+
+
+_F = TypeVar("_F", bound=_Fields)
+
+
+class _Hit(msgspec.Struct, Generic[_F], gc=False):
+    fields: _F
     sort: list[Any] = []
 
 
-class _Hits(msgspec.Struct):
-    hits: list[_Hit] = []
+class _Hits(msgspec.Struct, Generic[_F]):
+    hits: list[_Hit[_F]] = []
     total: _Total | None = None
 
 
@@ -56,10 +71,10 @@ class _Shards(msgspec.Struct):
     failed: int
 
 
-class _Answer(msgspec.Struct):
+class _Answer(msgspec.Struct, Generic[_F]):
     timed_out: bool
     shards: _Shards = msgspec.field(name="_shards")
-    hits: _Hits
+    hits: _Hits[_F]
     pit_id: str | None = None
 
 
@@ -75,22 +90,25 @@ class _RawAnswer(msgspec.Struct):
     pit_id: str | None = None
 
 
-_strictly: Final = msgspec.json.Decoder(_Answer)
+class _Decoders(NamedTuple):
+    """For the same fields."""
+
+    strictly: msgspec.json.Decoder[_Answer[Any]]
+    hit: msgspec.json.Decoder[_Hit[Any]]
+
+
+_usual: Final = _Decoders(msgspec.json.Decoder(_Answer[_Fields]), msgspec.json.Decoder(_Hit[_Fields]))
+_with_further: Final = _Decoders(
+    msgspec.json.Decoder(_Answer[_FurtherFields]), msgspec.json.Decoder(_Hit[_FurtherFields])
+)
+
+
+class _LooseHit(msgspec.Struct, gc=False):
+    fields: dict[str, list[Any]] = {}
+
+
 _loosely: Final = msgspec.json.Decoder(_RawAnswer)
-_hit: Final = msgspec.json.Decoder(_Hit)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Columns:
-    """Products as arrays, n of them."""
-
-    product_id: npt.NDArray[np.int64]
-    category_id: npt.NDArray[np.int32]
-    offer: npt.NDArray[np.float32]
-    """[n, F], columns ``contract.OFFER``."""
-    boost: npt.NDArray[np.float32]
-    category: list[str]
-    """Empty texts where it wasn't asked for."""
+_loose_hit: Final = msgspec.json.Decoder(_LooseHit)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,26 +129,28 @@ class Answer:
     pit_id: str | None
 
 
-def parse(body: bytes, *, by_id: bool = False) -> Answer:
+def parse(body: bytes, *, by_id: bool = False, further: bool = False) -> Answer:
     """Decode and check one answer.
 
     Args:
         body: of the response.
         by_id: whether hits were sorted by product in the end (or, in a point in time, last but for Elasticsearch's own
             tie breaker), so that a hit says twice which product it is. One that contradicts itself is rejected.
+        further: whether what only rules need was asked for.
 
     Raises:
         CatalogUnavailable: it isn't the answer of a search, or only half of one.
     """
+    decoders = _with_further if further else _usual
     try:
-        answer = _strictly.decode(body)
+        answer = decoders.strictly.decode(body)
         hits, rejected, last = answer.hits.hits, 0, answer.hits.hits[-1].sort if answer.hits.hits else []
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         loose = _envelope(body)
         hits, last = [], []
         for raw in loose.hits.hits:
             try:
-                hits.append(_hit.decode(raw))
+                hits.append(decoders.hit.decode(raw))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue
         rejected = len(loose.hits.hits) - len(hits)
@@ -142,7 +162,7 @@ def parse(body: bytes, *, by_id: bool = False) -> Answer:
         rejected += len(hits) - len(sound)
         hits = sound
     return Answer(
-        columns=_columns([hit.fields for hit in hits]),
+        columns=_columns([hit.fields for hit in hits], further=further),
         found=len(hits) + rejected,
         total=None if answer.hits.total is None else answer.hits.total.value,
         rejected=rejected,
@@ -160,34 +180,6 @@ def check_count(answer: Answer, expected: int) -> None:
     """
     if answer.found != expected and not answer.partial:
         raise CatalogUnavailable(f"Elasticsearch's answer has {answer.found} hits, not {expected}")
-
-
-def joined(pages: Sequence[Columns]) -> tuple[Columns, int]:
-    """The pages as one, each product once, where it came first; and how many repetitions were left out."""
-    if len(pages) == 1:
-        every = pages[0]
-    else:
-        every = Columns(
-            np.concatenate([page.product_id for page in pages]),
-            np.concatenate([page.category_id for page in pages]),
-            np.concatenate([page.offer for page in pages]),
-            np.concatenate([page.boost for page in pages]),
-            [name for page in pages for name in page.category],
-        )
-    _, first = np.unique(every.product_id, return_index=True)
-    repeated = every.product_id.size - first.size
-    return (every, 0) if not repeated else (taken(every, np.sort(first)), repeated)
-
-
-def taken(columns: Columns, rows: npt.NDArray[np.int64]) -> Columns:
-    """Only ``rows`` of the products, in that order."""
-    return Columns(
-        columns.product_id[rows],
-        columns.category_id[rows],
-        columns.offer[rows],
-        columns.boost[rows],
-        [columns.category[row] for row in rows.tolist()],
-    )
 
 
 def check_trust(rejected: int, found: int) -> None:
@@ -219,22 +211,47 @@ def _sort_of(hit: msgspec.Raw) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _columns(fields: list[_Fields]) -> Columns:
+def _columns(fields: list[Any], *, further: bool) -> Columns:
     count = len(fields)
 
     def column(name: str, dtype: type[np.generic]) -> npt.NDArray[Any]:
         values: Iterable[Any] = (getattr(each, name)[0] for each in fields)
         return np.fromiter(values, dtype, count)
 
-    offer = np.empty((count, len(contract.OFFER)), np.float32)
-    for at, name in enumerate(contract.OFFER):
-        offer[:, at] = column(name, np.float32)
+    def table(names: Sequence[str]) -> npt.NDArray[np.float32]:
+        made = np.empty((count, len(names)), np.float32)
+        for at, name in enumerate(names):
+            made[:, at] = column(name, np.float32)
+        return made
+
     boost = column("boost", np.float32)
     boost[column("excluded", np.bool_)] = contract.EXCLUDED
     return Columns(
         column("product_id", np.int64),
         column("category_id", np.int32),
-        offer,
+        table(contract.OFFER),
         boost,
         [each.category[0] for each in fields],
+        Further([each.brand[0] for each in fields], table(NUMBERS)) if further else None,
     )
+
+
+def loose_fields(body: bytes) -> list[dict[str, Any]]:
+    """The first value of each field of each hit, for questions whose fields aren't known beforehand.
+
+    Raises:
+        CatalogUnavailable: it isn't the answer of a search.
+        CatalogRefused: it is only a part.
+    """
+    answer = _envelope(body)
+    if answer.timed_out or answer.shards.failed:
+        raise CatalogRefused("Elasticsearch answers only in part")
+    hits = (_fields_of(hit) for hit in answer.hits.hits)
+    return [{name: values[0] for name, values in fields.items() if values} for fields in hits]
+
+
+def _fields_of(hit: msgspec.Raw) -> dict[str, list[Any]]:
+    try:
+        return _loose_hit.decode(hit).fields
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CatalogUnavailable(f"Elasticsearch's answer can't be read ({error})") from None

@@ -16,10 +16,13 @@ import numpy.typing as npt
 
 from api.catalog.details import ProductDetails
 from api.catalog.elastic import shop as shops
+from api.catalog.elastic.brands import Brands
 from api.catalog.elastic.connection import Connection
 from api.catalog.elastic.descriptions import Descriptions
+from api.catalog.elastic.extras import Extras
 from api.catalog.elastic.fetcher import PAGE, Fetcher
 from api.catalog.elastic.lookup import Lookup
+from api.catalog.elastic.query import BRAND
 from api.catalog.elastic.searches import Searches
 from api.catalog.elastic.shelf import Shelf
 from api.catalog.elastic.shop import Shop
@@ -28,7 +31,6 @@ from api.catalog.guard import Guard, breaker_policy
 from api.catalog.pool_cache import PoolCache
 from api.catalog.protocol import Container
 from api.errors import (
-    CatalogDenied,
     CatalogInvalid,
     CatalogRefused,
     CatalogUnavailable,
@@ -62,6 +64,8 @@ class Options:
     max_products: int = 20_000
     max_bytes: int = 256 * 1024 * 1024
     page: int = PAGE
+    attributes: bool = False
+    """Whether pools carry what only the shop's rules need."""
 
 
 class ElasticsearchCatalog:
@@ -97,7 +101,8 @@ class ElasticsearchCatalog:
         self._fetcher = Fetcher(searches, max_products=options.max_products, stale_s=options.stale_s, page=options.page)
         limits = Limits(options.refresh_s, options.expire_s, options.max_bytes)
         self._pools: PoolCache[Key, Shelf] = PoolCache(self._fetch, limits, guard, clock=clock, rng=rng)
-        self._lookup = Lookup(searches, guard, keep_s=options.refresh_s, clock=clock)
+        self._lookup = Lookup(searches, guard, keep_s=options.refresh_s, clock=clock, extras=self._extras)
+        self._brands = Brands(searches, guard)
         self._descriptions = Descriptions(searches, guard, keep_s=options.refresh_s, clock=clock)
         self._sizes: dict[str, int] = {}
         self._following: asyncio.Task[None] | None = None
@@ -105,7 +110,9 @@ class ElasticsearchCatalog:
         metrics.follow_breaker(guard.breaker, "elasticsearch")
 
     @classmethod
-    async def open(cls, connection: Connection, options: Options, metrics: Metrics, *, patience_s: float = inf) -> Self:
+    async def open(
+        cls, connection: Connection, options: Options, metrics: Metrics, *, patience_s: float = inf, warm: bool = True
+    ) -> Self:
         """Read the live version and fetch every container's pool.
 
         Args:
@@ -114,17 +121,20 @@ class ElasticsearchCatalog:
             metrics: learn of searches and pools.
             patience_s: how long to wait for all pools, and at most as long, or 15 s, for an Elasticsearch that doesn't
                 answer.
+            warm: whether pools are fetched at all; for those who ask for a few products only.
 
         Raises:
             CatalogInvalid: Elasticsearch can't be reached, or has no catalog that can be served.
         """
         searches = Searches(connection, timeout_s=options.timeout_s, observe=metrics.searched)
         try:
-            shop = await _read_patiently(searches, connection, min(patience_s, _PATIENCE_S))
+            shop = await shops.read_patiently(searches, connection, min(patience_s, _PATIENCE_S))
             catalog = cls(searches, shop, options, metrics)
         except BaseException:
             await searches.close()
             raise
+        if not warm:
+            return catalog
         try:
             await catalog.warm(patience_s)
         except BaseException:
@@ -190,6 +200,12 @@ class ElasticsearchCatalog:
         """
         return await self._lookup.has(product_id, deadline)
 
+    async def known_brands(self, names: Sequence[str], *, deadline: float = inf) -> frozenset[str]:
+        """See :class:`~api.catalog.protocol.Catalog`."""
+        if BRAND not in self._shop.mapping:
+            return frozenset()
+        return await self._brands.known(names, max(0.0, deadline - self._clock()))
+
     async def close(self) -> None:
         """End everything that is under way, and the connections."""
         if self._following is not None:
@@ -205,16 +221,19 @@ class ElasticsearchCatalog:
         names = None if category is None else self._shop.meta.categories.get(category)
         if definition is None or (category is not None and names is None):
             raise CatalogRefused(f"the live version of the catalog has no {container_id!r}, {category!r} any more")
-        fetched = await self._fetcher.fetch(definition, names, age)
+        fetched = await self._fetcher.fetch(definition, names, age, self._extras())
         before = self._pools.peek(key)
         for _ in range(_DOUBTS):
             if before is None or not before.pool.product_id.size or fetched.value.pool.product_id.size:
                 break
             # A container that has become empty is rare, and showing nothing by mistake is the worst of mistakes.
-            fetched = await self._fetcher.fetch(definition, names, age)
+            fetched = await self._fetcher.fetch(definition, names, age, self._extras())
         if category is None and not fetched.partial:
             self._sizes[container_id] = fetched.value.pool.product_id.size
         return fetched
+
+    def _extras(self) -> Extras | None:
+        return self._shop.extras if self._options.attributes else None
 
     async def warm(self, patience_s: float) -> None:
         """Fetch every container's pool before the first request asks for it, and follow the live version from then on.
@@ -276,23 +295,3 @@ class ElasticsearchCatalog:
         elif flaw or not shop.same_as(before):
             changed = {name for name, entry in shop.definitions.items() if entry != before.definitions.get(name)}
             self._pools.refresh_now(lambda key: key[0] in changed)
-
-
-async def _read_patiently(searches: Searches, connection: Connection, patience_s: float) -> Shop:
-    """The live version, as soon as Elasticsearch answers."""
-    give_up_at = time.monotonic() + patience_s
-    waiting = False
-    while True:
-        try:
-            return await shops.read(searches)
-        except (CatalogDenied, CatalogRefused) as error:
-            raise CatalogInvalid(f"{', '.join(connection.urls)}: {error}") from None
-        except CatalogUnavailable as error:
-            if time.monotonic() >= give_up_at:
-                raise CatalogInvalid(
-                    f"{', '.join(connection.urls)}: {error}; start Elasticsearch, or set ELASTICSEARCH_URL"
-                ) from None
-            if not waiting:
-                _log.warning("waiting for %s (%s)", ", ".join(connection.urls), error)
-            waiting = True
-            await asyncio.sleep(_HURRY_S / 2)

@@ -11,40 +11,18 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 from math import inf
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from api.catalog.details import ProductDetails, details
+from api.catalog.elastic.answer import loose_fields
 from api.catalog.elastic.lookup import PACE_S
 from api.catalog.elastic.query import details_search
 from api.catalog.elastic.searches import Searches
 from api.catalog.guard import Guard
-from api.errors import CatalogRefused, CatalogUnavailable
+from api.errors import CatalogUnavailable
 
 MAX_KEPT: Final = 10_000
 """Products that are kept, about 1 kB each; the oldest go first."""
-
-
-class _Hit(msgspec.Struct, gc=False):
-    fields: dict[str, list[Any]] = {}
-
-
-class _Hits(msgspec.Struct):
-    hits: list[_Hit] = []
-
-
-class _Shards(msgspec.Struct):
-    failed: int
-
-
-class _Answer(msgspec.Struct):
-    timed_out: bool
-    shards: _Shards = msgspec.field(name="_shards")
-    hits: _Hits
-
-
-_decoder: Final = msgspec.json.Decoder(_Answer)
 
 
 class Descriptions:
@@ -106,23 +84,12 @@ class Descriptions:
         return {each: entry[0] for each, entry in kept if entry is not None and entry[1] > now}
 
     async def _search(self, product_ids: list[int]) -> dict[int, ProductDetails | None]:
-        permit = self._guard.breaker.allow()
-        if permit is None:
-            raise self._guard.unavailable()
         until = self._clock() + self._keep_s
-        with self._guard.told(permit):
+        with self._guard.asking():
             search = details_search(product_ids, timeout_ms=self._searches.timeout_ms)
-            body = await self._searches.products(search)
-            try:
-                answer = _decoder.decode(body)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise CatalogUnavailable(f"Elasticsearch's answer can't be read ({error})") from None
-            if answer.timed_out or answer.shards.failed:
-                raise CatalogRefused("Elasticsearch answers only in part")
-            permit.succeeded()
+            hits = loose_fields(await self._searches.products(search))
         found: dict[int, ProductDetails | None] = dict.fromkeys(product_ids)
-        for hit in answer.hits.hits:
-            fields = {name: values[0] for name, values in hit.fields.items() if values}
+        for fields in hits:
             if (product_id := fields.get("product_id")) in found:
                 found[product_id] = details(product_id, fields)
         for product_id, entry in found.items():

@@ -10,14 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice, repeat
+from math import nan
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from api.attributes import UNKNOWN, Attributes
 from api.catalog.elastic import answer as answers
+from api.catalog.elastic.columns import NUMBERS, Columns
+from api.catalog.elastic.extras import Extras
 from api.catalog.elastic.query import lookup_search
 from api.catalog.elastic.searches import Searches
 from api.catalog.files import DEFAULTS
@@ -36,10 +40,17 @@ MAX_KNOWN: Final = 100_000
 """Products that are kept, about 250 bytes each; the oldest go first."""
 
 
+_NO_NUMBERS: Final = (nan,) * len(NUMBERS)
+
+
 class _Product(NamedTuple):
     columns: tuple[float, ...]
     """Category, offer, boost."""
     until: float
+    names: tuple[str, str] = ("", "")
+    """Brand and category; as all that follows only where rules need it."""
+    numbers: tuple[float, ...] = _NO_NUMBERS
+    """Columns ``columns.NUMBERS``."""
 
 
 class _Batch:
@@ -51,7 +62,8 @@ class _Batch:
         done.add_done_callback(lambda future: future.cancelled() or future.exception())  # seen, if by nobody
 
 
-_UNKNOWN: Final = (0.0, *(DEFAULTS[name] for name in contract.OFFER), DEFAULTS["boost"])
+_UNKNOWN_COLUMNS: Final = (0.0, *(DEFAULTS[name] for name in contract.OFFER), DEFAULTS["boost"])
+_UNKNOWN: Final = _Product(_UNKNOWN_COLUMNS, 0.0)
 
 
 class Lookup:
@@ -65,6 +77,7 @@ class Lookup:
         keep_s: float,
         clock: Callable[[], float] = time.monotonic,
         max_known: int = MAX_KNOWN,
+        extras: Callable[[], Extras | None] = lambda: None,
     ) -> None:
         """Know nothing yet.
 
@@ -74,12 +87,14 @@ class Lookup:
             keep_s: how long what was found counts.
             clock: seconds.
             max_known: products that are kept, at most.
+            extras: what the live version can tell the shop's rules; None where nobody asks for that.
         """
         self._searches = searches
         self._guard = guard
         self._keep = keep_s
         self._clock = clock
         self._max_known = max_known
+        self._extras = extras
         self._known: dict[int, _Product] = {}
         self._under_way: _Batch | None = None
         self._next: _Batch | None = None
@@ -97,8 +112,8 @@ class Lookup:
             or await self._ask(missing, deadline)
             or all(each in known and known[each].until > now for each in missing)
         )
-        rows = np.array([known[each].columns if each in known else _UNKNOWN for each in ids], np.float64)
-        rows = rows.reshape(len(ids), len(_UNKNOWN))
+        found = [known.get(each, _UNKNOWN) for each in ids]
+        rows = np.array([each.columns for each in found], np.float64).reshape(len(ids), len(_UNKNOWN_COLUMNS))
         return Pool(
             "",
             0,
@@ -107,6 +122,7 @@ class Lookup:
             np.ascontiguousarray(rows[:, 1:-1], np.float32),
             rows[:, -1].astype(np.float32),
             partial=not complete,
+            attributes=self._attributes(found),
         )
 
     async def has(self, product_id: int, deadline: float) -> bool:
@@ -119,7 +135,19 @@ class Lookup:
         found = self._known.get(product_id)
         if pool.partial or found is None:
             raise CatalogUnavailable(f"whether there is a product {product_id} couldn't be looked up in time")
-        return found.columns is not _UNKNOWN
+        return found.columns is not _UNKNOWN_COLUMNS
+
+    def _attributes(self, found: Sequence[_Product]) -> Attributes | None:
+        extras = self._extras()
+        if extras is None:
+            return None
+        there = np.array([each.columns is not _UNKNOWN_COLUMNS for each in found], np.bool_)
+        return extras.made(
+            [each.names[0] for each in found],
+            [each.names[1] for each in found],
+            np.array([each.numbers for each in found], np.float32).reshape(len(found), len(NUMBERS)),
+            np.where(there, np.arange(len(found)), UNKNOWN),
+        )
 
     async def close(self) -> None:
         """End the search that is under way."""
@@ -170,32 +198,39 @@ class Lookup:
             self._asking = None
 
     async def _search(self, product_ids: list[int]) -> None:
-        permit = self._guard.breaker.allow()
-        if permit is None:
-            raise self._guard.unavailable()
         since = self._clock()
-        search = lookup_search(product_ids, timeout_ms=self._searches.timeout_ms)
-        with self._guard.told(permit):
-            answer = answers.parse(await self._searches.products(search))
+        extras = self._extras()
+        fields = () if extras is None else extras.fields
+        search = lookup_search(product_ids, timeout_ms=self._searches.timeout_ms, further=fields)
+        with self._guard.asking():
+            answer = answers.parse(await self._searches.products(search), further=extras is not None)
             answers.check_count(answer, answer.found if answer.total is None else answer.total)
             if answer.partial:
                 raise CatalogRefused("Elasticsearch answers only in part")
-            permit.succeeded()
-        found = answer.columns
-        table = np.column_stack([found.category_id, found.offer, found.boost]).astype(np.float64)
-        by_id = dict(zip(found.product_id.tolist(), table.tolist(), strict=True))
-        until = since + self._keep
+        by_id = _products(answer.columns, since + self._keep)
+        missing = _UNKNOWN._replace(until=since + self._keep)
         asked = [each for each in product_ids if each in by_id]
         if lost := answer.found - len(asked):
             # Hits that don't fit or repeat others: whatever is missing may be among them, even an excluded product.
-            self._learn(asked, until, by_id)
+            self._learn(asked, by_id, missing)
             raise CatalogRefused(f"{lost} of the products that Elasticsearch found can't be told")
-        self._learn(product_ids, until, by_id)
+        self._learn(product_ids, by_id, missing)
 
-    def _learn(self, asked: Iterable[int], until: float, found: dict[int, list[float]]) -> None:
+    def _learn(self, asked: Iterable[int], found: Mapping[int, _Product], missing: _Product) -> None:
         for product in asked:
             self._known.pop(product, None)  # to the end of the order
-            columns = found.get(product)
-            self._known[product] = _Product(_UNKNOWN if columns is None else tuple(columns), until)
+            self._known[product] = found.get(product, missing)
         for product in list(islice(self._known, max(0, len(self._known) - self._max_known))):
             del self._known[product]
+
+
+def _products(found: Columns, until: float) -> dict[int, _Product]:
+    """What was found, by id."""
+    table = np.column_stack([found.category_id, found.offer, found.boost]).astype(np.float64)
+    columns = map(tuple, table.tolist())
+    if found.further is None:
+        made = map(_Product, columns, repeat(until))
+    else:
+        names = zip(found.further.brand, found.category, strict=True)
+        made = map(_Product, columns, repeat(until), names, map(tuple, found.further.numbers.tolist()))
+    return dict(zip(found.product_id.tolist(), made, strict=True))

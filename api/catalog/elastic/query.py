@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from api.catalog.details import FIELDS
@@ -11,6 +11,7 @@ from api.catalog.files import Bounds, Definition
 from ensemble import contract
 
 CATEGORY: Final = "category"
+BRAND: Final = "brand"
 _DOCVALUES: Final = ("product_id", "category_id", *contract.OFFER, "boost", EXCLUDED)
 
 
@@ -21,6 +22,7 @@ def pool_search(
     size: int,
     timeout_ms: int,
     with_category: bool = False,
+    further: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The first page of a container's products, best first.
 
@@ -33,6 +35,7 @@ def pool_search(
         size: products of the page.
         timeout_ms: after which Elasticsearch answers with what it has.
         with_category: whether each product's category is asked for as well.
+        further: more fields that are asked for.
     """
     conditions: list[dict[str, Any]] = [{"term": {"available": True}}]
     conditions += [_condition(field, wanted) for field, wanted in definition.filter.items()]
@@ -43,7 +46,7 @@ def pool_search(
     ]
     ids = next((key.order for key in definition.sort if key.field == "product_id"), "asc")
     return {
-        **_columns((*_DOCVALUES, CATEGORY) if with_category else _DOCVALUES),
+        **_columns(dict.fromkeys((*_DOCVALUES, *([CATEGORY] if with_category else []), *further))),
         "query": {"bool": {"filter": conditions}},
         "sort": [*sort, {"product_id": {"order": ids}}],
         "size": size,
@@ -52,14 +55,25 @@ def pool_search(
     }
 
 
-def lookup_search(product_ids: Sequence[int], *, timeout_ms: int) -> dict[str, Any]:
-    """The given products, whether they can be shown or not, in no order."""
-    return _by_id(_DOCVALUES, product_ids, timeout_ms)
+def lookup_search(product_ids: Sequence[int], *, timeout_ms: int, further: Sequence[str] = ()) -> dict[str, Any]:
+    """The given products, whether they can be shown or not, in no order, with ``further`` fields."""
+    return _by_id((*_DOCVALUES, *further), product_ids, timeout_ms)
 
 
 def details_search(product_ids: Sequence[int], *, timeout_ms: int) -> dict[str, Any]:
     """The same with what describes the products. A field that the index doesn't have is left out of the hits."""
     return _by_id(("product_id", *FIELDS), product_ids, timeout_ms)
+
+
+def brands_search(names: Sequence[str], *, timeout_ms: int) -> dict[str, Any]:
+    """One product of each brand that is among ``names``."""
+    return {
+        **_columns((BRAND,)),
+        "query": {"bool": {"filter": [{"terms": {BRAND: list(names)}}]}},
+        "collapse": {"field": BRAND},
+        "size": len(names),
+        "timeout": f"{timeout_ms}ms",
+    }
 
 
 def _by_id(fields: Sequence[str], product_ids: Sequence[int], timeout_ms: int) -> dict[str, Any]:
@@ -73,7 +87,7 @@ def _by_id(fields: Sequence[str], product_ids: Sequence[int], timeout_ms: int) -
     }
 
 
-def _columns(names: Sequence[str]) -> dict[str, Any]:
+def _columns(names: Iterable[str]) -> dict[str, Any]:
     """Only doc values: neither the documents nor their ids are read."""
     return {"_source": False, "stored_fields": "_none_", "docvalue_fields": list(names)}
 

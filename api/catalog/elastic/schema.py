@@ -43,11 +43,15 @@ FIELD_TYPES: Final[dict[str, str]] = {
     "trend": "float",
     "repeat_rate": "float",
     "first_week": "short",
+    "first_seen_day": "float",
     "available": "boolean",
     "boost": "float",
     EXCLUDED: "boolean",
 }
 """The columns of docs/catalog.md and their field types. Further columns get one after their own type."""
+
+ATTRIBUTES: Final = ("brand", "repeat_rate", "first_seen_day", "first_week")
+"""Columns that only the shop's rules need, beside ``category``."""
 
 _CONTAINER_MAPPING: Final[dict[str, Any]] = {
     "dynamic": "strict",
@@ -73,8 +77,12 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema_version: int = SCHEMA_VERSION
     now_day: float | None = None
     """The moment it describes, as days since 1970-01-01 UTC; None where it follows the wall clock."""
+    now_week: int | None = None
+    """The number of the week that begins at ``now_day``, in which ``first_week`` counts too."""
     categories: dict[str, list[str]] = {}
     """Slug -> names in the products' ``category`` field."""
+    attributes: list[str] | None = None
+    """Those of ``ATTRIBUTES`` that its files have; None in a version that an older racksort loaded."""
     source: str = ""
     """Where its data comes from."""
     state: Literal["loading", "complete"] = "loading"

@@ -20,6 +20,8 @@ _NARROWED_BYTES: Final = 3_072
 """What a small pool costs beside its products, with the tensors that are made of it."""
 _ROW_BYTES: Final = 8 + 4 + 4 * len(contract.OFFER) + 4
 """One product in a pool's arrays, and once more in the tensors that are made of it."""
+_ATTRIBUTES_BYTES: Final = 4 + 4 + 4 + 4 + 2 * 8
+"""One product's attributes for the shop's rules, and its row in them, once more in a pool of its category."""
 _BY_ID_BYTES: Final = 8 + 8
 """One product in the order of ids, which scrolls go by; the windows of a scroll hold it twice more."""
 
@@ -53,7 +55,25 @@ class Shelf:
         ranked = contract.bucket_for(min(max(count, 1), contract.MAX_CANDIDATES)) * _ROW_BYTES
         names = len(self._names) * _NAME_BYTES + min(len(self._names), MOST_NARROWED) * _NARROWED_BYTES
         windows = (2 * _ROW_BYTES + _BY_ID_BYTES) * count if self.pool.scrolls else 0
-        return 2 * count * _ROW_BYTES + windows + ranked + self._category.nbytes + names + _NARROWED_BYTES
+        return (
+            2 * count * _ROW_BYTES
+            + windows
+            + ranked
+            + self._category.nbytes
+            + names
+            + _NARROWED_BYTES
+            + self._attributes_nbytes
+        )
+
+    @property
+    def _attributes_nbytes(self) -> int:
+        attributes = self.pool.attributes
+        if attributes is None:
+            return 0
+        brand = attributes.columns.brand
+        scrolls = 8 if self.pool.scrolls else 0  # rows of the windows of a scroll
+        brands = 0 if brand is None else len(brand.number) * _NAME_BYTES
+        return self.pool.product_id.size * (_ATTRIBUTES_BYTES + scrolls) + brands
 
     def narrowed(self, names: Sequence[str]) -> Pool:
         """Only the products whose category is one of ``names``; the same object while it is kept."""
@@ -83,4 +103,5 @@ class Shelf:
             partial=pool.partial or not self.whole,
             stale_after=pool.stale_after,
             scrolls=pool.scrolls,
+            attributes=None if pool.attributes is None else pool.attributes.taken(np.flatnonzero(rows)),
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,13 +12,19 @@ from typing import Any, Final
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from api.catalog.elastic.connection import Connection
+from api.catalog.elastic.extras import Extras
 from api.catalog.elastic.schema import FIELD_TYPES, PRODUCTS, SCHEMA_VERSION, Meta, meta_of
 from api.catalog.elastic.searches import Searches
 from api.catalog.files import Definition
-from api.errors import CatalogInvalid, CatalogUnavailable
+from api.errors import CatalogDenied, CatalogInvalid, CatalogRefused, CatalogUnavailable
 from ensemble import contract
 
+_log = logging.getLogger(__name__)
+
 _PAGE: Final = 1_000
+_PAUSE_S: Final = 0.5
+"""Until an Elasticsearch that doesn't answer is asked again."""
 _NEEDED: Final = ("product_id", "category_id", "available", *contract.OFFER, "boost")
 _LOAD: Final = "load it again with `racksort catalog load`"
 _definition: Final = TypeAdapter(Definition)
@@ -31,6 +40,8 @@ class Shop:
     definitions: Mapping[str, Definition]
     """By container, in the order of display."""
     mapping: Mapping[str, Any]
+    extras: Extras
+    """What it can tell the shop's rules."""
 
     def same_as(self, other: Shop) -> bool:
         """Whether nothing has changed that could turn a refused question into a good one."""
@@ -55,7 +66,31 @@ async def read(searches: Searches) -> Shop:
             raise CatalogInvalid(
                 f"Elasticsearch: {index}: field {field!r} is {kind or 'missing'}, not {FIELD_TYPES[field]}: {_LOAD}"
             )
-    return Shop(index, meta, await _definitions(searches), properties)
+    return Shop(index, meta, await _definitions(searches), properties, Extras.of(meta, properties))
+
+
+async def read_patiently(searches: Searches, connection: Connection, patience_s: float) -> Shop:
+    """The live version, as soon as Elasticsearch answers.
+
+    Raises:
+        CatalogInvalid: it doesn't within ``patience_s``, or has no catalog that can be served.
+    """
+    give_up_at = time.monotonic() + patience_s
+    waiting = False
+    while True:
+        try:
+            return await read(searches)
+        except (CatalogDenied, CatalogRefused) as error:
+            raise CatalogInvalid(f"{', '.join(connection.urls)}: {error}") from None
+        except CatalogUnavailable as error:
+            if time.monotonic() >= give_up_at:
+                raise CatalogInvalid(
+                    f"{', '.join(connection.urls)}: {error}; start Elasticsearch, or set ELASTICSEARCH_URL"
+                ) from None
+            if not waiting:
+                _log.warning("waiting for %s (%s)", ", ".join(connection.urls), error)
+            waiting = True
+            await asyncio.sleep(_PAUSE_S)
 
 
 async def _definitions(searches: Searches) -> dict[str, Definition]:

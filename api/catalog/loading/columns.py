@@ -57,8 +57,8 @@ def of_files(paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def of_update(path: Path, fields: Mapping[str, str]) -> None:
-    """Check a file of updates against the ``fields`` of the live version.
+def of_update(path: Path, fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Check a file of updates against the ``fields`` of the live version; returns its columns.
 
     Raises:
         CatalogInvalid: ``product_id`` is missing, or a column isn't a field or is of another type.
@@ -72,6 +72,7 @@ def of_update(path: Path, fields: Mapping[str, str]) -> None:
                 f"{path}: the live version has no column {name!r}: leave it out, or load the catalog again with it"
             )
         _check(first, name, values, fields[name])
+    return tuple(first.columns)
 
 
 def _check(chunk: Chunk, name: str, values: pl.Series, kind: str) -> None:

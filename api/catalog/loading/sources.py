@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from elasticsearch import Elasticsearch
 
-from api.catalog.elastic.schema import Meta
+from api.catalog.elastic.schema import ATTRIBUTES, Meta
 from api.catalog.files import DEFAULTS, Definition, products_file, read_definitions, read_header
 from api.catalog.loading import columns, definitions
 from api.catalog.loading.errors import LoadFailed
@@ -50,7 +51,12 @@ def read(client: Elasticsearch, files: Sequence[Path], containers: Path | None) 
 def _of_folder(folder: Path, containers: Path | None) -> Source:
     header = read_header(folder)
     path = containers or folder / "containers.json"
-    meta = Meta(now_day=header.now_day, categories=header.categories, source=header.source or folder.name)
+    meta = Meta(
+        now_day=header.now_day,
+        now_week=header.now_week,
+        categories=header.categories,
+        source=header.source or folder.name,
+    )
     return _checked((products_file(folder),), read_definitions(path), path, meta)
 
 
@@ -59,7 +65,8 @@ def _of_files(client: Elasticsearch, files: Sequence[Path], containers: Path | N
     names = ", ".join(path.name for path in files)
     meta = Meta(source=names)
     if live is not None:
-        meta = Meta(now_day=live.meta.now_day, categories=live.meta.categories, source=names)
+        kept = live.meta
+        meta = Meta(now_day=kept.now_day, now_week=kept.now_week, categories=kept.categories, source=names)
     if containers is not None:
         return _checked(tuple(files), read_definitions(containers), containers, meta)
     if live is None:
@@ -74,4 +81,5 @@ def _checked(products: tuple[Path, ...], entries: tuple[Definition, ...], path: 
             f"{products[0]}: text column 'category' is missing, but the catalog names categories: add it"
         )
     definitions.check(path, entries, dict.fromkeys(DEFAULTS, "float") | kinds)
+    meta = msgspec.structs.replace(meta, attributes=[name for name in ATTRIBUTES if name in kinds])
     return Source(products, kinds, entries, path, meta)

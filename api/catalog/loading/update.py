@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import polars as pl
 from elasticsearch import Elasticsearch
 
 from api.catalog.elastic.connection import Connection
-from api.catalog.elastic.schema import EXCLUDED, products_index
+from api.catalog.elastic.schema import ATTRIBUTES, EXCLUDED, products_index
 from api.catalog.loading import columns, documents, versions
 from api.catalog.loading.bad_rows import BadRow, BadRows, Say
 from api.catalog.loading.bulk import BULK, BulkOptions, send
@@ -71,8 +73,9 @@ def update(
         live = _live(client, say, now())
         index = products_index(live.name)
         fields = {name: kind for name, kind in live.fields.items() if name != EXCLUDED}
+        given: set[str] = set()
         for path in files:
-            columns.of_update(path, fields)
+            given.update(columns.of_update(path, fields))
 
         def products() -> Iterator[Document]:
             seen = Seen()
@@ -92,6 +95,7 @@ def update(
                     bad.add([BadRow(document.path, document.line, _explained(document, refusal))])
         except LoadFailed as error:
             raise LoadFailed(f"{error} (products updated before: {changed})") from error
+        _note_attributes(client, live, given)
         client.indices.refresh(index=index)
         current = versions.live_of(versions.every(client))
         if current is None or current.name != live.name:
@@ -108,6 +112,15 @@ def _live(client: Elasticsearch, say: Say, now: float) -> versions.Version:
         if versions.is_loading(version.meta, now):
             say(f"version {version.name} is being loaded and won't have these updates: update again when it is live")
     return live
+
+
+def _note_attributes(client: Elasticsearch, live: versions.Version, given: AbstractSet[str]) -> None:
+    """Adapters ask only for the columns that the version is said to have."""
+    had = live.meta.attributes
+    if had is None or given.isdisjoint(set(ATTRIBUTES).difference(had)):
+        return
+    have = [name for name in ATTRIBUTES if name in had or name in given]
+    versions.put_meta(client, live.name, msgspec.structs.replace(live.meta, attributes=have))
 
 
 def _explained(document: Document, refusal: str) -> str:

@@ -24,7 +24,7 @@ from api.catalog.elastic.schema import CONTAINERS, PRODUCTS, Meta, Owner, contai
 from api.catalog.loading import versions
 from api.catalog.loading.status import status
 from racksort.cli import main
-from tests.contract.shop import CATEGORIES, DEFINITIONS, NOW_DAY
+from tests.contract.shop import CATEGORIES, DEFINITIONS, NOW_DAY, NOW_WEEK
 from tests.contract.shop import PRODUCTS as SHOP
 
 MANY = 50_000
@@ -46,7 +46,13 @@ def write_folder(folder: Path, suffix: str = "parquet") -> Path:
     else:
         frame.write_parquet(folder / "products.parquet")
     (folder / "containers.json").write_text(json.dumps([entry.as_json() for entry in DEFINITIONS]))
-    header = {"schema_version": 1, "now_day": NOW_DAY, "source": "the small shop", "categories": CATEGORIES}
+    header = {
+        "schema_version": 1,
+        "now_day": NOW_DAY,
+        "now_week": NOW_WEEK,
+        "source": "the small shop",
+        "categories": CATEGORIES,
+    }
     (folder / "catalog.json").write_text(json.dumps(header))
     return folder
 

@@ -17,7 +17,7 @@ from api.catalog.loading.errors import LoadFailed
 from api.catalog.loading.load import Loaded, LoadOptions, load
 from api.catalog.loading.verify import Sample, verify
 from api.errors import CatalogInvalid
-from tests.contract.shop import CATEGORIES, DEFINITIONS, NOW_DAY
+from tests.contract.shop import CATEGORIES, DEFINITIONS, NOW_DAY, NOW_WEEK
 from tests.contract.shop import PRODUCTS as SHOP
 from tests.e2e.catalog_command.shops import (
     TODAY,
@@ -66,11 +66,13 @@ def test_a_shop_is_live_as_it_was_written(
     named = suffix != "jsonl"
     assert version.meta == Meta(
         now_day=NOW_DAY if named else None,
+        now_week=NOW_WEEK if named else None,
         categories=CATEGORIES if named else {},
         source="the small shop" if named else "products.jsonl",
         state="complete",
         products=len(SHOP),
         changed_at=TODAY,
+        attributes=["brand", "repeat_rate", "first_week"],
     )
     settings = client.indices.get_settings(index=PRODUCTS)[products_index(loaded.version)]["settings"]["index"]
     assert "refresh_interval" not in settings
@@ -88,6 +90,7 @@ def test_products_alone_keep_containers_categories_and_moment(
     version = versions.live_of(versions.every(client))
     assert version is not None
     assert (version.meta.now_day, version.meta.categories, version.meta.source) == (NOW_DAY, CATEGORIES, "new.jsonl")
+    assert (version.meta.now_week, version.meta.attributes) == (NOW_WEEK, [])
     assert client.count(index=CONTAINERS)["count"] == len(DEFINITIONS)
     assert held(client).keys() == {1, 2}
     bare = {name: value for name, value in good(3).items() if name != "department"}

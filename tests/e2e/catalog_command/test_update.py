@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from elasticsearch import Elasticsearch
 
+from api.catalog.elastic.catalog import ElasticsearchCatalog, Options
 from api.catalog.elastic.connection import Connection
 from api.catalog.elastic.schema import Owner
 from api.catalog.loading.load import load
 from api.catalog.loading.update import update
 from api.errors import CatalogInvalid
+from api.metrics import Metrics
 from tests.e2e.catalog_command.shops import (
     good,
     held,
@@ -60,6 +64,24 @@ def test_updates_change_what_they_name_alone(connection: Connection, client: Ela
         4: before[4] | {"price": 1.0, "price_ratio": 0.9, "boost": 0.0, "excluded": True},
         5: before[5] | {"boost": 0.5, "excluded": False},
     }
+
+
+def test_an_update_may_bring_what_rules_need(connection: Connection, tmp_path: Path) -> None:
+    containers = write_folder(tmp_path / "shop") / "containers.json"
+    load(connection, [write_lines(tmp_path / "p.jsonl", [good(1), good(2, repeat_rate=0.5)])], containers=containers)
+
+    async def brands() -> tuple[bool, list[int]]:
+        catalog = await ElasticsearchCatalog.open(connection, Options(attributes=True), Metrics(), warm=False)
+        pool = await catalog.lookup(np.array([1, 2], np.int64))
+        await catalog.close()
+        assert pool.attributes is not None
+        codes = pool.attributes.brand()
+        return codes is not None, [] if codes is None else codes.tolist()
+
+    assert asyncio.run(brands()) == (False, [])
+    (tmp_path / "brands.csv").write_text("product_id,brand\n2,Alp\n")
+    update(connection, [tmp_path / "brands.csv"])
+    assert asyncio.run(brands()) == (True, [-1, 0])
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from api.errors import SettingsInvalid
 from api.events.intake import AHEAD_S
@@ -203,3 +207,75 @@ def test_a_shared_store_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "hunter2" not in str(refused.value)
     monkeypatch.setenv("RACKSORT_VALKEY_URL", "redis://user:hunter2@host:1/0")
     assert "hunter2" not in repr(Settings.load())
+
+
+async def kept(adapter: Adapter, owner: str) -> list[str]:
+    answer = await adapter.client.get(f"/v1/{owner}/events")
+    assert answer.status_code == 200, answer.text
+    return [each["event_id"] for each in answer.json()["events"]]
+
+
+async def test_what_is_kept_is_told_newest_first_and_deleted_on_request(adapter: Adapter) -> None:
+    at = (datetime.now(UTC) - timedelta(seconds=1)).replace(microsecond=123_000)
+    await posted(adapter, event("old", at=ago(1)), event("new", 2**63 - 1, "view", at=at.isoformat()))
+    await posted(adapter, event("theirs", visitor_id="v:1"), event("another", customer_id=8))
+    (newest, *_), owner = (await adapter.client.get("/v1/customers/7/events")).json()["events"], "customers/7"
+    assert datetime.fromisoformat(newest.pop("at")) == at
+    assert newest == {"event_id": "new", "kind": "view", "product_id": 2**63 - 1}
+    assert await kept(adapter, owner) == ["new", "old"]
+    assert (await adapter.client.delete(f"/v1/{owner}/events")).json() == {"deleted": 2}
+    assert await kept(adapter, owner) == []
+    assert await seen(adapter, "customer_id=7") == []
+    assert (await adapter.client.delete(f"/v1/{owner}/events")).json() == {"deleted": 0}
+    assert (await kept(adapter, "visitors/v:1"), await kept(adapter, "customers/8")) == (["theirs"], ["another"])
+    assert (await adapter.client.delete("/v1/visitors/v%3A1/events")).json() == {"deleted": 1}
+    assert await kept(adapter, "visitors/v:1") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("customers/0", "customer_id"),
+        ("customers/1_0", "customer_id"),
+        ("customers/9223372036854775808", "customer_id"),
+        ("customers/%C3%BC", "customer_id"),
+        ("visitors/a%20b", "visitor_id"),
+        ("visitors/" + "a" * 65, "visitor_id"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_whose_events_is_checked(adapter: Adapter, path: str, field: str, method: str) -> None:
+    answer = await adapter.client.request(method, f"/v1/{path}/events")
+    assert answer.status_code == 422
+    assert [each["field"] for each in answer.json()["errors"]] == [field]
+
+
+def copied(folder: Path) -> Path:
+    """The events' files as they are on disk now."""
+    copy = folder / "copy"
+    copy.mkdir()
+    for file in folder.glob("events.sqlite3*"):
+        shutil.copy(file, copy)
+    return copy
+
+
+async def test_what_was_deleted_does_not_come_back_from_the_disk(tmp_path: Path) -> None:
+    settings = UNHURRIED.model_copy(update={"events_dir": tmp_path})
+    async with running_adapter(settings) as adapter:
+        await posted(adapter, event("a"), event("b", customer_id=8))
+        assert (await adapter.client.delete("/v1/customers/7/events")).json() == {"deleted": 1}
+        copy = copied(tmp_path)  # while the process lives: as after its crash
+    with contextlib.closing(sqlite3.connect(copy / "events.sqlite3")) as database:
+        assert database.execute("SELECT owner FROM owners").fetchall() == [("c:8",)]
+
+
+async def test_a_store_that_is_down_says_so_to_who_asks_for_events() -> None:
+    settings = UNHURRIED.model_copy(
+        update={"events": "valkey", "valkey_url": SecretStr("redis://127.0.0.1:1/0"), "events_timeout_ms": 200}
+    )
+    async with running_adapter(settings) as adapter:
+        for method in ("GET", "DELETE"):
+            answer = await adapter.client.request(method, "/v1/customers/7/events")
+            assert answer.status_code == 503
+            assert answer.json()["type"].endswith("events-unavailable")
+            assert "retry-after" in answer.headers

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from api.errors import MAX_FAULTS, InvalidParameter
 from api.parameters import DEFAULT_PAGE, MAX_ID, MAX_PAGE, MAX_QUERY_STRING, PARAMETERS, parse_query
-from api.types import ExplainedQuery, Query, Recent
+from api.types import ExplainedQuery, Query, Recent, ReleaseQuery
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
@@ -128,3 +128,13 @@ def test_the_document_promises_what_the_parser_does() -> None:
         example = json.dumps(parameter.example, ensure_ascii=False).strip('"')
         parsed = parameter.parse(example)
         assert isinstance(parsed, Recent) or parsed == parameter.example
+
+
+def test_a_release_is_asked_for_by_a_query_of_its_own_kind() -> None:
+    named = parse_query(b"deals", b"customer_id=7&release=2")
+    assert isinstance(named, ReleaseQuery)
+    assert (named.customer_id, named.release) == (7, 2)
+    explained = parse_query(b"deals", b"release=2&explain=true")
+    assert isinstance(explained, ExplainedQuery)
+    assert explained.release == 2
+    assert type(parse_query(b"deals", b"release=&explain=false")) is Query

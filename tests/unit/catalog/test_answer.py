@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.catalog.elastic.answer import Columns, check_count, check_trust, joined, parse
+from api.catalog.elastic.answer import check_count, check_trust, parse
+from api.catalog.elastic.columns import Columns, joined
 from api.errors import CatalogRefused, CatalogUnavailable
 from api.tensors import Candidates
 from api.types import Pool

@@ -71,7 +71,7 @@ def test_the_first_to_finish_has_its_copy_kept(tmp_path: Path) -> None:
         (made / "whole").touch()
         both.wait(10)  # neither looks before both have made theirs
 
-    threads = [threading.Thread(target=provision._put, args=(target, make)) for _ in range(2)]
+    threads = [threading.Thread(target=provision.put, args=(target, make)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -87,7 +87,7 @@ def test_a_failed_copy_leaves_nothing(tmp_path: Path) -> None:
         raise RacksortError("no")
 
     with pytest.raises(RacksortError):
-        provision._put(tmp_path / "thing", fail)
+        provision.put(tmp_path / "thing", fail)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from api.errors import EventsUnavailable
 from api.events.event import Event, Owner
 from api.events.intake import Events
 from api.events.metrics import EventMetrics
@@ -46,6 +47,9 @@ class Hung:
 
     async def merge(self, visitor: str, customer: int) -> Added:  # noqa: ARG002 - it is hung
         return Added(0, 0, reached=False)
+
+    async def delete(self, owner: Owner) -> int:  # noqa: ARG002 - it is hung
+        raise EventsUnavailable("hung")
 
     async def close(self) -> None:
         await self._calls.close()

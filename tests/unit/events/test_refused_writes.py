@@ -93,11 +93,11 @@ async def test_a_login_while_its_visitors_held_events_are_written_leaves_the_vis
     unite = store.server.unite
     begun, may_go_on = asyncio.Event(), asyncio.Event()
 
-    async def unite_slowly(unions: Sequence[Unite], since_ms: int, ttl_ms: int) -> list[United]:
+    async def unite_slowly(unions: Sequence[Unite], sent_ms: int, ttl_ms: int) -> list[United]:
         if any(each.owner == "v" for each in unions):
             begun.set()
             await may_go_on.wait()
-        return await unite(unions, since_ms, ttl_ms)
+        return await unite(unions, sent_ms, ttl_ms)
 
     monkeypatch.setattr(store.server, "unite", unite_slowly)
     await begun.wait()

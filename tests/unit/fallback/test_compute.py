@@ -50,6 +50,9 @@ class Shop:
     async def has_product(self, product_id: int, *, deadline: float = 0.0) -> bool:
         raise NotImplementedError
 
+    async def known_brands(self, names: Sequence[str], *, deadline: float = 0.0) -> frozenset[str]:
+        raise NotImplementedError
+
     async def close(self) -> None:
         pass
 

@@ -327,6 +327,29 @@ async def test_answers_name_the_release_that_made_them_and_pages_never_mix(tmp_p
         assert "racksort_releases_version 1.0" in text
 
 
+async def test_a_scroll_goes_on_in_its_windows_order_and_the_next_window_is_the_customers_release_then(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / store.NAME
+    async with adapter(path, FakeReleases(1, 2)) as (client, services):
+        shown: list[int] = []
+        made: list[str] = []
+        cursor: dict[str, str] = {}
+        while cursor or not shown:
+            query = {"customer_id": 7, "limit": 100, **cursor}
+            body = (await client.get("/v1/containers/grid/products", params=query)).json()
+            shown += body["product_ids"]
+            made.append(body["release"])
+            cursor = {"cursor": body["next_cursor"]} if body["next_cursor"] else {}
+            if len(made) == 2:
+                store.change(path, lambda traffic: verbs.promote(traffic, 2, at=AT))
+                await looked(services.releases)
+                assert services.lanes.live.number == 2
+        assert sorted(shown) == list(range(1, 2_001))
+        pages = -(-contract.MAX_CANDIDATES // 100)
+        assert made == ["personalize_v1"] * pages + ["personalize_v2"] * (len(made) - pages)
+
+
 async def test_a_canary_that_fails_is_degraded_for_its_customers_and_then_the_live_release_takes_them(
     tmp_path: Path,
 ) -> None:

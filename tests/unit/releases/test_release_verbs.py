@@ -17,6 +17,9 @@ from api.errors import ReleasesInvalid
 from api.releases import store
 from ensemble import configs, contract
 from ensemble.errors import RacksortError
+from ensemble.releases.files import sha256_of
+from ensemble.releases.layout import MANIFEST, release_in
+from ensemble.releases.manifest import Entry, Manifest
 from racksort.cli import app
 from tests.conftest import REPOSITORY
 
@@ -192,3 +195,17 @@ def test_what_makes_no_sense_is_one_line_and_writes_nothing(
         release(*arguments, "--repository", repository)
     assert "\n" not in str(refused.value)
     assert not (repository / store.NAME).exists()
+
+
+def test_a_published_release_that_was_altered_since_gets_no_traffic(repository: Path) -> None:
+    found = release_in(repository, 2)
+    entries = tuple(
+        Entry(str(path), sha256_of(repository / path), (repository / path).stat().st_size) for path in found.files()
+    )
+    manifest = Manifest(2, found.versions, found.history_until_day, "2026-11-27T09:00:00+00:00", "1", entries)
+    (found.extras_dir / MANIFEST).write_bytes(manifest.encoded())
+    release("shadow", 2, "--repository", repository)
+    (repository / "ranking" / "2" / "settings.json").write_text("{}")
+    with pytest.raises(RacksortError, match=r"settings\.json: was altered since it was published"):
+        release("promote", 2, "--repository", repository)
+    assert store.read(repository / store.NAME).live == 1

@@ -173,3 +173,51 @@ async def test_the_metrics_tell_the_version_and_what_was_applied(shop: World) ->
     assert value("racksort_rules_version") == 7
     assert value("racksort_rules_broken") == 0
     assert value("racksort_rules_applied_total", {"rule": "r0", "effect": "exclude"}) >= 1  # the readiness probe's too
+
+
+PLACING = ("exclude", "availability", "pin", "cap", "hide_bought")
+
+
+def placing(order: list[int]) -> dict[str, list[dict[str, Any]]]:
+    """Rules of each effect that needs an order alone; each moves something near the top of ``order``."""
+    elsewhere = {"scope": {"containers": ["large"]}}
+    pinned = ((1, order[-1]), (4, order[1]), (7, order[12]))
+    return {
+        "exclude": [{"effect": "exclude", "products": {"ids": [order[0], order[3], order[20]]}}],
+        "availability": [{"effect": "availability", "products": {"ids": [order[2], order[8]]}, **elsewhere}],
+        "pin": [{"effect": "pin", "product": product, "position": place} for place, product in pinned],
+        "cap": [{"effect": "cap", "per": "category", "most": 1, "among": 7}],  # leaf categories go round by seven
+        "hide_bought": [{"effect": "hide_bought", "days": 30}],
+    }
+
+
+@pytest.mark.parametrize("effects", [*((each,) for each in PLACING), PLACING], ids=[*PLACING, "all"])
+@pytest.mark.parametrize("limit", [8, 24])
+async def test_rules_that_place_do_the_same_to_a_precomputed_list_as_to_a_ranked_page(
+    tmp_path: Path, effects: tuple[str, ...], limit: int
+) -> None:
+    """The list is the ensemble's own order without rules, as ``racksort precompute`` makes it."""
+    async with world() as shop:
+        order = await shop.ids(limit=30)
+        write(tmp_path, content({7: order}))
+        rules = [rule for effect in effects for rule in placing(order)[effect]]
+        bought = Recent(np.array([order[5], order[10]]), np.array([1, 1], np.float32))
+        shop.use(*rules)
+        ranked = await shop.ids(limit=limit, bought=lambda: bought)
+    assert ranked != order[:limit]
+    async with world(tmp_path) as shop:
+        shop.use(*rules)
+        shop.ensemble.failure = EnsembleUnavailable("the test says so")
+        page = await shop.page(limit=limit, bought=lambda: bought)
+    assert page.ranking.source is Source.PRECOMPUTED
+    assert page.ranking.product_id.tolist() == ranked
+
+
+async def test_a_boost_has_no_score_to_add_to_in_a_precomputed_list(tmp_path: Path) -> None:
+    async with world() as shop:
+        order = await shop.ids(limit=30)
+    write(tmp_path, content({7: order}))
+    async with world(tmp_path) as shop:
+        shop.use({"effect": "boost", "products": {"ids": order[-2:]}, "amount": 5})
+        shop.ensemble.failure = EnsembleUnavailable("the test says so")
+        assert await shop.ids(limit=30) == order

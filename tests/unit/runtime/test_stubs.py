@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ensemble.runtime import processes, stubs
+from ensemble.runtime.stub_watch import StubWatch
 
 
 def leader(child: str) -> subprocess.Popen[bytes]:
@@ -64,3 +67,51 @@ def test_a_killed_group_runs_no_more(reaped: bool) -> None:
         assert len(stubs.members(process.pid)) == 2
         assert processes.kill_group(process, 10, reaped=reaped)
         assert stubs.members(process.pid) == []
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[int]:
+    """A process with a stub of the ranking's version 1."""
+    model = tmp_path / "ranking" / "1" / "model.py"
+    model.parent.mkdir(parents=True)
+    model.write_text("import time; time.sleep(60)")
+    python = str(Path(sys.executable).resolve())
+    with leader(f"['triton_python_backend_stub', {str(model)!r}, 'no-segment'], executable={python!r}") as process:
+        try:
+            deadline = time.monotonic() + 10
+            while not stubs.of_server(process.pid) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            yield process.pid
+        finally:
+            processes.kill_group(process, 10)
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_a_stub_that_ended_is_missed_only_while_its_version_is_served(server: int, served: bool) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def is_served(model: str, version: str) -> bool:
+        asked.append((model, version))
+        return served
+
+    watch = StubWatch(server, is_served)
+    assert watch.dead() == ()
+    (stub,) = stubs.of_server(server)
+    os.kill(stub.pid, signal.SIGKILL)
+    while stub.alive(server):
+        time.sleep(0.01)
+    assert watch.dead() == (("ranking",) if served else ())
+    assert watch.dead() == (("ranking",) if served else ())
+    assert asked[0] == ("ranking", "1")
+
+
+def test_a_stub_that_came_later_is_expected_once_it_was_counted(server: int) -> None:
+    watch = StubWatch(server, lambda _model, _version: True)
+    watch._expected = ()  # as if it had begun just now
+    watch.recount()
+    assert watch.dead() == ()
+    (stub,) = stubs.of_server(server)
+    os.kill(stub.pid, signal.SIGKILL)
+    while stub.alive(server):
+        time.sleep(0.01)
+    assert watch.dead() == ("ranking",)

@@ -12,8 +12,10 @@ import torch
 from ensemble import contract
 from ensemble.data.dataset import Dataset
 from ensemble.errors import RacksortError
-from ensemble.export import session
+from ensemble.onnx_files import session
+from ensemble.ranking import rank
 from ensemble.release import build_release, weights_path
+from ensemble.releases.golden import GOLDEN, Golden
 from ensemble.training.examples import open_week
 from ensemble.training.fit import demand_lift, demand_logs
 from ensemble.training.snapshot import take_snapshot
@@ -162,6 +164,20 @@ def test_the_same_seed_gives_the_same_weights(shop: Dataset, trained: Trained) -
     for net in ("affinity", "demand", "preference"):
         one, other = getattr(again, net).state_dict(), getattr(trained, net).state_dict()
         assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_what_torch_says_of_some_requests_is_recorded(trained: Trained, repository: Path) -> None:
+    golden = Golden.load(weights_path(repository, 1).with_name(GOLDEN))
+    for rows, recorded in ((golden.inputs, golden.outputs), (golden.quiet_inputs(), golden.quiet)):
+        for name, answer in run(repository, dict(rows)).items():
+            assert answer == pytest.approx(recorded[name], abs=1e-4), name
+    assert golden.inputs["recent_product_id"].any()
+    assert (golden.outputs["preference"] != golden.quiet["preference"]).any()
+    made = golden.inputs | golden.outputs
+    ranked = rank(**{spec.name: made[spec.name] for spec in contract.RANKING.inputs}, settings=trained.settings)
+    assert (ranked.product_id == golden.ranked_product_id).all()
+    gone = (golden.inputs["boost"] == contract.EXCLUDED) | (golden.inputs["product_id"] == contract.PADDING)
+    assert ((golden.ranked_product_id == contract.PADDING).sum(1) == gone.sum(1)).all()
 
 
 def test_saved_weights_rebuild_the_release_for_another_week(

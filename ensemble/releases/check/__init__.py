@@ -1,0 +1,1 @@
+"""Whether a candidate release may be published (docs/releases.md, "Check")."""

@@ -1,0 +1,74 @@
+"""Files that stay when the machine stops: written, copied and moved so that a power cut leaves the old or the new."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from ensemble.errors import RacksortError
+
+_CHUNK_BYTES: Final = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(path: Path, content: bytes) -> None:
+    """A new file of this content, on the disk; its folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file's content into a new file, on the disk; its folders are made. Mode and owner are the writer's own."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as given, target.open("xb") as file:
+        while chunk := given.read(_CHUNK_BYTES):
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(folder: Path) -> None:
+    """Have a folder's own entries on the disk: names that were added, moved or removed."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """``sync`` a folder and all below it."""
+    for at, _, _ in os.walk(folder, topdown=False):
+        sync(Path(at))
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file or folder within a file system: at no moment is there half of it. On the disk when this returns."""
+    source.rename(target)
+    sync(target.parent)
+    sync(source.parent)
+
+
+@contextmanager
+def explained(where: Path, outcome: str) -> Iterator[None]:
+    """Say an error of the operating system in one line, with what it means (``outcome``).
+
+    Raises:
+        RacksortError: instead of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RacksortError(f"{error.filename or where}: {error.strerror or error}; {outcome}") from error

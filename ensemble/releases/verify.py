@@ -1,0 +1,102 @@
+"""Verifies a published release: every file as its manifest says, nothing else in its folders, and who signed it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ensemble.errors import RacksortError
+from ensemble.releases import signing
+from ensemble.releases.files import explained, sha256_of
+from ensemble.releases.layout import MANIFEST, SIGNATURE, Release, files_below
+from ensemble.releases.manifest import Manifest, parse
+from ensemble.releases.payload import check_configs
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found to be in order."""
+
+    manifest: Manifest
+    signed: bool
+    """Whether there is a signature; whose it is was looked at where a key was given."""
+
+
+def manifest_of(release: Release) -> Manifest | None:
+    """The manifest of a published release; None where it has none, as those that weren't published.
+
+    Raises:
+        RacksortError: it can't be read.
+    """
+    path = release.extras_dir / MANIFEST
+    try:
+        return parse(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RacksortError(f"{path}: {error.strerror}; publish the release anew") from error
+
+
+def verify(release: Release, public_key: Path | None = None) -> Verified:
+    """Look at every file of a release in a model repository.
+
+    Args:
+        release: the release.
+        public_key: PEM file; with it, the release must be signed with the private key that belongs to it, and Python's
+            caches are refused, which Triton writes into a folder that isn't read-only and would run.
+
+    Raises:
+        RacksortError: a file is missing, altered or foreign, a configuration isn't the contract's, or the signature
+            isn't in order.
+    """
+    manifest = manifest_of(release)
+    if manifest is None:
+        raise RacksortError(
+            f"{release.extras_dir / MANIFEST}: missing, so nothing says what belongs to the release; publish it"
+        )
+    if (manifest.release, dict(manifest.versions)) != (release.number, dict(release.versions)):
+        raise RacksortError(
+            f"{release.extras_dir / MANIFEST}: speaks of release {manifest.release} with other versions than "
+            f"{release.name} pins; publish the release anew"
+        )
+    with explained(release.repository, "the release can't be verified"):
+        _check_files(release, manifest, trusting=public_key is None)
+        check_configs(release)
+    signature = release.extras_dir / SIGNATURE
+    if public_key is not None:
+        expected = {entry.path for entry in manifest.files} | {f"{release.name}/1/{MANIFEST}"}
+        signing.verify(release.repository, signature, public_key, expected)
+    return Verified(manifest, signature.is_file())
+
+
+def _check_files(release: Release, manifest: Manifest, *, trusting: bool) -> None:
+    faults = []
+    listed = {entry.path: entry for entry in manifest.files}
+    for path in sorted(listed.keys() | _found(release)):
+        entry, file = listed.get(path), release.repository / path
+        if entry is None:
+            if file.parent.name != "__pycache__":
+                faults.append(f"{file}: isn't part of the release as it was published; remove it")
+            elif not trusting:
+                faults.append(f"{file}: may run instead of the code that was signed; remove it, and serve read-only")
+        elif _through_link(release.repository, file):
+            faults.append(f"{file}: is reached through a link; publish the release anew")
+        elif not file.is_file():
+            faults.append(f"{file}: missing; publish the release anew")
+        elif file.stat().st_size != entry.size or sha256_of(file) != entry.sha256:
+            faults.append(f"{file}: was altered since it was published; publish the release anew")
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise RacksortError(faults[0] + more)
+
+
+def _through_link(repository: Path, file: Path) -> bool:
+    below = (file, *file.parents)[: len(file.relative_to(repository).parts)]
+    return any(path.is_symlink() for path in below)
+
+
+def _found(release: Release) -> set[str]:
+    """Every file in the folders of the release, whoever put it there, but for those that a manifest doesn't list."""
+    own = {release.extras_dir / MANIFEST, release.extras_dir / SIGNATURE, release.extras_dir / ".gitkeep"}
+    found = [*files_below(release.ensemble_dir), *(p for d in release.version_dirs.values() for p in files_below(d))]
+    return {path.relative_to(release.repository).as_posix() for path in found if path not in own}

@@ -1,0 +1,195 @@
+"""What the dashboard shows: how customers are served, then each dependency, down to the models."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from racksort.dev.monitoring.dashboard import Panel, Query, Row
+
+_PAGES: Final = 'route=~"products|rank"'
+_MODELS: Final = 'model!~"personalize_v.+"'
+
+
+def _quantiles(metric: str, selector: str = "", by: str = "") -> tuple[Query, ...]:
+    labels, name = (f"le, {by}", f" {{{{{by}}}}}") if by else ("le", "")
+    return tuple(
+        Query(f"histogram_quantile({share}, sum by ({labels}) (rate({metric}_bucket{selector}[5m])))", f"p{text}{name}")
+        for share, text in ((0.5, "50"), (0.99, "99"))
+    )
+
+
+def _rate(metric: str, by: str, selector: str = "") -> Query:
+    return Query(f"sum by ({by}) (rate({metric}{selector}[5m]))", f"{{{{{by}}}}}")
+
+
+def _ratio(counted: str, others: str, legend: str) -> Query:
+    return Query(f"sum(rate({counted}[5m])) / sum(rate({others}[5m]))", legend)
+
+
+SERVING: Final[tuple[Row, ...]] = (
+    Row(
+        "What customers get",
+        (
+            Panel(
+                "Pages a second, by rung",
+                "reqps",
+                (_rate("racksort_request_seconds_count", "source", f"{{{_PAGES}}}"),),
+            ),
+            Panel(
+                "Time of a page",
+                "s",
+                _quantiles("racksort_request_seconds", f"{{{_PAGES}}}"),
+                "99 % of the pages take 50 ms at most.",
+                0.05,
+            ),
+            Panel(
+                "Budget burnt (1: just what is allowed)",
+                "short",
+                (
+                    Query("racksort:slow:ratio_rate1h / 0.01", "slow, 1 h"),
+                    Query("racksort:failed:ratio_rate1h / 0.001", "failed, 1 h"),
+                ),
+                line_at=14.4,
+            ),
+            Panel("Errors a second", "reqps", (_rate("racksort_problems_total", "status"),)),
+        ),
+    ),
+    Row(
+        "Why pages aren't full ones",
+        (
+            Panel(
+                "Share of pages without the ensemble",
+                "percentunit",
+                (Query("racksort:fallback:ratio_rate5m", "share"),),
+            ),
+            Panel("Degraded answers a second, by reason", "reqps", (_rate("racksort_degraded_total", "reason"),)),
+            Panel(
+                "Circuit breakers that aren't closed",
+                "short",
+                (Query('sum by (dependency) (racksort_breaker_state{state!="closed"})', "{{dependency}}"),),
+            ),
+            Panel(
+                "Limiter",
+                "short",
+                (
+                    Query("sum(racksort_limit)", "may be ranked at the same time"),
+                    Query("sum(racksort_limited)", "are being ranked or wait"),
+                    Query("sum(rate(racksort_refused_total[5m]))", "refused a second"),
+                ),
+            ),
+        ),
+    ),
+    Row(
+        "Where the time goes",
+        (
+            Panel("Stages, p99", "s", _quantiles("racksort_stage_seconds", by="stage")[1:]),
+            Panel("A call of the ensemble", "s", _quantiles("racksort_ensemble_call_seconds")),
+            Panel(
+                "Batches",
+                "short",
+                (
+                    Query(
+                        "sum by (bucket) (rate(racksort_batch_rows_sum[5m])) / sum by (bucket) "
+                        "(rate(racksort_batch_rows_count[5m]))",
+                        "rows a call, {{bucket}} candidates",
+                    ),
+                ),
+                "64 are a full one.",
+                64,
+            ),
+            Panel(
+                "Waiting",
+                "short",
+                (
+                    Query("sum(racksort_rows_waiting)", "rows"),
+                    Query("sum(racksort_calls_in_flight)", "calls in flight"),
+                ),
+            ),
+        ),
+    ),
+    Row(
+        "Candidates, lists, rules, events",
+        (
+            Panel(
+                "Age of the oldest pool",
+                "s",
+                (Query("max(racksort_pool_age_seconds)", "age"),),
+                "Pages say stale_pool after 120 s.",
+                120,
+            ),
+            Panel("A search of Elasticsearch", "s", _quantiles("racksort_search_seconds")),
+            Panel(
+                "Precomputed lists",
+                "percentunit",
+                (
+                    Query("min(racksort_shadow_readiness)", "could be shown"),
+                    Query("max(racksort_precomputed_age_seconds) / 86400", "age in days"),
+                    _ratio(
+                        "racksort_shadow_overlap_sum", "racksort_shadow_overlap_count", "overlap with what was served"
+                    ),
+                ),
+            ),
+            Panel(
+                "Events a second; version of the rules",
+                "short",
+                (_rate("racksort_events_total", "outcome"), Query("max(racksort_rules_version)", "rules' version")),
+            ),
+        ),
+    ),
+    Row(
+        "Triton",
+        (
+            Panel("Requests a second, by model", "reqps", (_rate("nv_inference_request_success", "model"),)),
+            Panel(
+                "Mean time in a model's queue",
+                "s",
+                (Query("max by (model) (racksort:triton_queue:seconds_rate5m)", "{{model}}"),),
+            ),
+            Panel(
+                "Mean time of the model itself",
+                "s",
+                (
+                    Query(
+                        f"sum by (model) (rate(nv_inference_compute_infer_duration_us{{{_MODELS}}}[5m])) / 1e6 / "
+                        f"sum by (model) (rate(nv_inference_request_success{{{_MODELS}}}[5m]))",
+                        "{{model}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Rows a call of a model",
+                "short",
+                (
+                    Query(
+                        f"sum by (model) (rate(nv_inference_count{{{_MODELS}}}[5m])) / "
+                        f"sum by (model) (rate(nv_inference_exec_count{{{_MODELS}}}[5m]))",
+                        "{{model}}",
+                    ),
+                ),
+            ),
+        ),
+    ),
+    Row(
+        "Processes",
+        (
+            Panel(
+                "Adapters",
+                "short",
+                (
+                    Query("sum(racksort_ready)", "ready"),
+                    Query("sum(racksort_ensemble_up)", "whose last call succeeded"),
+                ),
+            ),
+            Panel(
+                "Connections",
+                "short",
+                (Query("sum(racksort_connections)", "open"), _rate("racksort_connections_closed_total", "cause")),
+            ),
+            Panel(
+                "What is counted on for a stage",
+                "s",
+                (Query("max by (stage) (racksort_reckoned_seconds)", "{{stage}}"),),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,118 @@
+"""Real Tritons, started with the arguments of the manifests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.request import urlopen
+
+from ensemble.runtime import homes, processes
+from ensemble.runtime.canary import Canary
+from ensemble.runtime.command_line import environment
+from ensemble.runtime.libraries import assemble_backends, server_root
+from tests.conftest import REPOSITORY
+from tests.k8s.manifests import container, render
+
+UID: Final = "0b4b5d5e-6d1c-4a3c-9df0-8b7a4f3a2a11"
+_START_S: Final = 60.0
+_STOP_S: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Server:
+    host: str
+    port: int
+    metrics_port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def metrics(self) -> str:
+        with urlopen(f"http://{self.host}:{self.metrics_port}/metrics", timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def ranked(self) -> int:
+        """Requests that its ranking step has answered."""
+        (count,) = re.findall(
+            r'^nv_inference_request_success\{model="ranking",version="1"\} (\d+)$', self.metrics(), re.MULTILINE
+        )
+        return int(count)
+
+    def kill(self) -> None:
+        """End it at once, with the processes of its models."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def manifest_triton(
+    host: str = "127.0.0.1", port: int = 0, changed: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """The wheel's server with the arguments of overlay cpu; addresses, folders and backends are this machine's.
+
+    Args:
+        host: an address of loopback.
+        port: of gRPC; 0 is any free one.
+        changed: arguments by name that are others than the manifests'.
+    """
+    port = port or processes.claim_port(0, "Triton gRPC")
+    metrics_port = processes.claim_port(0, "Triton metrics")
+    with homes.workspace("racksort-triton-", Path("/tmp")) as home:
+        assemble_backends(home / "backends")
+        arguments = _arguments({
+            "model-repository": str(REPOSITORY),
+            "grpc-address": host,
+            "grpc-port": str(port),
+            "metrics-address": host,
+            "metrics-port": str(metrics_port),
+            **(changed or {}),
+        })  # fmt: skip
+        command = [
+            str(server_root() / "bin" / "tritonserver"), *arguments,
+            f"--backend-directory={home / 'backends'}",
+            f"--backend-config=python,shm-region-prefix-name={homes.shared_memory_prefix(home)}",
+        ]  # fmt: skip
+        with (home / "log").open("wb") as log:
+            process = subprocess.Popen(command, env=environment(), stdout=log, stderr=log, start_new_session=True)
+        server = Server(host, port, metrics_port, process)
+        try:
+            _wait_for(server, home / "log")
+            yield server
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_S)
+            server.kill()
+
+
+def _arguments(changed: Mapping[str, str]) -> list[str]:
+    rendered = [each.replace("$(POD_UID)", UID) for each in container(render("cpu"), "triton")["args"]]
+    names = [each.removeprefix("--").split("=")[0] for each in rendered]
+    assert changed.keys() <= set(names)
+    kept = [each for name, each in zip(names, rendered, strict=True) if name not in changed]
+    return kept + [f"--{name}={value}" for name, value in changed.items()]
+
+
+def _wait_for(server: Server, log: Path) -> None:
+    """Until it ranks, as the startup probe does."""
+    deadline = time.monotonic() + _START_S
+    canary = Canary(server.address, 1)
+    try:
+        while not canary.check(1.0).healthy:
+            assert server.process.poll() is None, log.read_text()[-2_000:]
+            assert time.monotonic() < deadline, log.read_text()[-2_000:]
+            time.sleep(0.1)
+    finally:
+        canary.close()

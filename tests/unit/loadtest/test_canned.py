@@ -1,0 +1,56 @@
+"""The server of canned answers: both generators drive it, and every answer of it is right."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from loadtest.servers import free_port
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def canned(tmp_path: Path) -> Iterator[str]:
+    """Its address; its traffic is canned.npz."""
+    port = free_port()
+    command = [sys.executable, "-m", "loadtest.canned", str(port), str(tmp_path / "canned.npz")]
+    with subprocess.Popen(command, cwd=REPOSITORY.parent) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    "verb", [["open-loop", "--warm-up", "0"], pytest.param(["run", "--warm-up", "1"], marks=pytest.mark.slow)]
+)
+def test_every_answer_is_right(canned: str, tmp_path: Path, verb: list[str]) -> None:
+    options = ["--url", canned, "--traffic", str(tmp_path / "canned.npz"), "--rate", "100", "--seconds", "3", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "racksort", "loadtest", *verb, *options],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY.parent), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    said = json.loads(done.stdout)
+    assert said["errors"] == {}
+    assert said["degraded_share"] == 0
+    assert said["requests"] > 100
+    assert not (tmp_path / "var" / "catalog").exists()  # the named file is enough

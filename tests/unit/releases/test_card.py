@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ensemble import contract
+from ensemble.errors import RacksortError
+from ensemble.releases import card
+from ensemble.releases.layout import release_in
+from ensemble.releases.payload import payload
+from tests.conftest import REPOSITORY
+from tests.unit.releases.candidates import put, small
+
+
+def test_the_committed_release_s_card_says_what_one_wants_to_know() -> None:
+    release = payload(release_in(REPOSITORY))
+    text = card.render(release)
+    assert text == card.render(release)
+    assert "| tables hold purchases until | 2017-11-13 05:00 UTC |" in text
+    assert "| blend chosen on weeks | 41, 43, 45 |" in text
+    assert "| measured on weeks | 42, 44, 46 |" in text
+    assert "| trained on weeks | not recorded |" in text
+    assert "| ranking | ndcg@10 | recall@10 |" in text
+    assert "| list | 0.3143 | 0.1701 |" in text
+    assert "| discount for each product of its category ahead | 0.9 |" in text
+    assert "| products of a category, at most | no cap |" in text
+    assert "Published without a check's report." in text
+    for model in contract.MODELS:
+        assert f"| {model.name} | 1 | " in text
+    for entry in release.files:
+        assert f"| {entry.path} | {entry.size:,} | `{entry.sha256}` |" in text
+    assert release.digest in text
+    assert "None" not in text
+
+
+def test_a_release_without_measurements_has_a_card_too(tmp_path: Path) -> None:
+    small(tmp_path, 2)
+    (tmp_path / "personalize_v2" / "1" / "training.json").unlink()
+    text = card.render(payload(release_in(tmp_path)), b'{"passed": false, "findings": []}')
+    assert "| made for week | not recorded |" in text
+    assert "Not recorded: the release has no training.json" in text
+    assert "Not passed; the whole report is `check.json`." in text
+
+
+def test_training_weeks_and_the_sample_are_told_where_they_are_recorded(tmp_path: Path) -> None:
+    small(tmp_path, 2)
+    put(tmp_path / "personalize_v2" / "1" / "training.json", '{"train_weeks": [31, 34], "sample": 0.1}')
+    text = card.render(payload(release_in(tmp_path)))
+    assert "| trained on weeks | 31, 34 |" in text
+    assert "| share of the customers | 10% |" in text
+
+
+def test_what_the_check_measured_is_a_table(tmp_path: Path) -> None:
+    small(tmp_path, 2)
+    section = {"name": "quality", "verdict": "passed", "figure": "NDCG@10 0.31, +1.2% [+0.4%, +2.0%]"}
+    finding = {"severity": "warning", "where": "latency", "what": "12% | slower\nthan live"}
+    report = {"passed": True, "live": "personalize_v1", "sections": [section], "findings": [finding]}
+    text = card.render(payload(release_in(tmp_path)), json.dumps(report).encode())
+    assert "Passed, compared with personalize_v1; the whole report is" in text
+    assert "| quality | passed | NDCG@10 0.31, +1.2% [+0.4%, +2.0%] |" in text
+    assert "- warning: latency: 12% / slower than live" in text
+
+
+@pytest.mark.parametrize(("name", "reason"), [("training.json", "not JSON"), ("settings.json", "JSON")])
+def test_a_file_that_can_t_be_read_is_one_line(tmp_path: Path, name: str, reason: str) -> None:
+    small(tmp_path, 2)
+    folder = "personalize_v2/1" if name == "training.json" else "ranking/2"
+    put(tmp_path / folder / name, "{")
+    with pytest.raises(RacksortError, match=reason) as refused:
+        card.render(payload(release_in(tmp_path)))
+    assert "\n" not in str(refused.value)
