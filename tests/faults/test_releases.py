@@ -138,6 +138,7 @@ def report(name: str, record: Record, healthy: Record, **figures: float) -> None
     told = "  ".join(f"{key} {value:,.2f}" for key, value in figures.items())
     print(  # noqa: T201 - figures for people
         f"\n{name}: {record.status.size:,} requests at {RATE:,.0f}/s, {record.full.mean():.2%} full, "
+        f"{record.status.size - record.count(200)} refused or failed, "
         f"p99 {record.percentile(99):.1f} ms, {record.percentile(99) / healthy.percentile(99):.2f} x the "
         f"{healthy.percentile(99):.1f} ms before  {told}"
     )
@@ -146,30 +147,38 @@ def report(name: str, record: Record, healthy: Record, **figures: float) -> None
 def test_publishers_die_at_every_step_and_then_a_release_comes_and_goes(
     served: Served, window: Window, repository: Path, candidate: Path
 ) -> None:
-    seconds: dict[str, float] = {}
-    seen: dict[str, set[str | None]] = {}
+    steps: list[str] = []
+    published(candidate, repository.parent / "steps", step=steps.append)
 
-    def publish_and_switch() -> None:
-        steps: list[str] = []
-        published(candidate, repository.parent / "steps", step=steps.append)
+    def publish_in_vain() -> None:
         for step in steps:
             kill_at("publish", step, repository, candidate)
             assert set(numbers_in(repository)) <= {1, 2}
         publish(release_in(candidate), repository, Publisher("0.1.0"))
-        assert numbers_in(repository) == [1, 2]
-        assert not list(repository.rglob(".staging-*"))
+
+    healthy = served.load(4.0)
+    record, _ = during(served, publish_in_vain, at_most_s=120)
+    report("publishers killed", record, healthy)
+    survived(record)
+    assert numbers_in(repository) == [1, 2]
+    assert not list(repository.rglob(".staging-*"))
+    assert window.releases == {"personalize_v1"}
+
+    seconds: dict[str, float] = {}
+    seen: dict[str, set[str | None]] = {}
+
+    def promote_and_roll_back() -> None:
         to = ("--repository", repository, "--url", served.url)
         _, seconds["promote"] = verb("promote", "2", *to)
         seen["promoted"] = releases_now(served, window)
         _, seconds["rollback"] = verb("rollback", *to)
         seen["rolled back"] = releases_now(served, window)
 
-    healthy = served.load(4.0)
-    record, _ = during(served, publish_and_switch, at_most_s=120)
+    record, _ = during(served, promote_and_roll_back, at_most_s=120)
+    report("promoted and rolled back", record, healthy, **{f"{name}_s": took for name, took in seconds.items()})
     survived(record)
     assert seen == {"promoted": {"personalize_v2"}, "rolled back": {"personalize_v1"}}
     assert seconds["rollback"] < ROLLBACK_S
-    report("good release", record, healthy, **{f"{name}_s": took for name, took in seconds.items()})
 
 
 def changed(candidate: Path, model: str, change: Callable[[onnx.ModelProto], None]) -> None:
