@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from ensemble import contract
 from ensemble.data.dataset import load
+from ensemble.releases.layout import numbers_in, release_in
 from ensemble.training.train import sample_customers
+from tests.conftest import REPOSITORY
 from tests.e2e.test_serve import free_port, get, products, serving
 
 RELEASE = 2
@@ -94,3 +97,40 @@ def test_it_serves_personal_answers(trained: Path, catalog_dir: Path) -> None:
         sampled = sample_customers(load(), 0.05, seed=1).purchases["customer_id"].unique().sort().to_list()
         pages = [products(base, "popular", customer, limit=100)["product_ids"] for customer in sampled[:10]]
         assert len({tuple(page) for page in pages}) > 1
+
+
+def test_it_goes_from_training_into_traffic_and_back(trained: Path, catalog_dir: Path, tmp_path: Path) -> None:
+    """What docs/releases.md tells: train, check, publish, canary, promote, rollback."""
+    repository = tmp_path / "models"
+    repository.mkdir()
+
+    def release(*arguments: object, status: int = 0) -> str:
+        command = [sys.executable, "-m", "racksort", "release", *map(str, arguments), "--repository", str(repository)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == status, done.stderr
+        return done.stderr
+
+    release("publish", REPOSITORY, "--unchecked")
+    refused = release("publish", trained, "--skip", "latency,memory", status=2)
+    assert "quality" in refused  # a twentieth of the customers is too few
+    assert numbers_in(repository) == [1]
+    release("publish", trained, "--skip", "latency,memory,quality")
+    card = (release_in(repository, RELEASE).extras_dir / "model-card.md").read_text()
+    assert "quality" in card  # it says what wasn't checked
+    options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(repository)]
+    with serving(*options) as (process, curl):
+        drained = threading.Thread(target=process.stderr.read if process.stderr else print, daemon=True)
+        drained.start()  # what it says later must not fill the pipe
+        base = curl.split("/v1/")[0]
+
+        def releases(customers: range) -> dict[int, str]:
+            return {each: products(base, "popular", each)["release"] for each in customers}
+
+        release("canary", RELEASE, "--percent", 40, "--url", base)
+        first = releases(range(1, 60))
+        assert set(first.values()) == {contract.ensemble_name(1), contract.ensemble_name(RELEASE)}
+        assert releases(range(1, 60)) == first  # nobody is moved
+        release("promote", RELEASE, "--url", base)
+        assert set(releases(range(1, 20)).values()) == {contract.ensemble_name(RELEASE)}
+        release("rollback", "--url", base)
+        assert set(releases(range(1, 20)).values()) == {contract.ensemble_name(1)}

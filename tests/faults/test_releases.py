@@ -86,9 +86,9 @@ def served(window: Window, catalog_dir: Path, repository: Path) -> Iterator[Serv
 
 
 def verb(*arguments: str | Path, status: int = 0) -> tuple[str, float]:
-    """``racksort release``; what it said on stderr, and how long it took."""
+    """``racksort release``, out of the server's way; what it said on stderr, and how long it took."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "racksort", "release", *map(str, arguments)]
+    command = ["nice", "-n", "19", sys.executable, "-m", "racksort", "release", *map(str, arguments)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert ended.returncode == status, ended.stderr
     return ended.stderr, time.monotonic() - began
@@ -263,13 +263,13 @@ def test_what_is_corrupt_is_refused_and_triton_comes_back_on_the_old_release(
 
     healthy = served.load(4.0)
     record, took = during(served, try_all, at_most_s=120)
+    report("corrupt releases", record, healthy, refused_in_s=took / len(CORRUPT))
     survived(record)
     for corrupt, where in CORRUPT.items():
         assert where in said[corrupt.__name__]
         assert "Traceback" not in said[corrupt.__name__]
     left = {path.relative_to(repository) for path in repository.rglob("*")} - before
     assert {path.name for path in left} <= {".publish.lock"}
-    report("corrupt releases", record, healthy, refused_in_s=took / len(CORRUPT))
 
     (triton,) = served.tritons()
     recovery = Recovery(served.triton_address())
