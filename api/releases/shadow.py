@@ -90,6 +90,8 @@ class ShadowRankings:
     def ranked(self, lane: Lane, query: Query, pool: Pool, order: Ids, seconds: float) -> None:
         """Note one answer of a release; called with every one, so it does next to nothing for most of them.
 
+        Never raises: the answer is fine, whatever is wrong here.
+
         Args:
             lane: the release's.
             query: what was asked for, with what the customer did lately.
@@ -97,25 +99,10 @@ class ShadowRankings:
             order: [n] all of its products, best first, without padding.
             seconds: what the call took.
         """
-        lanes = self._lanes
-        if lane is lanes.live:
-            if lanes.shadow is None or not self._shadow_takes(lanes.shadow_percent):
-                return
-            role, by = Role.SHADOW, lanes.shadow
-        elif lane is lanes.canary:
-            if self._clock() < self._next_canary or order.size < LEAST_PRODUCTS:
-                return
-            self._next_canary = self._clock() + _CANARY_EACH_S
-            role, by = Role.CANARY, lanes.live
-        else:
-            return
-        if (comparison := self.comparison(role)) is None:
-            return
-        if len(self._waiting) >= self._most:
-            self.dropped["full"] += 1
-            return
-        self._waiting.append(_Sample(role, comparison, by, query, pool, order, seconds))
-        self._some.set()
+        try:
+            self._take(lane, query, pool, order, seconds)
+        except Exception as error:  # noqa: BLE001 - as promised; it is logged
+            self._tell(lane.release, f"an answer isn't compared by a mistake of ours: {error!r}")
 
     async def run(self) -> None:
         """Compare what was taken, for ever."""
@@ -140,6 +127,27 @@ class ShadowRankings:
         if found is None or found.lane is not lane or found.live is not lanes.live:
             found = self._comparisons[role] = Comparison(lane, lanes.live)
         return found
+
+    def _take(self, lane: Lane, query: Query, pool: Pool, order: Ids, seconds: float) -> None:
+        lanes = self._lanes
+        if lane is lanes.live:
+            if lanes.shadow is None or not self._shadow_takes(lanes.shadow_percent):
+                return
+            role, by = Role.SHADOW, lanes.shadow
+        elif lane is lanes.canary:
+            if self._clock() < self._next_canary or order.size < LEAST_PRODUCTS:
+                return
+            self._next_canary = self._clock() + _CANARY_EACH_S
+            role, by = Role.CANARY, lanes.live
+        else:
+            return
+        if (comparison := self.comparison(role)) is None:
+            return
+        if len(self._waiting) >= self._most:
+            self.dropped["full"] += 1
+            return
+        self._waiting.append(_Sample(role, comparison, by, query, pool, order, seconds))
+        self._some.set()
 
     def _shadow_takes(self, percent: float) -> bool:
         if self._sampler[0] != percent:

@@ -219,6 +219,16 @@ def test_a_mistake_of_ours_is_logged_and_stops_nothing(world: World, caplog: pyt
     assert world.found(Role.SHADOW).rankings == 1
 
 
+def test_a_mistake_of_ours_fails_no_request(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.use(shadow=2, percent=1e-309)  # less than the document lets anybody ask for: no gap is so long
+    world.answer(1, POOL, POOL)
+    assert caplog.text.count("personalize_v1: an answer isn't compared by a mistake of ours: OverflowError") == 1
+    world.use(shadow=2)
+    world.answer(1, POOL)
+    world.loop.advance()
+    assert world.found(Role.SHADOW).rankings == 1
+
+
 def test_a_pool_that_can_not_be_ranked_any_more_is_left_out(world: World) -> None:
     world.use(shadow=2)
     world.broken.add(OTHER)
