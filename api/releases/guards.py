@@ -67,7 +67,8 @@ class Guards:
         self._policy = policy
         self._now = now
         self._clock = clock
-        self._watched: tuple[Comparison, CanaryGuard] | None = None
+        self._watched: tuple[Comparison, int, CanaryGuard] | None = None
+        """The canary's, and the version of the document in which it is watched."""
         self.verdicts: tuple[Verdict, ...] = ()
         """What the guards say of the canary; empty where there is none."""
         self.broken: Final = dict.fromkeys(Guard, 0)
@@ -99,41 +100,43 @@ class Guards:
             return
         canary = Seen.of(comparison.lane.counts, comparison.rankings, comparison.rbo.total)
         live = Seen.of(comparison.live.counts)
-        if self._watched is None or self._watched[0] is not comparison:  # another canary, or another one is live
-            self._watched = comparison, CanaryGuard(self._policy, self._clock(), canary, live)
-        self.verdicts = self._watched[1].judge(self._clock(), canary, live)
+        version = self._releases.traffic.version
+        if self._watched is None or self._watched[0] is not comparison or self._watched[1] != version:
+            # Another canary, another live release, or somebody has decided anew, perhaps for this very canary.
+            self._watched = comparison, version, CanaryGuard(self._policy, self._clock(), canary, live)
+        self.verdicts = self._watched[2].judge(self._clock(), canary, live)
         for verdict in self.verdicts:
             if verdict.state is State.BROKEN:
-                await self._take_back(comparison.lane.number, verdict)
+                await self._take_back(comparison.lane.number, version, verdict)
                 return
 
-    async def _take_back(self, release: int, verdict: Verdict) -> None:
+    async def _take_back(self, release: int, version: int, verdict: Verdict) -> None:
         self._releases.withdraw(release)
         self.broken[verdict.guard] += 1
         why = f"guard {verdict.guard}: {verdict.why}"
         _log.error("canary %d is taken back by %s", release, why)
-        unwritten = await asyncio.to_thread(self._end, release, why)
+        unwritten = await asyncio.to_thread(self._end, version, why)
         if unwritten:
             _log.error("canary %d stays in the document, and has no traffic here: %s", release, unwritten)
         self.last = TakenBack(release, verdict, self._now(), unwritten)
 
-    def _end(self, release: int, why: str) -> str:
-        """End the canary in the document; returns why that can't be done, where it can't."""
+    def _end(self, version: int, why: str) -> str:
+        """End the canary of this version of the document; returns why that can't be done, where it can't."""
         at = datetime.fromtimestamp(self._now(), UTC)
 
         def end(traffic: Traffic) -> Traffic:
-            if traffic.canary is None or traffic.canary.release != release:
-                raise _EndedAlready
+            if traffic.version != version:
+                raise _DecidedAnew
             return document.end_canary(traffic, at=at, why=why)
 
         try:
             store.change(self._releases.path, end)
-        except _EndedAlready:  # another adapter was first, or a person
+        except _DecidedAnew:  # another adapter was first, or a person; a canary that there still is is watched anew
             return ""
         except ReleasesInvalid as error:
             return str(error)
         return ""
 
 
-class _EndedAlready(Exception):  # noqa: N818 - it says what happened, and ends nothing
-    """The document has no such canary any more."""
+class _DecidedAnew(Exception):  # noqa: N818 - it says what happened, and ends nothing
+    """The document isn't the one any more that the canary was judged in."""
