@@ -19,7 +19,7 @@ class GuardState(BaseModel):
     figure: float = Field(description="The canary's: a share, for `p99` seconds.")
     live: float | None = Field(description="The live release's in the same time; null for `churn`.")
     bound: float = Field(description="What the canary's may be.")
-    observations: int = Field(description="Requests, or comparisons for `churn`.")
+    observations: int = Field(description="Requests of its customers, or comparisons for `churn`.")
     window_s: float
     told: str = Field(description="All of it in words.")
 
