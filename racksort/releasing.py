@@ -100,6 +100,18 @@ class Place:
         if manifest_of(found) is not None:
             verify(found)
 
+    def there(self, before: Traffic, after: Traffic) -> None:
+        """See that releases which get a part are still there. For who holds the document's lock, as `gc` does too.
+
+        Raises:
+            RacksortError: one is gone or incomplete.
+        """
+        from ensemble.releases.layout import release_in  # noqa: PLC0415 - other verbs needn't wait for it
+
+        for release in after.wanted:
+            if release not in before.wanted:
+                release_in(self.repository, release)
+
     def _live_at_first(self) -> int:
         """The release that serves where there is no document yet."""
         if self.document.exists():
@@ -179,7 +191,13 @@ def carry_out(
     for url in () if no_wait else place.urls:
         if not asked(url)["followed"]:
             raise RacksortError(f"the adapter at {url} follows no document: set RACKSORT_RELEASES to {place.document}")
-    changed = place.change(verb)
+
+    def checked(before: Traffic) -> Traffic:
+        after = verb(before)
+        place.there(before, after)
+        return after
+
+    changed = place.change(checked)
     after = changed.after
     began = time.monotonic()
     if place.urls and not no_wait:
