@@ -44,13 +44,15 @@ def test_publish_verify_and_gc_in_turn(tmp_path: Path, live: Path, monkeypatch: 
     assert ", signed\n" in said
     again = run_json("publish", candidate, "--repository", live, "--as", "2")
     assert (again["number"], again["already"], again["signed"]) == (2, True, True)
-    assert again["digest"] in run("verify", live, "--release", "2", "--public-key", keys.public)
+    with pytest.raises(RacksortError, match=r"1: Triton may load or run it, and it isn't part of a release here"):
+        run("verify", live, "--release", "2", "--public-key", keys.public)  # release 1 isn't signed
     assert run_json("verify", live, "--release", "2") == [{"release": 2, "digest": again["digest"], "signed": True}]
     put(live / "releases.json", json.dumps({"live": 2, "previous": [], "canary": None, "shadow": None}))
     assert run("gc", live, "--keep", "0", "--dry-run").startswith("would remove release 1: ")
     assert run_json("gc", live, "--keep", "0")["releases"].keys() == {"1"}
     assert run("gc", live) == "nothing to remove\n"
     assert numbers_in(live) == [2]
+    assert again["digest"] in run("verify", live, "--release", "2", "--public-key", keys.public)
 
 
 def test_an_unsigned_release_is_said_to_be_so(tmp_path: Path, live: Path) -> None:
