@@ -154,8 +154,22 @@ def test_a_week_without_data_is_skipped_and_tables_of_another_age_are_a_warning(
         assert finding.severity is Severity.WARNING
         assert finding.where == older.name
         assert "7.0 days before the other's" in finding.what
-    unknown = quality.check(replace(newer, history_until_day=None), older, ("", ""), Options(), silent)
-    assert unknown.skipped
+
+
+def test_a_live_release_that_does_not_say_where_its_tables_end_does_not_turn_the_gate_off(tmp_path: Path) -> None:
+    release = candidate(tmp_path)
+    live = replace(release, number=1, history_until_day=None)
+    (finding,) = quality.check(release, live, ("", ""), Options(), silent).findings
+    assert (finding.severity, finding.where) == (Severity.REFUSED, "personalize_v1")
+    assert "--skip quality" in finding.remedy
+
+
+def test_a_candidate_whose_tables_end_after_today_is_refused(tmp_path: Path) -> None:
+    release = candidate(tmp_path)
+    assert release.history_until_day is not None
+    before = datetime.fromtimestamp((release.history_until_day - 3) * 86_400, UTC)
+    refused = check(release, None, now=lambda: before).refusals
+    assert "3 days from now" in next(finding.what for finding in refused if finding.check == "configs")
 
 
 def test_figures_that_json_does_not_have_become_null() -> None:
