@@ -6,6 +6,7 @@ written. The same files are served by native Triton and by the embedded server.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -103,15 +104,17 @@ def pinned(path: Path) -> Pins:
     versions = {step.model_name: step.model_version for step in config.ensemble_scheduling.step}
     known = config.parameters
     until = known[contract.HISTORY_UNTIL_DAY].string_value if contract.HISTORY_UNTIL_DAY in known else None
+    if until is None:
+        return Pins(config.name, versions, None)
     try:
-        day = None if until is None else float(until)
-        if day is not None and not 0 <= day <= _LAST_DAY:
-            raise ValueError("not a day")
-    except ValueError as error:
+        day = float(until)
+    except ValueError:
+        day = math.nan
+    if not 0 <= day <= _LAST_DAY:
         raise RacksortError(
             f"{path}: {contract.HISTORY_UNTIL_DAY} is {until!r}, not a number of days since 1970; write the release "
             f"again with `racksort train`"
-        ) from error
+        )
     return Pins(config.name, versions, day)
 
 
