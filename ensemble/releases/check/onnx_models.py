@@ -33,7 +33,7 @@ def check_files(release: Release, options: Options) -> Result:
         if not plain(release, path) or too_large(path.stat().st_size, options):
             continue  # the files' check has said so
         try:
-            found = isolated(_read, path, model.name, timeout_s=_READ_S)
+            found = isolated(_read, path, model.name, timeout_s=_READ_S, most_bytes=options.process_bytes)
         except StoppedError as error:
             faults.add(where, f"reading it {error}", _LOOK, Severity.UNSERVABLE)
             continue
@@ -56,7 +56,9 @@ def check_behaviour(release: Release, rows: Tensors, options: Options) -> Result
         path = _path(release, model.name)
         where = path.relative_to(release.repository).as_posix()
         try:
-            found: dict[str, Any] = isolated(_run, path, model.name, dict(rows), timeout_s=_RUN_S)
+            found: dict[str, Any] = isolated(
+                _run, path, model.name, dict(rows), timeout_s=_RUN_S, most_bytes=options.process_bytes
+            )
         except StoppedError as error:
             faults.add(where, f"running it {error}", _LOOK, Severity.UNSERVABLE)
             continue
