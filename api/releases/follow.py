@@ -138,6 +138,7 @@ class Releases:
             if str(error) != self.broken:
                 _log.error("%s; version %d stays in force", error, self.traffic.version)
             self.broken = str(error)
+            self._stamp = None  # what heals it, as other permissions, may leave the stamp as it was
             return
         if read != self.traffic:
             _log.warning("releases: version %d, %s", read.version, read.change or f"release {read.live} is live")

@@ -320,6 +320,24 @@ async def test_a_document_that_cant_be_read_leaves_the_last_one_in_force(
     assert not world.releases.broken
 
 
+async def test_a_document_that_can_be_read_again_is_read_although_nothing_of_it_has_changed(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(path: Path, **_live: int) -> None:
+        raise ReleasesInvalid(f"{path}: can't be read (Permission denied); check its permissions")
+
+    world.change("promote", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "read", refused)
+        for _ in range(3):
+            await world.look(0.5)
+    assert len(errors(caplog)) == 1
+    assert "Permission denied" in world.releases.broken
+    await world.look(0.5)
+    assert not world.releases.broken
+    assert world.lanes.live.number == 2
+
+
 async def test_a_server_that_was_started_anew_without_a_release_loads_it_again(world: World) -> None:
     world.change("promote", 2)
     await world.look()
