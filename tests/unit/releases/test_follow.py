@@ -18,6 +18,7 @@ from api.errors import EnsembleUnavailable, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import document as verbs
 from api.releases import store
+from api.releases.document import Traffic
 from api.releases.follow import GRACE_S, Releases
 from api.releases.lanes import Lanes
 from api.releases.server import Followed
@@ -405,11 +406,13 @@ async def test_a_canary_that_is_still_loading_costs_its_customers_nothing(world:
 
 
 @asynccontextmanager
-async def adapter(path: Path, server: FakeReleases) -> AsyncIterator[tuple[httpx.AsyncClient, Any]]:
+async def adapter(
+    path: Path, server: FakeReleases, document: Traffic | None = None
+) -> AsyncIterator[tuple[httpx.AsyncClient, Any]]:
     settings = Settings(
         deadline_ms=10_000, max_deadline_ms=10_000, call_timeout_ms=20_000, releases=path, probe_interval_ms=20
     )
-    app = create_app(settings, catalog=make_shelf(), server=server)
+    app = create_app(settings, catalog=make_shelf(), server=server, document=document)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -509,6 +512,22 @@ async def test_the_document_says_which_release_is_live_from_the_start(tmp_path: 
     async with adapter(tmp_path / store.NAME, server) as (client, _):
         body = (await client.get("/v1/containers/deals/products?customer_id=1")).json()
         assert body["release"] == "personalize_v7"
+
+
+async def test_an_adapter_begins_with_what_its_server_was_started_on_and_goes_over_to_what_has_changed_since(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / store.NAME
+    before = store.read(path)
+    store.change(path, lambda traffic: verbs.promote(traffic, 2, at=AT))
+    server = FakeReleases(1)
+    async with adapter(path, server, before) as (client, services):
+        assert services.lanes.live.number == 1
+        await looked(services.releases)
+        assert services.lanes.live.number == 2
+        assert [lane.number for lane in services.releases.open()] == [1, 2]  # release 1 isn't left without a lane
+        body = (await client.get("/v1/containers/deals/products?customer_id=1")).json()
+        assert body["release"] == "personalize_v2"
 
 
 async def test_a_broken_document_keeps_an_adapter_from_starting(tmp_path: Path) -> None:
