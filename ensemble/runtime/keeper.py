@@ -12,6 +12,7 @@ class Keeper:
     def __init__(self, server: EmbeddedTriton, canary: Canary) -> None:
         self._server = server
         self._canary = canary
+        server.on_start = canary.follow
 
     @property
     def address(self) -> str:
@@ -31,6 +32,9 @@ class Keeper:
         self._server.hide(release)
 
     def use(self, releases: tuple[int, ...]) -> None:
-        """These are in use, the live one first: a restart brings them up, and the canary asks the live one."""
+        """These are in use, the live one first: a restart brings them up, and the canary asks the live one.
+
+        Where a restart comes up without it, the canary asks what it has come up on, else it would be restarted again.
+        """
         self._server.use(releases)
         self._canary.follow(releases[0])

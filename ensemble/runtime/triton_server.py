@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -49,7 +49,7 @@ class EmbeddedTriton:
         self._home: Path | None = None
         self._view: View | None = None
         self._releases = options.releases
-        """Those that a restart brings up, the one that must be served first."""
+        """Those that a restart brings up, the one to be served first."""
         self._lock = threading.RLock()
         self._abandoned = threading.Event()
         self._ports = (options.grpc_port, options.metrics_port)
@@ -57,6 +57,8 @@ class EmbeddedTriton:
         self.address = ""
         """HOST:PORT of its gRPC endpoint, once started."""
         self.metrics_url = ""
+        self.on_start: Callable[[int], None] = lambda _release: None
+        """Hears which release the server was started on: not the first where that couldn't be loaded."""
 
     @property
     def pid(self) -> int:
@@ -74,11 +76,11 @@ class EmbeddedTriton:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the server and wait until the first release's ensemble is ready, and the others are or can't be.
+        """Start the server; wait until the first release that can be loaded is ready, and the others are or can't be.
 
         Raises:
             RacksortError: a missing repository or release, a port in use, a model that doesn't load, or no readiness
-                within ``start_timeout_s``; the process is gone then.
+                within ``start_timeout_s``, as the first release says; the process is gone then.
         """
         with self._lock:
             self._abandoned.clear()
@@ -126,14 +128,31 @@ class EmbeddedTriton:
                 self._view.show(each for each in self._view.releases if each != release)
 
     def use(self, releases: tuple[int, ...]) -> None:
-        """These shall be in service after a restart or a reload: the first for certain, the others if they can."""
+        """These shall be in service after a restart or a reload, the first that can be before the others."""
         self._releases = releases
         if (watch := self._stubs) is not None:
             watch.recount()
 
     def _start(self) -> None:
+        """Start on the first release that can be loaded, and load the others beside it as far as they can be."""
+        releases = self._releases
+        refused: list[RacksortError] = []
+        for release in releases:
+            try:
+                self._start_on(release, [each for each in releases if each != release])
+            except ServerStoppedError:
+                raise
+            except RacksortError as error:
+                refused.append(error)
+                if self._process is not None:
+                    raise  # it doesn't end, so that no other may be started
+            else:
+                self.on_start(release)
+                return
+        raise refused[0]
+
+    def _start_on(self, live: int, others: Sequence[int]) -> None:
         options = self._options
-        live, *others = self._releases
         ensemble = options.repository / contract.ensemble_name(live) / "config.pbtxt"
         if not ensemble.is_file():
             raise RacksortError(f"no release {live}: {ensemble} is missing; build one with 'racksort train'")
@@ -176,7 +195,8 @@ class EmbeddedTriton:
             raise RacksortError("Triton isn't started, so that no model can be reloaded")
         names = tuple(models) or tuple(model.name for model in contract.MODELS)
         before = watch.before_reload()
-        ensembles = [contract.ensemble_name(release) for release in self._releases]
+        seen = () if (view := self._view) is None else view.releases  # not what couldn't be loaded
+        ensembles = [contract.ensemble_name(release) for release in self._releases if release in seen]
         model_control.reload(self.address, names, ensembles, timeout_s)
         watch.reloaded(before, names)
 
