@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from api.errors import AdapterError, EnsembleError, ReleasesInvalid
+from api.errors import AdapterError, EnsembleError, EnsembleUnavailable, ReleaseRefused, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import store
 from api.releases.document import Share
@@ -73,6 +73,8 @@ class Releases:
         """Why the file can't be read now; empty where it can."""
         self.withdrawn: tuple[Share | None, int] = None, 0
         """A canary that shall have no traffic, in this version of the document."""
+        self.lost: Final[list[tuple[int, str]]] = []
+        """Canaries and shadows that the server has lost, and why, until the document ends them."""
         self.lanes = lanes
         self._maker = maker
         self._server = followed.server
@@ -92,6 +94,7 @@ class Releases:
         self._missed: set[int] = set()
         self._check_at = clock() + _CHECK_S
         self.states.set(lanes.live.number, State.LOADING)
+        self._server.hear(self.lose)
 
     async def follow(self) -> None:
         """Look again and again."""
@@ -119,6 +122,18 @@ class Releases:
         """Give a canary no traffic, from the next request on and until the document changes."""
         if (canary := self.traffic.canary) is not None and canary.release == release:
             self.withdrawn = canary, self.traffic.version
+            self._switch()
+
+    def lose(self, release: int, why: str) -> None:
+        """The server has lost a release: no traffic for it, from the next request on. Only a spare comes in again."""
+        if release in self._lanes:
+            beside = release in self.traffic.wanted and release != self.traffic.live
+            error = ReleaseRefused(why) if beside else EnsembleUnavailable(why)
+            self._refuse(release, self.traffic.version, error)
+            self._unproven.add(release)
+            if beside:
+                self.lost.append((release, why))
+            self.withdraw(release)
             self._switch()
 
     def open(self) -> list[Lane]:

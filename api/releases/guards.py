@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from api.errors import ReleasesInvalid
-from api.releases import document, store
 from api.releases.comparison import Comparison, Role
-from api.releases.document import Traffic
+from api.releases.ending import end
 from api.releases.follow import Releases
 from api.releases.guard import CanaryGuard, Guard, GuardPolicy, State, Verdict
 from api.releases.shadow import ShadowRankings
@@ -34,7 +32,9 @@ class TakenBack:
     """A canary that broke a guard here."""
 
     release: int
-    verdict: Verdict
+    guard: Guard
+    why: str
+    """The figure that broke it, in words."""
     at: float
     """Unix time."""
     unwritten: str = ""
@@ -93,6 +93,8 @@ class Guards:
 
     async def look(self) -> None:
         """Judge the canary, and take it back where a guard is broken."""
+        while self._releases.lost:
+            await self._lost(*self._releases.lost.pop(0))
         comparison = self.shadow.comparison(Role.CANARY)
         if comparison is None:
             self._watched, self.verdicts = None, ()
@@ -104,36 +106,31 @@ class Guards:
         self.verdicts = self._watched[1].judge(self._clock(), canary, live)
         for verdict in self.verdicts:
             if verdict.state is State.BROKEN:
-                await self._take_back(comparison.lane.number, verdict)
+                await self._take_back(comparison.lane.number, verdict.guard, verdict.why)
                 return
 
-    async def _take_back(self, release: int, verdict: Verdict) -> None:
+    async def _lost(self, release: int, why: str) -> None:
+        """End what has lost a process: there is nothing to judge."""
+        shadow = self._releases.traffic.shadow
+        if shadow is not None and shadow.release == release:
+            _log.error("shadow %d ends: %s", release, why)
+            if unwritten := await self._end(Role.SHADOW, release, why):
+                _log.error("shadow %d stays in the document, and ranks nothing here: %s", release, unwritten)
+        canary = self._releases.traffic.canary
+        if canary is not None and canary.release == release:
+            await self._take_back(release, Guard.PROCESS, why)
+
+    async def _take_back(self, release: int, guard: Guard, broken: str) -> None:
         self._releases.withdraw(release)
-        self.broken[verdict.guard] += 1
-        why = f"guard {verdict.guard}: {verdict.why}"
+        self.broken[guard] += 1
+        why = f"guard {guard}: {broken}"
         _log.error("canary %d is taken back by %s", release, why)
-        unwritten = await asyncio.to_thread(self._end, release, why)
+        unwritten = await self._end(Role.CANARY, release, why)
         if unwritten:
             _log.error("canary %d stays in the document, and has no traffic here: %s", release, unwritten)
-        self.last = TakenBack(release, verdict, self._now(), unwritten)
+        self.last = TakenBack(release, guard, broken, self._now(), unwritten)
 
-    def _end(self, release: int, why: str) -> str:
-        """End the canary in the document; returns why that can't be done, where it can't."""
+    async def _end(self, role: Role, release: int, why: str) -> str:
+        """End it in the document; returns why that can't be done, where it can't."""
         at = datetime.fromtimestamp(self._now(), UTC)
-
-        def end(traffic: Traffic) -> Traffic:
-            if traffic.canary is None or traffic.canary.release != release:
-                raise _EndedAlready
-            return document.end_canary(traffic, at=at, why=why)
-
-        try:
-            store.change(self._releases.path, end)
-        except _EndedAlready:  # another adapter was first, or a person
-            return ""
-        except ReleasesInvalid as error:
-            return str(error)
-        return ""
-
-
-class _EndedAlready(Exception):  # noqa: N818 - it says what happened, and ends nothing
-    """The document has no such canary any more."""
+        return await asyncio.to_thread(end, self._releases.path, role, release, at=at, why=why)

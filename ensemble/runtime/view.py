@@ -10,7 +10,7 @@ version here is a folder of its own, in which Python can't put a cache.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +33,8 @@ class View:
         self.folder = folder
         self.releases: tuple[int, ...] = ()
         """What is shown."""
+        self._pins: dict[int, Mapping[str, int]] = {}
+        """Their models' versions; replaced as a whole."""
         folder.mkdir()
         for model in contract.MODELS:
             (folder / model.name).mkdir()
@@ -48,7 +50,8 @@ class View:
         """
         releases = tuple(dict.fromkeys(releases))
         wanted: dict[Path, Path] = {}
-        for each in (release_in(self._repository, number) for number in releases):
+        found_releases = [release_in(self._repository, number) for number in releases]
+        for each in found_releases:
             wanted[self.folder / each.name] = each.ensemble_dir
             wanted |= {self.folder / model / path.name: path for model, path in each.version_dirs.items()}
         for found in self._shown():
@@ -61,10 +64,11 @@ class View:
             elif not here.exists():
                 _link_entries(here, target)
         self.releases = releases
+        self._pins = {each.number: each.versions for each in found_releases}
 
-    def shows(self, model: str, version: str) -> bool:
-        """Whether a version of a model is shown; from any thread."""
-        return (self.folder / model / version).exists()
+    def pinning(self, model: str, version: str) -> tuple[int, ...]:
+        """The releases among those shown that use a version of a model; from any thread."""
+        return tuple(number for number, versions in self._pins.items() if str(versions.get(model)) == version)
 
     def _shown(self) -> list[Path]:
         """What is here of releases: links to ensembles, and folders of versions."""
