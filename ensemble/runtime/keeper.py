@@ -15,6 +15,7 @@ class Keeper:
         self._server = server
         self._canary = canary
         self._hear: Callable[[int, str], object] = lambda _release, _why: None
+        server.on_start = canary.follow
 
     @property
     def address(self) -> str:
@@ -34,7 +35,10 @@ class Keeper:
         self._server.hide(release)
 
     def use(self, releases: tuple[int, ...]) -> None:
-        """These are in use, the live one first: a restart brings them up, and the canary asks the live one."""
+        """These are in use, the live one first: a restart brings them up, and the canary asks the live one.
+
+        Where a restart comes up without it, the canary asks what it has come up on, else it would be restarted again.
+        """
         self._server.use(releases)
         self._canary.follow(releases[0])
 

@@ -129,7 +129,7 @@ async def test_what_can_not_be_loaded_leaves_everything_as_it_was(
     world.server.refused[3] = "its tables are torn"
     world.change("canary", 2, 5.0)
     await world.look()
-    world.change("promote", 3)
+    world.change("shadow", 3, 5.0)
     for _ in range(5):
         await world.look(100.0)
     assert world.server.loads == [2, 3]  # not again before something changes
@@ -137,16 +137,45 @@ async def test_what_can_not_be_loaded_leaves_everything_as_it_was(
     assert world.lanes.live.number == 1
     assert world.lanes.canary is not None
     said = status(world.lanes, world.releases)
-    assert (said.wanted_live, said.live, said.canary) == (3, 1, 2)
+    assert (said.live, said.canary, said.shadow) == (1, 2, None)
     assert {each.release: (each.state, each.why) for each in said.releases} == {
         1: (State.SERVING, ""),
         2: (State.SERVING, ""),
         3: (State.REFUSED, "its tables are torn"),
     }
     del world.server.refused[3]
-    world.change("shadow", 3 - 1, 1.0)
+    world.change("shadow", 3, 1.0)
     await world.look()
-    assert world.lanes.live.number == 3
+    assert world.lanes.shadow is not None
+
+
+async def test_the_release_that_shall_be_live_is_tried_again_and_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.server.refused[2] = "the repository can't be read just now"
+    world.change("promote", 2)
+    for _ in range(5):
+        await world.look(100.0)
+    assert world.server.loads == [2] * 5
+    assert world.state(2) is State.REFUSED
+    assert errors(caplog) == ["release 2 can't have traffic, release 1 goes on: the repository can't be read just now"]
+    del world.server.refused[2]
+    await world.look(0.1)
+    assert world.lanes.live.number == 1  # less and less often
+    await world.look(100.0)
+    assert world.lanes.live.number == 2
+
+
+async def test_a_refusal_of_what_had_traffic_already_is_not_the_last_word(world: World) -> None:
+    world.server.loaded.clear()
+    world.server.refused[1] = "the repository can't be read just now"
+    for _ in range(4):
+        await world.look(3.0)
+    assert world.state(1) is State.REFUSED
+    world.server.refused.clear()
+    await world.look(100.0)
+    assert world.server.loaded == {1}
+    assert world.state(1) is State.SERVING
 
 
 async def test_a_server_that_cant_be_asked_is_asked_again_less_and_less_often(world: World) -> None:
@@ -259,6 +288,35 @@ async def test_a_rollback_to_what_the_server_has_lost_meanwhile_waits_until_it_h
     await world.look()
     assert world.lanes.live.number == 1
     assert world.server.loaded == {1, 2}
+
+
+async def test_a_rollback_needs_no_answer_of_a_server_that_the_live_release_has_broken(world: World) -> None:
+    world.change("promote", 2)
+    await world.look()
+    world.server.gone = True
+    world.change("rollback")
+    await world.look()
+    assert world.lanes.live.number == 1
+    assert world.server.used[-1] == (1, 2)  # so that the next start is on release 1
+    assert world.state(1) is State.LOADING  # not serving, as long as the server is down
+    assert "nobody answers" in world.releases.states[1].why
+    world.server.gone = False
+    await world.look(3.0)
+    await world.look()
+    assert world.state(1) is State.SERVING
+
+
+async def test_what_was_live_before_serves_while_the_server_comes_back_without_the_live_release(world: World) -> None:
+    world.change("promote", 2)
+    await world.look()
+    world.server.loaded = {1}
+    world.server.refused[2] = "it was damaged"
+    for _ in range(4):
+        await world.look(3.0)
+    assert world.lanes.of(Query("deals", 7)).number == 1
+    assert world.server.used[-1] == (1, 2)
+    assert (world.state(1), world.state(2)) == (State.SERVING, State.REFUSED)
+    assert status(world.lanes, world.releases).wanted_live == 2
 
 
 async def test_a_canary_that_is_still_loading_costs_its_customers_nothing(world: World) -> None:
