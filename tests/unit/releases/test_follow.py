@@ -444,3 +444,39 @@ async def test_a_broken_document_keeps_an_adapter_from_starting(tmp_path: Path) 
     with pytest.raises(ReleasesInvalid, match="isn't a document"):
         async with app.router.lifespan_context(app):
             pytest.fail("it started")
+
+
+async def test_a_canary_that_the_server_has_lost_has_no_traffic_at_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.change("canary", 2, 50.0)
+    await world.look()
+    assert world.lanes.canary is not None
+    world.server.crash(2, "its ranking process ended")
+    assert world.lanes.canary is None
+    assert {world.lanes.of(Query("deals", customer)).number for customer in range(1, 50)} == {1}
+    assert errors(caplog) == ["release 2 can't have traffic, release 1 goes on: its ranking process ended"]
+    assert world.releases.lost == [(2, "its ranking process ended")]
+    for _ in range(5):
+        await world.look(10.0)
+    assert world.server.loads == [2]  # not again before the document changes
+    assert world.state(2) is State.REFUSED
+    world.change("canary", 2, 50.0)
+    await world.look()
+    assert world.server.loads == [2, 2]
+    assert world.lanes.canary is not None
+
+
+async def test_a_spare_that_the_server_has_lost_comes_in_again(world: World) -> None:
+    world.change("promote", 2)
+    await world.look()
+    assert world.state(1) is State.STANDBY
+    world.server.crash(1, "its ranking process ended")
+    world.server.crash(9, "nobody knows it")
+    assert world.state(1) is State.LOADING
+    assert world.releases.lost == []
+    await world.look(2.0)
+    await world.look()
+    assert world.server.loads == [2, 1]
+    assert world.state(1) is State.STANDBY
+    assert world.lanes.live.number == 2
