@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 LOOK_S: Final = 0.5
 """How often the document is looked at: one stat."""
 GRACE_S: Final = 10.0
-"""Time from a release's last request until it is closed and unloaded: longer than any request takes."""
+"""Time from a release's last new request until it is closed and unloaded, if no call of it is under way then."""
 
 
 class Releases:
@@ -88,6 +88,7 @@ class Releases:
         self._retries = Retries()
         self._retired_at: dict[int, float] = {}
         self._coming: dict[int, asyncio.Task[None]] = {}
+        self._ending: dict[int, asyncio.Task[None]] = {}
         self._one_at_a_time = asyncio.Lock()
         self._in_use: tuple[int, ...] = ()
         self.states.set(lanes.live.number, State.LOADING)
@@ -112,8 +113,8 @@ class Releases:
         for number in self._wanted():
             self._bring_in(number)
         self._switch()
-        await self._proof.check(list(self._lanes), quiet=not self._coming)
-        await self._take_out()
+        await self._proof.check(list(self._lanes), quiet=not self._coming and not self._ending)
+        self._take_out()
 
     def withdraw(self, release: int) -> None:
         """Give a canary no traffic, from the next request on and until the document changes."""
@@ -140,11 +141,10 @@ class Releases:
 
     async def close(self) -> None:
         """End what is under way, and the connection to the server. The lanes are closed by who closes the pipeline."""
-        coming = list(self._coming.values())
-        for task in coming:
-            task.cancel()
-        if coming:
-            await asyncio.wait(coming)
+        if begun := [*self._coming.values(), *self._ending.values()]:
+            for task in begun:
+                task.cancel()
+            await asyncio.wait(begun)
         await self._server.close()
 
     async def _read(self) -> None:
@@ -154,6 +154,7 @@ class Releases:
             if str(error) != self.broken:
                 _log.error("%s; version %d stays in force", error, self.traffic.version)
             self.broken = str(error)
+            self._stamp = None  # what heals it, as other permissions, may leave the stamp as it was
             return
         if read != self.traffic:
             _log.warning("releases: version %d, %s", read.version, read.change or f"release {read.live} is live")
@@ -249,7 +250,7 @@ class Releases:
                 self.states.set(number, State.SERVING)
             elif number in self._wanted():
                 self.states.set(number, State.STANDBY)
-        in_use = tuple(dict.fromkeys((*serving, *self._lanes)))
+        in_use = tuple(dict.fromkeys((*serving, *ready)))  # what is missing mustn't hold up a start
         if in_use != self._in_use:
             self._in_use = in_use
             self._server.use(in_use)
@@ -260,31 +261,40 @@ class Releases:
             return self.lanes.live
         return next((ready[each] for each in self.traffic.previous if each in ready), self.lanes.live)
 
-    async def _take_out(self) -> None:
+    def _kept(self) -> set[int]:
+        return {*self._wanted(), *(lane.number for lane in self.lanes.all())}
+
+    def _take_out(self) -> None:
         """Close and unload what has had no traffic for a while; forget what nobody wants any more."""
-        kept = {*self._wanted(), *(lane.number for lane in self.lanes.all())}
+        kept = self._kept()
         for number, known in self.states.items():
             if known.state is State.REFUSED and number not in kept:
                 self.states.forget(number)
-        if self._one_at_a_time.locked():
-            return
-        for number, lane in list(self._lanes.items()):
+        for number, lane in self._lanes.items():
             if number in kept:
                 continue
             since = self._retired_at.setdefault(number, self._clock())
             self.states.set(number, State.RETIRING)
-            if self._clock() - since >= GRACE_S and not lane.batcher.waiting and not lane.batcher.in_flight:
-                async with self._one_at_a_time:
-                    await self._end(number, lane)
+            if self._clock() - since < GRACE_S or not lane.idle:
+                continue
+            if not self._one_at_a_time.locked() and not self._ending:
+                task = asyncio.create_task(self._end(number, lane), name=f"take out release {number}")
+                self._ending[number] = task
+                task.add_done_callback(lambda _, number=number: self._ending.pop(number, None))
 
     async def _end(self, number: int, lane: Lane) -> None:
-        del self._lanes[number], self._retired_at[number]
-        self._proof.found(number)
-        self._switch()  # it isn't in use any more
-        await lane.close()
-        try:
-            await self._server.unload(number, self.lanes.live.number)
-        except AdapterError as error:
-            _log.warning("release %d couldn't be unloaded: %s", number, error)
-        self.states.forget(number)
-        _log.warning("release %d is unloaded", number)
+        async with self._one_at_a_time:
+            if number in self._kept():  # it is wanted again
+                return
+            del self._lanes[number], self._retired_at[number]
+            self._proof.found(number)
+            self._switch()  # it isn't in use any more
+            await lane.close()
+            try:
+                await self._server.unload(number, self.lanes.live.number)
+            except AdapterError as error:
+                _log.warning("release %d couldn't be unloaded: %s", number, error)
+            else:
+                _log.warning("release %d is unloaded", number)
+            if number not in self._coming:
+                self.states.forget(number)

@@ -76,7 +76,7 @@ class EmbeddedTriton:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the server and wait until the first release that can be loaded is ready, and the others are or can't be.
+        """Start the server; wait until the first release that can be loaded is ready, and the others are or can't be.
 
         Raises:
             RacksortError: a missing repository or release, a port in use, a model that doesn't load, or no readiness

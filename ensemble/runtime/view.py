@@ -10,7 +10,7 @@ version here is a folder of its own, in which Python can't put a cache.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -33,8 +33,8 @@ class View:
         self.folder = folder
         self.releases: tuple[int, ...] = ()
         """What is shown."""
-        self._pins: dict[int, Mapping[str, int]] = {}
-        """Their models' versions; replaced as a whole."""
+        self._links: dict[int, dict[Path, Path]] = {}
+        """What belongs to each release that is shown, here and in the repository."""
         folder.mkdir()
         for model in contract.MODELS:
             (folder / model.name).mkdir()
@@ -43,17 +43,14 @@ class View:
                     (folder / model.name / name).symlink_to(target)
 
     def show(self, releases: Iterable[int]) -> None:
-        """From now on these releases and no others.
+        """From now on these releases and no others. Those that are shown already needn't be in the repository any more.
 
         Raises:
-            RacksortError: a release isn't in the repository, or is incomplete; nothing has changed then.
+            RacksortError: a new release isn't in the repository, or is incomplete; nothing has changed then.
         """
         releases = tuple(dict.fromkeys(releases))
-        wanted: dict[Path, Path] = {}
-        found_releases = [release_in(self._repository, number) for number in releases]
-        for each in found_releases:
-            wanted[self.folder / each.name] = each.ensemble_dir
-            wanted |= {self.folder / model / path.name: path for model, path in each.version_dirs.items()}
+        links = {number: self._links.get(number) or self._links_of(number) for number in releases}
+        wanted = {here: target for each in links.values() for here, target in each.items()}
         for found in self._shown():
             if found not in wanted:
                 _remove(found)
@@ -63,12 +60,16 @@ class View:
                     here.symlink_to(target)
             elif not here.exists():
                 _link_entries(here, target)
-        self.releases = releases
-        self._pins = {each.number: each.versions for each in found_releases}
+        self.releases, self._links = releases, links
+
+    def _links_of(self, release: int) -> dict[Path, Path]:
+        found = release_in(self._repository, release)
+        versions = {self.folder / model / path.name: path for model, path in found.version_dirs.items()}
+        return {self.folder / found.name: found.ensemble_dir, **versions}
 
     def pinning(self, model: str, version: str) -> tuple[int, ...]:
         """The releases among those shown that use a version of a model; from any thread."""
-        return tuple(number for number, versions in self._pins.items() if str(versions.get(model)) == version)
+        return tuple(number for number, links in self._links.items() if self.folder / model / version in links)
 
     def _shown(self) -> list[Path]:
         """What is here of releases: links to ensembles, and folders of versions."""

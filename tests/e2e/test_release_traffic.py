@@ -281,8 +281,7 @@ def test_a_release_that_keeps_triton_from_starting_is_stood_in_for_and_rolled_ba
         until(lambda: _ranks(served, 1), 90)  # nobody has done anything
         assert served.state(2) != "serving"
         served.release("rollback", "--wait", 60)
-        until(lambda: served.status()["wanted_live"] == 1 and served.state(1) == "serving", 60)
-        assert _ranks(served, 1)
+        until(lambda: served.status()["wanted_live"] == 1 and served.state(1) == "serving" and _ranks(served, 1), 60)
         pid = served.triton()
         os.kill(pid, signal.SIGKILL)
         until(lambda: served.triton_or_none() not in {None, pid} and _ranks(served, 1), 60)

@@ -22,6 +22,9 @@ class FakeReleases:
         self.gate = asyncio.Event()
         """Loading waits until this is set."""
         self.gate.set()
+        self.unloading = asyncio.Event()
+        """Unloading waits until this is set."""
+        self.unloading.set()
         self.history_until: dict[int, float] = {}
         self.ensembles: dict[int, list[FakeEnsemble]] = {}
         self.used: list[tuple[int, ...]] = []
@@ -50,6 +53,7 @@ class FakeReleases:
 
     async def unload(self, release: int, live: int) -> None:
         assert live in self.loaded
+        await self.unloading.wait()
         self.loaded.discard(release)
 
     def use(self, releases: tuple[int, ...]) -> None:

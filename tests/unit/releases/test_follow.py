@@ -18,6 +18,7 @@ from api.errors import EnsembleUnavailable, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import document as verbs
 from api.releases import store
+from api.releases.document import Traffic
 from api.releases.follow import GRACE_S, Releases
 from api.releases.lanes import Lanes
 from api.releases.server import Followed
@@ -232,6 +233,62 @@ async def test_what_nobody_wants_is_unloaded_after_a_while_and_what_was_live_las
     assert world.server.loaded == {2, 3}
 
 
+async def test_the_document_is_followed_while_a_release_is_unloaded(world: World) -> None:
+    world.change("promote", 2)
+    await world.look()
+    world.change("canary", 3, 5.0)
+    await world.look()
+    world.change("end_canary")
+    await world.look()
+    world.server.unloading.clear()
+    await world.look(GRACE_S)
+    assert world.state(3) is State.RETIRING
+    world.change("rollback")
+    await world.look(0.5)
+    assert world.lanes.live.number == 1
+    world.server.unloading.set()
+    await world.look(0.5)
+    assert world.server.loaded == {1, 2}
+    assert world.state(3) is None
+
+
+async def test_a_release_that_is_wanted_while_it_is_unloaded_comes_in_again(world: World) -> None:
+    world.change("canary", 2, 5.0)
+    await world.look()
+    world.change("end_canary")
+    await world.look()
+    world.server.unloading.clear()
+    await world.look(GRACE_S)
+    world.change("canary", 2, 5.0)
+    await world.look(0.5)
+    assert world.lanes.canary is None
+    world.server.unloading.set()
+    await world.look(0.5)
+    await world.look(0.5)
+    assert world.lanes.canary is not None
+    assert world.state(2) is State.SERVING
+    assert world.server.loads == [2, 2]
+
+
+async def test_a_call_under_way_keeps_its_release_open(world: World) -> None:
+    world.change("canary", 2, 5.0)
+    await world.look()
+    assert world.lanes.canary is not None
+    ensemble = world.server.ensembles[2][0]
+    ensemble.gate.clear()
+    explained = asyncio.create_task(world.lanes.canary.ensemble.explain(ensemble.calls[0]))
+    await asyncio.sleep(0)
+    world.change("end_canary")
+    await world.look()
+    await world.look(6 * GRACE_S)
+    assert not ensemble.closed
+    ensemble.gate.set()
+    assert (await explained).release == "personalize_v2"
+    await world.look(0.5)
+    assert ensemble.closed
+    assert world.server.loaded == {1}
+
+
 async def test_a_release_that_is_wanted_again_in_time_stays(world: World) -> None:
     world.change("canary", 2, 5.0)
     await world.look()
@@ -262,6 +319,24 @@ async def test_a_document_that_cant_be_read_leaves_the_last_one_in_force(
     world.path.write_bytes(good)
     await world.look(0.5)
     assert not world.releases.broken
+
+
+async def test_a_document_that_can_be_read_again_is_read_although_nothing_of_it_has_changed(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(path: Path, **_live: int) -> None:
+        raise ReleasesInvalid(f"{path}: can't be read (Permission denied); check its permissions")
+
+    world.change("promote", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "read", refused)
+        for _ in range(3):
+            await world.look(0.5)
+    assert len(errors(caplog)) == 1
+    assert "Permission denied" in world.releases.broken
+    await world.look(0.5)
+    assert not world.releases.broken
+    assert world.lanes.live.number == 2
 
 
 async def test_a_server_that_was_started_anew_without_a_release_loads_it_again(world: World) -> None:
@@ -314,7 +389,7 @@ async def test_what_was_live_before_serves_while_the_server_comes_back_without_t
     for _ in range(4):
         await world.look(3.0)
     assert world.lanes.of(Query("deals", 7)).number == 1
-    assert world.server.used[-1] == (1, 2)
+    assert world.server.used[-1] == (1,)  # the next start needn't try release 2 first
     assert (world.state(1), world.state(2)) == (State.SERVING, State.REFUSED)
     assert status(world.lanes, world.releases).wanted_live == 2
 
@@ -331,11 +406,13 @@ async def test_a_canary_that_is_still_loading_costs_its_customers_nothing(world:
 
 
 @asynccontextmanager
-async def adapter(path: Path, server: FakeReleases) -> AsyncIterator[tuple[httpx.AsyncClient, Any]]:
+async def adapter(
+    path: Path, server: FakeReleases, document: Traffic | None = None
+) -> AsyncIterator[tuple[httpx.AsyncClient, Any]]:
     settings = Settings(
         deadline_ms=10_000, max_deadline_ms=10_000, call_timeout_ms=20_000, releases=path, probe_interval_ms=20
     )
-    app = create_app(settings, catalog=make_shelf(), server=server)
+    app = create_app(settings, catalog=make_shelf(), server=server, document=document)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -435,6 +512,22 @@ async def test_the_document_says_which_release_is_live_from_the_start(tmp_path: 
     async with adapter(tmp_path / store.NAME, server) as (client, _):
         body = (await client.get("/v1/containers/deals/products?customer_id=1")).json()
         assert body["release"] == "personalize_v7"
+
+
+async def test_an_adapter_begins_with_what_its_server_was_started_on_and_goes_over_to_what_has_changed_since(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / store.NAME
+    before = store.read(path)
+    store.change(path, lambda traffic: verbs.promote(traffic, 2, at=AT))
+    server = FakeReleases(1)
+    async with adapter(path, server, before) as (client, services):
+        assert services.lanes.live.number == 1
+        await looked(services.releases)
+        assert services.lanes.live.number == 2
+        assert [lane.number for lane in services.releases.open()] == [1, 2]  # release 1 isn't left without a lane
+        body = (await client.get("/v1/containers/deals/products?customer_id=1")).json()
+        assert body["release"] == "personalize_v2"
 
 
 async def test_a_broken_document_keeps_an_adapter_from_starting(tmp_path: Path) -> None:

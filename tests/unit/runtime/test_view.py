@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,24 @@ def test_a_release_that_isnt_there_changes_nothing(repository: Path, tmp_path: P
         view.show([2, 9])
     assert shown(view) == before
     assert view.releases == (1,)
+
+
+def test_a_release_that_has_vanished_keeps_no_other_from_being_shown_or_hidden(
+    repository: Path, tmp_path: Path
+) -> None:
+    mine = shutil.copytree(repository, tmp_path / "repository")
+    view = View(mine, tmp_path / "models")
+    view.show([1, 2])
+    shutil.rmtree(mine / "personalize_v2")
+    view.show([1, 2, 4])
+    assert view.releases == (1, 2, 4)
+    view.show([1, 2])
+    view.show([2])
+    assert view.releases == (2,)
+    assert not view.shows("ranking", "1")
+    view.show([])
+    with pytest.raises(RacksortError, match="personalize_v2"):
+        view.show([2])
 
 
 def test_python_can_put_no_cache_where_the_server_sees_it(repository: Path, tmp_path: Path) -> None:
