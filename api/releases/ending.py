@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -11,35 +12,34 @@ from api.releases.comparison import Role
 from api.releases.document import Traffic
 
 
-def end(path: Path, role: Role, release: int, *, at: datetime, why: str) -> str:
-    """End it, if it is still there.
+def end(path: Path, role: Role, still: Callable[[Traffic], bool], *, at: datetime, why: str) -> str:
+    """End it, if the document is still such that it shall end.
 
     Args:
         path: the document.
-        role: what the release is.
-        release: its number.
+        role: which of both.
+        still: whether a document, under its lock, is such; that it has such a canary or shadow is part of that.
         at: now.
         why: goes into the history.
 
     Returns:
-        Why that can't be done, in one line; empty where it is done, by us or somebody else.
+        Why it can't be written, in one line; empty where it is, or where it needn't be any more.
     """
 
     def ended(traffic: Traffic) -> Traffic:
-        share = traffic.canary if role is Role.CANARY else traffic.shadow
-        if share is None or share.release != release:
-            raise _EndedAlready
+        if not still(traffic):
+            raise _DecidedAnew
         verb = document.end_canary if role is Role.CANARY else document.end_shadow
         return verb(traffic, at=at, why=why)
 
     try:
         store.change(path, ended)
-    except _EndedAlready:  # another adapter was first, or a person
+    except _DecidedAnew:  # another adapter was first, or a person; what there still is is watched anew
         return ""
     except ReleasesInvalid as error:
         return str(error)
     return ""
 
 
-class _EndedAlready(Exception):  # noqa: N818 - it says what happened, and ends nothing
-    """The document has no such canary or shadow any more."""
+class _DecidedAnew(Exception):  # noqa: N818 - it says what happened, and ends nothing
+    """The document isn't the one any more that asked for it."""

@@ -280,7 +280,7 @@ class Releases:
             if not self._one_at_a_time.locked() and not self._ending:
                 task = asyncio.create_task(self._end(number, lane), name=f"take out release {number}")
                 self._ending[number] = task
-                task.add_done_callback(lambda _, number=number: self._ending.pop(number, None))
+                task.add_done_callback(lambda _: self._ending.clear())  # one at a time
 
     async def _end(self, number: int, lane: Lane) -> None:
         async with self._one_at_a_time:

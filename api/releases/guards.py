@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from api.releases.comparison import Comparison, Role
+from api.releases.document import Share, Traffic
 from api.releases.ending import end
 from api.releases.follow import Releases
 from api.releases.guard import CanaryGuard, Guard, GuardPolicy, State, Verdict
@@ -67,7 +68,8 @@ class Guards:
         self._policy = policy
         self._now = now
         self._clock = clock
-        self._watched: tuple[Comparison, CanaryGuard] | None = None
+        self._watched: tuple[Comparison, int, CanaryGuard] | None = None
+        """The canary's, and the version of the document in which it is watched."""
         self.verdicts: tuple[Verdict, ...] = ()
         """What the guards say of the canary; empty where there is none."""
         self.broken: Final = dict.fromkeys(Guard, 0)
@@ -101,36 +103,43 @@ class Guards:
             return
         canary = Seen.of(comparison.lane.counts, comparison.rankings, comparison.rbo.total)
         live = Seen.of(comparison.live.counts)
-        if self._watched is None or self._watched[0] is not comparison:  # another canary, or another one is live
-            self._watched = comparison, CanaryGuard(self._policy, self._clock(), canary, live)
-        self.verdicts = self._watched[1].judge(self._clock(), canary, live)
+        version = self._releases.traffic.version
+        if self._watched is None or self._watched[0] is not comparison or self._watched[1] != version:
+            # Another canary, another live release, or somebody has decided anew, perhaps for this very canary.
+            self._watched = comparison, version, CanaryGuard(self._policy, self._clock(), canary, live)
+        self.verdicts = self._watched[2].judge(self._clock(), canary, live)
         for verdict in self.verdicts:
             if verdict.state is State.BROKEN:
-                await self._take_back(comparison.lane.number, verdict.guard, verdict.why)
+                number = comparison.lane.number
+                await self._take_back(number, verdict.guard, verdict.why, lambda now: now.version == version)
                 return
 
     async def _lost(self, release: int, why: str) -> None:
         """End what has lost a process: there is nothing to judge."""
-        shadow = self._releases.traffic.shadow
-        if shadow is not None and shadow.release == release:
+        traffic = self._releases.traffic
+        if _is(traffic.shadow, release):
             _log.error("shadow %d ends: %s", release, why)
-            if unwritten := await self._end(Role.SHADOW, release, why):
+            unwritten = await self._end(Role.SHADOW, why, lambda now: _is(now.shadow, release))
+            if unwritten:
                 _log.error("shadow %d stays in the document, and ranks nothing here: %s", release, unwritten)
-        canary = self._releases.traffic.canary
-        if canary is not None and canary.release == release:
-            await self._take_back(release, Guard.PROCESS, why)
+        if _is(traffic.canary, release):
+            await self._take_back(release, Guard.PROCESS, why, lambda now: _is(now.canary, release))
 
-    async def _take_back(self, release: int, guard: Guard, broken: str) -> None:
+    async def _take_back(self, release: int, guard: Guard, broken: str, still: Callable[[Traffic], bool]) -> None:
         self._releases.withdraw(release)
         self.broken[guard] += 1
         why = f"guard {guard}: {broken}"
         _log.error("canary %d is taken back by %s", release, why)
-        unwritten = await self._end(Role.CANARY, release, why)
+        unwritten = await self._end(Role.CANARY, why, still)
         if unwritten:
             _log.error("canary %d stays in the document, and has no traffic here: %s", release, unwritten)
         self.last = TakenBack(release, guard, broken, self._now(), unwritten)
 
-    async def _end(self, role: Role, release: int, why: str) -> str:
+    async def _end(self, role: Role, why: str, still: Callable[[Traffic], bool]) -> str:
         """End it in the document; returns why that can't be done, where it can't."""
         at = datetime.fromtimestamp(self._now(), UTC)
-        return await asyncio.to_thread(end, self._releases.path, role, release, at=at, why=why)
+        return await asyncio.to_thread(end, self._releases.path, role, still, at=at, why=why)
+
+
+def _is(share: Share | None, release: int) -> bool:
+    return share is not None and share.release == release

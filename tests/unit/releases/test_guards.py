@@ -17,7 +17,6 @@ from api.readiness import Readiness
 from api.releases import document, store
 from api.releases.comparison import Role
 from api.releases.document import Traffic
-from api.releases.ending import end
 from api.releases.follow import Releases
 from api.releases.guard import Guard, GuardPolicy, State
 from api.releases.guard_figures import ComparisonFigures, GuardFigures
@@ -106,10 +105,14 @@ class Adapter:
         self.registry.register(ComparisonFigures(self.shadow))
         self.task = asyncio.create_task(self.shadow.run())
 
-    def serve(self, seconds: int, *, failing: bool = False) -> None:
-        """So many seconds of 100 requests each, a tenth of them the canary's, of which a third may fail."""
+    def serve(self, seconds: int, *, failing: bool = False, looking: bool = True, judged: bool = True) -> None:
+        """So many seconds of 100 requests each, a tenth of them the canary's, of which a third may fail.
+
+        Without ``looking`` the adapter doesn't see what the document says meanwhile.
+        """
         for _ in range(seconds):
-            self.loop.run_until_complete(self.releases.look())
+            if looking:
+                self.loop.run_until_complete(self.releases.look())
             self.loop.advance()  # what comes in, comes in
             for number in range(100):
                 canary = self.lanes.canary if number % 10 == 0 else None
@@ -121,7 +124,8 @@ class Adapter:
                     order = order[::-1].copy() if lane.number == REVERSES else order
                     self.shadow.ranked(lane, Query("deals", number), POOL, order, 0.01)
             self.loop.advance()
-            self.loop.run_until_complete(self.guards.look())
+            if judged:
+                self.loop.run_until_complete(self.guards.look())
             self.loop.advance(1.0)
 
     def metric(self, name: str, **labels: str) -> float | None:
@@ -215,13 +219,57 @@ def test_another_adapter_sees_it_and_does_nothing_of_its_own(adapter: Adapter, p
 def test_two_that_see_it_at_once_change_the_document_once(adapter: Adapter, path: Path, loop: VirtualLoop) -> None:
     want_canary(path, FAILS)
     other = Adapter(path, loop)
-    other.serve(1)
-    adapter.serve(30, failing=True)
+    both = adapter, other
+    for each in both:
+        each.serve(2)
+        each.serve(30, failing=True, judged=False)
+
+    async def judge() -> list[asyncio.Task[None]]:
+        looks = [asyncio.create_task(each.guards.look()) for each in both]
+        await asyncio.sleep(0)
+        return looks
+
+    with store.held(path):  # both judge, and neither can write
+        looks = loop.run_until_complete(judge())
+        assert [each.lanes.canary for each in both] == [None, None]
+        assert not any(look.done() for look in looks)
+        assert store.read(path).version == 1
+    loop.run_until_complete(asyncio.gather(*looks))
     assert store.read(path).version == 2
-    assert other.lanes.canary is not None  # it hasn't looked since
-    assert end(path, Role.CANARY, FAILS, at=AT, why="guard errors: the same") == ""
-    assert store.read(path).version == 2
+    assert store.read(path).why.startswith("guard errors: errors ")
+    assert [each.guards.last is not None and each.guards.last.unwritten for each in both] == ["", ""]
+    for each in both:
+        each.serve(3)
+        assert each.lanes.canary is None
+        assert each.releases.traffic.version == 2
     other.close()
+
+
+def test_an_adapter_that_is_behind_does_not_end_what_was_begun_again(adapter: Adapter, path: Path) -> None:
+    want_canary(path, FAILS)
+    adapter.serve(2)
+    store.change(path, lambda traffic: document.end_canary(traffic, at=AT))  # another adapter did that
+    again = want_canary(path, FAILS)  # a person, who has mended it
+    adapter.serve(30, failing=True, looking=False)  # of version 1
+    assert adapter.lanes.canary is None
+    assert adapter.guards.last is not None
+    assert adapter.guards.unwritten == ""
+    assert store.read(path) == again
+    adapter.serve(60)
+    assert adapter.lanes.canary is not None
+    assert {verdict.state for verdict in adapter.guards.verdicts} == {State.HELD}
+    assert store.read(path) == again
+
+
+def test_what_was_seen_before_the_canary_was_begun_again_is_not_held_against_it(adapter: Adapter, path: Path) -> None:
+    want_canary(path, FAILS)
+    adapter.serve(2)
+    adapter.serve(30, failing=True, judged=False)
+    store.change(path, lambda traffic: document.end_canary(traffic, at=AT))
+    again = want_canary(path, FAILS)
+    adapter.serve(60)  # it has seen neither end nor beginning, only the last version
+    assert adapter.lanes.canary is not None
+    assert store.read(path) == again
 
 
 def test_where_the_document_can_not_be_written_the_adapter_stays_alone_with_it(

@@ -99,7 +99,7 @@ def test_a_release_that_has_vanished_keeps_no_other_from_being_shown_or_hidden(
     view.show([1, 2])
     view.show([2])
     assert view.releases == (2,)
-    assert not view.shows("ranking", "1")
+    assert view.pinning("ranking", "1") == ()
     view.show([])
     with pytest.raises(RacksortError, match="personalize_v2"):
         view.show([2])
