@@ -278,7 +278,7 @@ def test_where_the_document_can_not_be_written_the_adapter_stays_alone_with_it(
     want_canary(path, FAILS)
     before = path.read_bytes()
 
-    def read_only(target: Path, _content: bytes) -> None:
+    def read_only(target: Path, _content: bytes, **_options: int) -> None:
         raise OSError(30, "Read-only file system", str(target))
 
     with monkeypatch.context() as patched:
@@ -338,7 +338,7 @@ def test_what_has_lost_a_process_ranks_nothing_here_where_the_document_cant_be_w
     adapter.serve(2)
     before = path.read_bytes()
 
-    def read_only(target: Path, _content: bytes) -> None:
+    def read_only(target: Path, _content: bytes, **_options: int) -> None:
         raise OSError(30, "Read-only file system", str(target))
 
     with monkeypatch.context() as patched:
