@@ -126,8 +126,7 @@ class Releases:
         """The server has lost a release: no traffic for it, from the next request on. Only a spare comes in again."""
         if release in self._lanes:
             beside = release in self.traffic.wanted and release != self.traffic.live
-            error = ReleaseRefused(why) if beside else EnsembleUnavailable(why)
-            self._refuse(release, self.traffic.version, error)
+            self._refuse(release, self.traffic.version, ReleaseRefused(why) if beside else EnsembleUnavailable(why))
             self._proof.missing.add(release)
             if beside:
                 self._retries.failed(release, self.traffic.version, self._clock(), passing=False)
@@ -197,6 +196,7 @@ class Releases:
             raise
         else:
             self._retries.forget(number)
+            self._in_use = ()  # the server is told again: this has new processes, which it must know
             self._switch()
 
     async def _loaded_and_warm(self, number: int) -> None:

@@ -616,9 +616,11 @@ async def test_a_canary_that_the_server_has_lost_has_no_traffic_at_once(
         await world.look(10.0)
     assert world.server.loads == [2]  # not again before the document changes
     assert world.state(2) is State.REFUSED
+    told = len(world.server.used)
     world.change("canary", 2, 50.0)
     await world.look()
     assert world.server.loads == [2, 2]
+    assert world.server.used[told:] == [(1, 2)]  # has other processes now
     assert world.lanes.canary is not None
 
 
