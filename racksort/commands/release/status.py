@@ -12,7 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from racksort.releasing import REPOSITORY, AsJson, Place, ReleasesFile, Repository, Urls, asked, described
+from racksort.adapters import asked
+from racksort.releasing import REPOSITORY, AsJson, Place, ReleasesFile, Repository, Urls, described
 
 
 def command(

@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.errors import ReleasesInvalid
-from api.releases import store
+from api.releases import document, store
 from ensemble import configs, contract
 from ensemble.errors import RacksortError
 from ensemble.releases.files import sha256_of
@@ -77,8 +78,8 @@ class Adapter:
             "broken": "",
             "change": traffic.change,
             "live": traffic.live,
-            "canary": None,
-            "shadow": None,
+            "canary": traffic.canary and traffic.canary.release,
+            "shadow": traffic.shadow and traffic.shadow.release,
             "releases": states,
         }
 
@@ -121,6 +122,7 @@ def test_verbs_write_the_document_and_say_who_has_traffic(repository: Path) -> N
         "shadow": None,
         "adapters": [],
         "waited_s": 0.0,
+        "behind": {},
     }
     said = release("status", *at)
     assert "promote 2 (it is better)" in said
@@ -150,11 +152,83 @@ def test_what_an_adapter_refuses_is_put_back_with_the_reason(repository: Path, a
     assert 2 in store.read(repository / store.NAME).wanted
 
 
-def test_an_adapter_that_never_sees_it_ends_the_waiting(repository: Path, adapter: Adapter) -> None:
+def test_a_slow_adapter_is_named_and_is_no_reason_to_put_a_change_back(repository: Path, adapter: Adapter) -> None:
+    adapter.sees = False
+    with pytest.raises(RacksortError, match=r"isn't there in time \(it hasn't seen the document\): the document stays"):
+        release("promote", 2, "--repository", repository, "--url", adapter.url, "--wait", 1)
+    assert store.read(repository / store.NAME).live == 2
+
+
+WAYS_OUT: list[list[object]] = [["rollback"], ["canary", "--off"], ["shadow", "--off"]]
+
+
+@pytest.fixture
+def in_trouble(repository: Path) -> Path:
+    """Release 2 is live, and 3 has traffic as well."""
+    at = datetime(2026, 11, 27, tzinfo=UTC)
+    path = repository / store.NAME
+    store.change(path, lambda traffic: document.promote(traffic, 2, at=at))
+    store.change(path, lambda traffic: document.canary(traffic, 3, 5.0, at=at))
+    store.change(path, lambda traffic: document.shadow(traffic, 3, 5.0, at=at))
+    return path
+
+
+def is_out(path: Path, verb: list[object]) -> bool:
+    """Whether the document is as the way out of trouble has written it, with nothing after it."""
+    traffic = store.read(path)
+    ended = {"rollback": traffic.live == 1, "canary": traffic.canary is None, "shadow": traffic.shadow is None}
+    return traffic.version == 4 and ended[str(verb[0])]
+
+
+@pytest.mark.parametrize("verb", WAYS_OUT)
+def test_a_way_out_of_trouble_is_open_while_an_adapter_is_down(
+    repository: Path, adapter: Adapter, in_trouble: Path, verb: list[object]
+) -> None:
+    down = "http://127.0.0.1:1"
+    result = CliRunner().invoke(
+        app, ["release", *map(str, verb), "--repository", str(repository), "--url", down, "--url", adapter.url]
+    )
+    assert result.exit_code == 0
+    assert f"so at {adapter.url} after" in result.stdout
+    assert f"nothing answers at {down}" in result.stderr
+    assert is_out(in_trouble, verb)
+
+
+@pytest.mark.parametrize("verb", WAYS_OUT)
+def test_a_way_out_of_trouble_stays_where_adapters_are_behind(
+    repository: Path, adapter: Adapter, in_trouble: Path, verb: list[object]
+) -> None:
     adapter.sees = False
     with pytest.raises(RacksortError, match=r"isn't there in time \(it hasn't seen the document"):
-        release("promote", 2, "--repository", repository, "--url", adapter.url, "--wait", 1)
-    assert store.read(repository / store.NAME).live == 1
+        release(*verb, "--repository", repository, "--url", adapter.url, "--wait", 1)
+    assert is_out(in_trouble, verb)
+
+
+@pytest.mark.parametrize("verb", WAYS_OUT)
+def test_a_way_out_of_trouble_stays_where_an_adapter_follows_nothing_or_refuses(
+    repository: Path, adapter: Adapter, in_trouble: Path, verb: list[object]
+) -> None:
+    adapter.followed = False
+    with pytest.raises(RacksortError, match="follows no document: set RACKSORT_RELEASES"):
+        release(*verb, "--repository", repository, "--url", adapter.url)
+    assert is_out(in_trouble, verb)
+
+
+def test_a_rollback_to_what_an_adapter_refuses_says_so_and_stays(
+    repository: Path, adapter: Adapter, in_trouble: Path
+) -> None:
+    adapter.refused[1] = "its tables are torn"
+    with pytest.raises(RacksortError, match="release 1: refused, its tables are torn"):
+        release("rollback", "--repository", repository, "--url", adapter.url, "--wait", 1)
+    assert is_out(in_trouble, ["rollback"])
+
+
+def test_a_promotion_stays_where_an_adapter_refuses_another_release(
+    repository: Path, adapter: Adapter, in_trouble: Path
+) -> None:
+    adapter.refused[3] = "its tables are torn"
+    release("promote", 1, "--repository", repository, "--url", adapter.url)
+    assert store.read(in_trouble).live == 1
 
 
 def test_an_adapter_that_follows_nothing_is_named_before_anything_is_written(
