@@ -65,21 +65,37 @@ class Place:
                 raise RacksortError(f"{url!r} isn't an address: give one such as http://127.0.0.1:8080")
         return cls(repository, releases or repository / store.NAME, tuple(url.rstrip("/") for url in urls or ()))
 
-    def read(self) -> Traffic:
-        """The document as it is.
+    def read(self) -> Traffic | None:
+        """The document as it is; None where there is none.
 
         Raises:
             ReleasesInvalid: it can't be used.
         """
-        return store.read(self.document, live=self._live_at_first())
+        return store.found(self.document)
 
-    def change(self, verb: Callable[[Traffic], Traffic]) -> store.Changed:
-        """Change the document.
+    def change(self, verb: Callable[[Traffic], Traffic], release: int | None, *, promotes: bool) -> store.Changed:
+        """Change the document, or begin one.
+
+        Args:
+            verb: the change.
+            release: the one that it brings in; None where it takes traffic away from one.
+            promotes: whether that one becomes live. Then a document can begin although nothing says what was live.
 
         Raises:
             ReleasesInvalid: it can't be changed so.
+            RacksortError: there is no document yet, and nothing says which release is live.
         """
-        return store.change(self.document, verb, live=self._live_at_first())
+        if self.read() is not None:
+            return store.change(self.document, verb)
+        if release is None:
+            raise RacksortError(f"{self.document}: isn't there, so that no change can be undone; --releases names it")
+        live = self.live_at_first(release)
+        if live is None and not promotes:
+            raise RacksortError(
+                f"{self.document}: isn't there, and nothing else says which release is live: name a running adapter "
+                "with --url, or promote the live one first"
+            )
+        return store.change(self.document, verb, live=live or release)
 
     def check(self, release: int) -> None:
         """Refuse a release that couldn't be loaded.
@@ -94,16 +110,30 @@ class Place:
         if manifest_of(found) is not None:
             verify(found)
 
-    def _live_at_first(self) -> int:
-        """The release that serves where there is no document yet."""
-        if self.document.exists():
-            return 1
-        if self.urls:
-            return int(adapters.asked(self.urls[0])["live"])
-        text = os.environ.get("RACKSORT_RELEASE") or "1"
-        if not text.isascii() or not text.isdigit() or int(text) < 1:
-            raise RacksortError(f"RACKSORT_RELEASE: {text!r} isn't the number of a release; give 1 or more")
-        return int(text)
+    def live_at_first(self, release: int | None = None) -> int | None:
+        """The release that serves where there is no document yet; None where nothing says so.
+
+        Args:
+            release: one that gets traffic now, so that it isn't the live one.
+
+        Raises:
+            RacksortError: an adapter can't be reached, they differ, or RACKSORT_RELEASE can't be meant so.
+        """
+        from ensemble.releases.layout import numbers_in  # noqa: PLC0415 - other verbs needn't wait for it
+
+        lives = {url: int(adapters.asked(url)["live"]) for url in self.urls}
+        if len(set(lives.values())) > 1:
+            told = ", ".join(f"{live} at {url}" for url, live in lives.items())
+            raise RacksortError(f"different releases are live ({told}): promote one without --url, then all follow")
+        if lives:
+            return lives.popitem()[1]
+        if text := os.environ.get("RACKSORT_RELEASE"):
+            if not text.isascii() or not text.isdigit() or int(text) < 1:
+                raise RacksortError(f"RACKSORT_RELEASE: {text!r} isn't the number of a release; give 1 or more")
+            return int(text)
+        there = numbers_in(self.repository) if self.repository.is_dir() else []
+        others = [number for number in there if number != release]
+        return others[0] if len(others) == 1 else None
 
 
 def with_live_release(settings: Settings, repository: Path) -> Settings:
@@ -134,6 +164,7 @@ def carry_out(
     verb: Callable[[Traffic], Traffic],
     *,
     release: int | None,
+    promotes: bool = False,
     wait_s: float,
     no_wait: bool,
     as_json: bool,
@@ -147,6 +178,7 @@ def carry_out(
         place: where the document is, and whom to wait for.
         verb: the change.
         release: the one that it brings in; None where it only takes traffic away from one.
+        promotes: whether that one becomes live.
         wait_s: seconds to wait for all adapters.
         no_wait: whether the document stays as it was changed, whatever the adapters make of it.
         as_json: whether the result is for machines.
@@ -161,7 +193,7 @@ def carry_out(
     urls = () if no_wait else place.urls
     if release is not None:
         adapters.check_following(urls, place.document)
-    changed = place.change(verb)
+    changed = place.change(verb, release, promotes=promotes)
     after = changed.after
     began = time.monotonic()
     try:
@@ -219,4 +251,4 @@ def _put_back(place: Place, changed: store.Changed, why: str) -> None:
             return traffic
         return document.put_back(traffic, changed.before, at=now(), why=why)
 
-    place.change(back)
+    store.change(place.document, back)

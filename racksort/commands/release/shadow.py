@@ -39,8 +39,8 @@ def command(
     """Have another release rank some of the requests as well. Nobody sees its orders or waits for them.
 
     Adapters load the release beside the live one and warm it first. Where that fails everything goes on without it;
-    with --url that is exit status 2. The
-    document is put back where an adapter refuses the release, and stays where one is only late. --off is written whatever adapters say.
+    with --url that is exit status 2. The document is put back where an adapter refuses the release, and stays where
+    one is only late. --off is written whatever adapters say.
 
     Examples:
         racksort release shadow 2 --percent 10 --url http://127.0.0.1:8080
