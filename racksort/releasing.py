@@ -135,6 +135,18 @@ class Place:
         others = [number for number in there if number != release]
         return others[0] if len(others) == 1 else None
 
+    def there(self, before: Traffic, after: Traffic) -> None:
+        """See that releases which get a part are still there. For who holds the document's lock, as `gc` does too.
+
+        Raises:
+            RacksortError: one is gone or incomplete.
+        """
+        from ensemble.releases.layout import release_in  # noqa: PLC0415 - other verbs needn't wait for it
+
+        for release in after.wanted:
+            if release not in before.wanted:
+                release_in(self.repository, release)
+
 
 def with_live_release(settings: Settings, repository: Path) -> Settings:
     """The settings with the release that is live as the one that ranks, unless they name one.
@@ -193,7 +205,13 @@ def carry_out(
     urls = () if no_wait else place.urls
     if release is not None:
         adapters.check_following(urls, place.document)
-    changed = place.change(verb, release, promotes=promotes)
+
+    def checked(before: Traffic) -> Traffic:
+        after = verb(before)
+        place.there(before, after)
+        return after
+
+    changed = place.change(checked, release, promotes=promotes)
     after = changed.after
     began = time.monotonic()
     try:
@@ -218,9 +236,7 @@ def carry_out(
         typer.secho(f"{behind.silent[url]}; the document is written all the same", fg="yellow", err=True)
     if late:
         told = "; ".join(f"{url} isn't there in time ({why})" for url, why in late.items())
-        raise RacksortError(
-            f"{told}: the document stays, look at `racksort release status` with --url for how far they are"
-        )
+        raise RacksortError(f"{told}: the document stays; `racksort release status --url …` says how far they are")
 
 
 def described(traffic: Traffic) -> str:

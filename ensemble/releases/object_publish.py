@@ -18,6 +18,7 @@ from typing import Final
 from ensemble import configs
 from ensemble.errors import RacksortError
 from ensemble.releases.files import explained, sha256_of
+from ensemble.releases.folder import check_folder
 from ensemble.releases.gc import Collected
 from ensemble.releases.layout import SIGNATURE, Release, files_below, release_in
 from ensemble.releases.object_store import ObjectStore
@@ -119,11 +120,14 @@ def verify_object(store: ObjectStore, number: int, public_key: Path | None = Non
     with tempfile.TemporaryDirectory(prefix="racksort-verify-") as folder:
         for name in store.objects(release.prefix):
             path = Path(folder) / name.removeprefix(f"{release.prefix}/")
-            if Path(folder) not in path.resolve().parents:
+            if Path(folder).resolve() not in path.resolve().parents:
                 raise RacksortError(f"{store.url}/{name}: points out of its release; don't serve it")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(store.read(name))
-        return verify(release_in(Path(folder), number), public_key)
+        there = release_in(Path(folder), number)
+        verified = verify(there, public_key)
+        check_folder(Path(folder), [there])
+        return verified
 
 
 def collect_objects(

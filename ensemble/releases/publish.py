@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from ensemble import configs, contract
 from ensemble.errors import RacksortError
 from ensemble.releases import card, signing, staging
-from ensemble.releases.files import copy, explained, move, sha256_of, sync, sync_tree, write
+from ensemble.releases.files import copy, explained, make_folder, move, sha256_of, sync, sync_tree, write
 from ensemble.releases.layout import CARD, CHECK, MANIFEST, SIGNATURE, Release, numbers_in, release_in
 from ensemble.releases.lock import writing
 from ensemble.releases.manifest import Manifest
@@ -240,7 +240,7 @@ def _add_configs(repository: Path, folder: Path) -> None:
     for path, text in _model_configs():
         if not (repository / path).exists():
             write(folder / "configs" / path, text.encode())
-            (repository / path).parent.mkdir(parents=True, exist_ok=True)
+            make_folder((repository / path).parent)
             move(folder / "configs" / path, repository / path)
             sync((repository / path).parent.parent)
 

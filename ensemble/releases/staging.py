@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from ensemble import configs, contract
-from ensemble.releases.files import move, sync, write
+from ensemble.releases.files import make_folder, move, sync, write
 from ensemble.releases.layout import files_below, numbers_in
 
 Step = Callable[[str], None]
@@ -24,7 +24,8 @@ Step = Callable[[str], None]
 
 _PREFIX: Final = ".staging-"
 _NOTE: Final = "versions.json"
-_NAME: Final = re.compile(re.escape(_PREFIX) + "[1-9][0-9]*")
+STAGING: Final = re.compile(re.escape(_PREFIX) + "[1-9][0-9]*")
+"""Names of these folders."""
 
 
 def silent(_step: str) -> None:
@@ -42,7 +43,7 @@ def begin(folder: Path, versions: Mapping[str, int]) -> None:
     Raises:
         OSError: it can't be made, or is there already.
     """
-    folder.parent.mkdir(exist_ok=True)
+    make_folder(folder.parent)
     folder.mkdir()
     write(folder / _NOTE, json.dumps(dict(versions)).encode())
     sync(folder)
@@ -51,7 +52,7 @@ def begin(folder: Path, versions: Mapping[str, int]) -> None:
 
 def left_behind(repository: Path) -> list[Path]:
     """Folders of owners that were killed, in order. Hold the repository's lock: else they may be at work."""
-    return sorted(path for path in _parent(repository).glob(f"{_PREFIX}*") if _NAME.fullmatch(path.name))
+    return sorted(path for path in _parent(repository).glob(f"{_PREFIX}*") if STAGING.fullmatch(path.name))
 
 
 def sweep(repository: Path, step: Step = silent) -> int:

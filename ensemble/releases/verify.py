@@ -8,7 +8,8 @@ from pathlib import Path
 from ensemble.errors import RacksortError
 from ensemble.releases import signing
 from ensemble.releases.files import explained, sha256_of
-from ensemble.releases.layout import MANIFEST, SIGNATURE, Release, files_below
+from ensemble.releases.folder import check_folder
+from ensemble.releases.layout import MANIFEST, SIGNATURE, Release, files_below, numbers_in, release_in
 from ensemble.releases.manifest import Manifest, parse
 from ensemble.releases.payload import check_configs
 
@@ -67,6 +68,41 @@ def verify(release: Release, public_key: Path | None = None) -> Verified:
         expected = {entry.path for entry in manifest.files} | {f"{release.name}/1/{MANIFEST}"}
         signing.verify(release.repository, signature, public_key, expected)
     return Verified(manifest, signature.is_file())
+
+
+def verify_repository(repository: Path, number: int | None, public_key: Path | None) -> list[Verified]:
+    """Look at the releases of a model repository, and with a key at all that a Triton on it would load or run.
+
+    Args:
+        repository: a folder.
+        number: the release to answer for; None: all of them.
+        public_key: as for ``verify``. With it, nothing may be in the repository but releases that verify with it,
+            also where only one is asked for: Triton loads every version of a model.
+
+    Returns:
+        What was found, in the order of the releases' numbers.
+
+    Raises:
+        RacksortError: as by ``verify`` for a release that is asked for, and ``check_folder``.
+    """
+    numbers = numbers_in(repository)
+    wanted = numbers if number is None else [number]
+    found = {each: (release_in(repository, each), verify(release_in(repository, each), public_key)) for each in wanted}
+    if public_key is not None:
+        others = [each for each in numbers if each not in found]
+        vouched = [release for release, _ in found.values()]
+        check_folder(repository, vouched + [r for each in others if (r := _verifying(repository, each, public_key))])
+    return [verified for _, verified in found.values()]
+
+
+def _verifying(repository: Path, number: int, public_key: Path) -> Release | None:
+    """A release if it is in order; else what it consists of is foreign."""
+    try:
+        release = release_in(repository, number)
+        verify(release, public_key)
+    except RacksortError:
+        return None
+    return release
 
 
 def _check_files(release: Release, manifest: Manifest, *, trusting: bool) -> None:

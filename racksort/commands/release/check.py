@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ensemble.errors import RacksortError
+from racksort.releasing import Place, ReleasesFile
 
 if TYPE_CHECKING:
     from ensemble.releases.check.finding import Report
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 def command(
     candidate: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of one release, as `racksort train` wrote.")],
     repository: Annotated[Path, typer.Option(help="Model repository of the live release.")] = Path("model_repository"),
+    releases: ReleasesFile = None,
     live: Annotated[
-        int | None, typer.Option(min=1, help="The live release (by releases.json there, else RACKSORT_RELEASE; 1).")
+        int | None, typer.Option(min=1, help="The live release (by the document, else RACKSORT_RELEASE; 1).")
     ] = None,
     no_live: Annotated[bool, typer.Option("--no-live", help="There is none yet: compare with nothing.")] = False,
     skip: Annotated[
@@ -66,7 +68,7 @@ def command(
         households=households or None,
     )
     release = release_in(candidate)
-    against = None if no_live else live_release(repository, live)
+    against = None if no_live else live_release(Place.of(repository, releases, None), live)
     with progress_bars() as progress:
         report = check(release, against, options, progress)
     page = html or Path("var") / f"check-{release.number}.html"
@@ -80,7 +82,7 @@ def command(
         raise RacksortError(report.summary())
 
 
-def live_release(repository: Path, number: int | None) -> Release:
+def live_release(place: Place, number: int | None) -> Release:
     """The release to compare with: where no number is given, the one that the traffic document calls live.
 
     Raises:
@@ -91,9 +93,9 @@ def live_release(repository: Path, number: int | None) -> Release:
     from ensemble.releases.layout import release_in  # noqa: PLC0415
 
     if number is None:
-        number = store.read(repository / store.NAME, live=Settings.load().release).live
+        number = store.read(place.document, live=Settings.load().release).live
     try:
-        return release_in(repository, number)
+        return release_in(place.repository, number)
     except RacksortError as error:
         raise RacksortError(f"the live release: {error}, or name its --repository and --live, or --no-live") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ensemble.errors import RacksortError
+from racksort.releasing import Place, ReleasesFile
 
 if TYPE_CHECKING:
     from ensemble.releases.gc import Collected
@@ -22,10 +23,11 @@ def command(
     repository: Annotated[
         str, typer.Argument(metavar="[PLACE]", help="Model repository: a folder, or what `publish` wrote to.")
     ] = "model_repository",
+    releases: ReleasesFile = None,
     keep: Annotated[int, typer.Option(min=0, metavar="N", help="The newest releases, which stay in any case.")] = 3,
     serving: Annotated[
         list[int] | None,
-        typer.Option(metavar="N", help="A release that serves, where no releases.json says so; again for more."),
+        typer.Option(metavar="N", help="A release that serves, where no document says so; again for more."),
     ] = None,
     withdraw: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Remove this release alone, such as one that doesn't load.")
@@ -35,8 +37,9 @@ def command(
 ) -> None:
     """Remove old releases, and what killed publishers left.
 
-    What serves, is tried out, or is what a rollback goes back to stays: releases.json in the repository says which.
-    Where there is none, and --serving doesn't say, only leftovers go.
+    What serves, is tried out, or is what a rollback goes back to stays: the document of releases says which, and
+    where it is elsewhere (--releases), releases.json in the repository besides. Where there is none, and --serving
+    doesn't say, only leftovers go.
 
     Examples:
         racksort release gc --dry-run
@@ -47,7 +50,8 @@ def command(
 
         racksort release gc s3://bucket/models --serving 7 --serving 6
     """
-    from ensemble.releases.object_store import is_url  # noqa: PLC0415 - a verb's imports wait until it runs
+    from ensemble.releases.layout import numbers_in  # noqa: PLC0415 - a verb's imports wait until it runs
+    from ensemble.releases.object_store import is_url  # noqa: PLC0415
 
     named = frozenset(serving or ())
     if withdraw is not None and (dry_run or is_url(repository)):
@@ -57,13 +61,14 @@ def command(
         collected = _from_store(repository, named, keep, dry_run=dry_run)
     else:
         folder = Path(repository)
-        with _recorded(folder) as recorded:
-            known = bool(named) or recorded is not None
-            protected = named | (recorded or frozenset())
+        numbers_in(folder)  # before locks are made there
+        with _recorded(Place.of(folder, releases, None)) as (recorded, written):
+            known = bool(named) or written
+            protected = named | recorded
             if withdraw is not None:
                 collected = _withdrawn(folder, withdraw, protected)
             else:
-                collected = _from_folder(folder, named, protected, keep, dry_run=dry_run)
+                collected = _from_folder(folder, named, protected if known else None, keep, dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps(asdict(collected)))
         return
@@ -87,14 +92,14 @@ def _from_store(url: str, named: frozenset[int], keep: int, *, dry_run: bool) ->
 
 
 def _from_folder(
-    folder: Path, named: frozenset[int], protected: frozenset[int], keep: int, *, dry_run: bool
+    folder: Path, named: frozenset[int], protected: frozenset[int] | None, keep: int, *, dry_run: bool
 ) -> Collected:
     from ensemble.releases.gc import collect  # noqa: PLC0415
     from ensemble.releases.layout import numbers_in  # noqa: PLC0415
 
     there = frozenset(numbers_in(folder))
     _check_there(str(folder), named, there)
-    return collect(folder, protected or there, keep, dry_run=dry_run)
+    return collect(folder, there if protected is None else protected, keep, dry_run=dry_run)
 
 
 def _withdrawn(folder: Path, number: int, protected: frozenset[int]) -> Collected:
@@ -112,20 +117,22 @@ def _check_there(where: str, named: frozenset[int], there: frozenset[int]) -> No
 
 
 @contextmanager
-def _recorded(folder: Path) -> Iterator[frozenset[int] | None]:
-    """Releases that the traffic document speaks of, and go on to be those in the block; None where there is none.
+def _recorded(place: Place) -> Iterator[tuple[frozenset[int], bool]]:
+    """Releases that documents speak of, and whether the one that adapters follow is there; so until the block ends.
 
     Raises:
-        ReleasesInvalid: it can't be read, so that nobody knows what serves.
+        ReleasesInvalid: one can't be read, so that nobody knows what serves.
     """
     from api.releases import store  # noqa: PLC0415
 
-    path = folder / store.NAME
-    if not path.exists():
-        yield None
-        return
-    with store.held(path) as traffic:
-        yield frozenset((*traffic.wanted, *traffic.previous))
+    followed, own = (path.parent.resolve() / path.name for path in (place.document, place.repository / store.NAME))
+    found: set[int] = set()
+    with ExitStack() as held:
+        for path in sorted({followed, own}):  # in one order, so that two of these verbs don't wait for each other
+            traffic = held.enter_context(store.held(path))
+            if path.exists():
+                found.update((*traffic.wanted, *traffic.previous))
+        yield frozenset(found), followed.exists()
 
 
 def _say(collected: Collected, *, dry_run: bool) -> None:

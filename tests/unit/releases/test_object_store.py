@@ -101,6 +101,17 @@ def test_a_signature_is_verified_from_the_store(tmp_path: Path, store: ObjectSto
         verify_object(store, 3)
 
 
+@pytest.mark.parametrize(
+    "name", ["ranking/999/model.py", "ranking/triton_python_backend_stub", "more/config.pbtxt", "more.py"]
+)
+def test_what_triton_would_run_besides_is_refused(store: ObjectStore, candidate: Release, name: str) -> None:
+    publish_object(candidate, store, PUBLISHER)
+    store.write(f"{find(store, 2).prefix}/{name}", b"import os")
+    with pytest.raises(RacksortError, match="Triton may load or run it") as refused:
+        verify_object(store, 2)
+    assert "\n" not in str(refused.value)
+
+
 def test_what_the_check_refuses_is_not_uploaded(store: ObjectStore, candidate: Release) -> None:
     with pytest.raises(RacksortError, match="release 2 is refused: broken"):
         publish_object(candidate, store, Publisher("0.1.0", checked=lambda _candidate: Outcome(("broken",))))

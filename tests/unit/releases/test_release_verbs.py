@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from ensemble.errors import RacksortError
 from ensemble.releases.files import sha256_of
 from ensemble.releases.layout import MANIFEST, release_in
 from ensemble.releases.manifest import Entry, Manifest
+from racksort.releasing import Place
 from tests.unit.releases.verbs import Adapter, release
 
 
@@ -112,3 +114,22 @@ def test_a_published_release_that_was_altered_since_gets_no_traffic(repository: 
     with pytest.raises(RacksortError, match=r"settings\.json: was altered since it was published"):
         release("promote", 2, "--repository", repository)
     assert store.read(repository / store.NAME).live == 1
+
+
+@pytest.mark.parametrize("verb", ["canary", "shadow", "promote", "rollback"])
+def test_a_release_that_goes_while_a_verb_waits_for_the_lock_gets_no_traffic(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    at = ("--repository", repository)
+    if verb == "rollback":
+        (repository / store.NAME).write_text('{"live": 1, "previous": [2]}')
+    looked = Place.check
+
+    def check(place: Place, number: int) -> None:
+        looked(place, number)
+        shutil.rmtree(repository / f"personalize_v{number}")  # as `gc` does, which had the lock meanwhile
+
+    monkeypatch.setattr(Place, "check", check)
+    with pytest.raises(RacksortError, match=r"personalize_v2.*can't be read"):
+        release(verb, *(() if verb == "rollback" else (2,)), *at)
+    assert 2 not in store.read(repository / store.NAME).wanted
