@@ -39,7 +39,7 @@ def command(
 
     What serves, is tried out, or is what a rollback goes back to stays: the document of releases says which, and
     where it is elsewhere (--releases), releases.json in the repository besides. Where there is none, and --serving
-    doesn't say, only leftovers go.
+    doesn't say, only leftovers go, and nothing can be withdrawn.
 
     Examples:
         racksort release gc --dry-run
@@ -65,6 +65,11 @@ def command(
         with _recorded(Place.of(folder, releases, None)) as (recorded, written):
             known = bool(named) or written
             protected = named | recorded
+            if withdraw is not None and not known:
+                raise RacksortError(
+                    f"{folder}: nothing says which releases serve, so none is withdrawn; name them with --serving, or "
+                    "their document with --releases"
+                )
             if withdraw is not None:
                 collected = _withdrawn(folder, withdraw, protected)
             else:
