@@ -58,11 +58,19 @@ class Place:
         """As the options of a verb say.
 
         Raises:
-            RacksortError: an address can't be meant so.
+            RacksortError: an address or a path can't be meant so.
         """
         for url in urls or ():
-            if urlsplit(url).scheme not in {"http", "https"}:
+            try:
+                parts = urlsplit(url)
+                meant = parts.scheme in {"http", "https"} and parts.hostname is not None and parts.port != 0
+            except ValueError:
+                meant = False
+            if not meant:
                 raise RacksortError(f"{url!r} isn't an address: give one such as http://127.0.0.1:8080")
+        for path in (repository, releases):
+            if path is not None and not _is_utf8(str(path)):
+                raise RacksortError(f"{str(path)!r}: a path must be UTF-8; name one that is")
         return cls(repository, releases or repository / store.NAME, tuple(url.rstrip("/") for url in urls or ()))
 
     def read(self) -> Traffic | None:
@@ -164,6 +172,11 @@ def with_live_release(settings: Settings, repository: Path) -> Settings:
     if path is None or "release" in settings.model_fields_set:
         return settings
     return settings.model_copy(update={"release": store.read(path, live=settings.release).live})
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether it can be written and printed; what Python takes from elsewhere holds surrogates for other bytes."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def now() -> datetime:

@@ -220,6 +220,7 @@ def _live(traffic: Traffic, release: int, previous: tuple[int, ...], change: str
 def _changed(traffic: Traffic, change: str, at: datetime, why: str, **parts: Any) -> Traffic:
     moment = at.isoformat("T", "seconds")
     live = parts.get("live", traffic.live)
+    why = why.encode(errors="replace").decode()  # a reason in no known encoding holds up no change
     told = Change(traffic.version + 1, moment, change, live, why)
     return replace(
         traffic,

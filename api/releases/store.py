@@ -82,6 +82,8 @@ def held(path: Path, *, live: int = 1) -> Iterator[Traffic]:
     Raises:
         ReleasesInvalid: it can't be read, or something can't be written.
     """
+    if path.name in {"", ".."}:
+        raise ReleasesInvalid(f"{path}: is a folder; name the file in it, such as {path / NAME}")
     try:
         with durable.locked(path.with_name(f".{path.name}.lock")):
             yield read(path, live=live)
