@@ -73,7 +73,7 @@ def wait_for(urls: Sequence[str], wanted: Traffic, release: int | None, wait_s: 
         urls: of the adapters, each asked in turn.
         wanted: the document.
         release: the one that the change has brought in; None where it has only taken traffic away from one. Then
-            an adapter that doesn't answer isn't waited for once all others are there.
+            an adapter that doesn't answer or refuses the live one isn't waited for once all others are there.
         wait_s: seconds to wait at most.
         report: gets how far each of them is.
 
@@ -94,7 +94,13 @@ def wait_for(urls: Sequence[str], wanted: Traffic, release: int | None, wait_s: 
             except RacksortError as error:
                 pending[url] = silent[url] = str(error)
                 continue
-            pending[url] = _missing(url, found, wanted, release)
+            try:
+                pending[url] = _missing(url, found, wanted, release)
+            except ReleaseRefusedError as error:
+                if release is not None:
+                    raise
+                pending[url] = str(error)
+                given_up.add(url)
             if not found["followed"]:
                 given_up.add(url)
             waited = (time.monotonic() - began) / wait_s
@@ -111,7 +117,7 @@ def _missing(url: str, found: dict[str, Any], wanted: Traffic, release: int | No
     """What an adapter doesn't do yet; nothing where it does as the document says.
 
     Raises:
-        ReleaseRefusedError: it can't give ``release`` traffic.
+        ReleaseRefusedError: it can't give ``release``, or where that is None the live one, traffic.
         RacksortError: it has seen a later document.
     """
     if not found["followed"]:
@@ -124,11 +130,11 @@ def _missing(url: str, found: dict[str, Any], wanted: Traffic, release: int | No
         return "it hasn't seen the document"
     states = {each["release"]: each for each in found["releases"]}
     brought = wanted.live if release is None else release
-    state = states.get(brought, {"state": "not begun", "why": ""})
-    if state["state"] == "refused" and release is not None:
-        raise ReleaseRefusedError(f"release {release} can't have traffic at {url}: {state['why']}")
+    state = states.get(brought, {"state": "not begun"})
+    if state["state"] == "refused":
+        raise ReleaseRefusedError(f"release {brought} can't have traffic at {url}: {state['why']}")
     if state["state"] != "serving":
-        return f"release {brought}: {state['state']}" + (f", {state['why']}" if state["why"] else "")
+        return f"release {brought}: {state['state']}"
     if found["live"] != wanted.live:
         return f"release {found['live']} is live there"
     for part in ("canary", "shadow"):

@@ -50,8 +50,7 @@ def command(
 
         racksort release gc s3://bucket/models --serving 7 --serving 6
     """
-    from ensemble.releases.layout import numbers_in  # noqa: PLC0415 - a verb's imports wait until it runs
-    from ensemble.releases.object_store import is_url  # noqa: PLC0415
+    from ensemble.releases.object_store import is_url  # noqa: PLC0415 - a verb's imports wait until it runs
 
     named = frozenset(serving or ())
     if withdraw is not None and (dry_run or is_url(repository)):
@@ -61,19 +60,12 @@ def command(
         collected = _from_store(repository, named, keep, dry_run=dry_run)
     else:
         folder = Path(repository)
-        numbers_in(folder)  # before locks are made there
-        with _recorded(Place.of(folder, releases, None)) as (recorded, written):
-            known = bool(named) or written
-            protected = named | recorded
-            if withdraw is not None and not known:
-                raise RacksortError(
-                    f"{folder}: nothing says which releases serve, so none is withdrawn; name them with --serving, or "
-                    "their document with --releases"
-                )
-            if withdraw is not None:
-                collected = _withdrawn(folder, withdraw, protected)
-            else:
-                collected = _from_folder(folder, named, protected if known else None, keep, dry_run=dry_run)
+        place = Place.of(folder, releases, None)
+        if withdraw is not None:
+            collected = _withdrawn(place, withdraw, named)
+        else:
+            collected = _from_folder(place, named, keep, dry_run=dry_run)
+        known = bool(named) or place.document.exists()
     if as_json:
         typer.echo(json.dumps(asdict(collected)))
         return
@@ -96,22 +88,20 @@ def _from_store(url: str, named: frozenset[int], keep: int, *, dry_run: bool) ->
     return collect_objects(store, named or there, datetime.now(UTC), keep, dry_run=dry_run)
 
 
-def _from_folder(
-    folder: Path, named: frozenset[int], protected: frozenset[int] | None, keep: int, *, dry_run: bool
-) -> Collected:
+def _from_folder(place: Place, named: frozenset[int], keep: int, *, dry_run: bool) -> Collected:
     from ensemble.releases.gc import collect  # noqa: PLC0415
     from ensemble.releases.layout import numbers_in  # noqa: PLC0415
 
-    there = frozenset(numbers_in(folder))
-    _check_there(str(folder), named, there)
-    return collect(folder, there if protected is None else protected, keep, dry_run=dry_run)
+    _check_there(str(place.repository), named, frozenset(numbers_in(place.repository)))
+    return collect(place.repository, named, keep, dry_run=dry_run, serving=_serving(place, named))
 
 
-def _withdrawn(folder: Path, number: int, protected: frozenset[int]) -> Collected:
-    from ensemble.releases.gc import Collected  # noqa: PLC0415
+def _withdrawn(place: Place, number: int, named: frozenset[int]) -> Collected:
+    from ensemble.releases.gc import Collected, unknown  # noqa: PLC0415
     from ensemble.releases.withdraw import withdraw  # noqa: PLC0415
 
-    return Collected({number: withdraw(folder, number, protected)}, 0, ())
+    size = withdraw(place.repository, number, serving=_serving(place, named, otherwise_all=False))
+    return Collected({number: size}, 0, unknown(place.repository))
 
 
 def _check_there(where: str, named: frozenset[int], there: frozenset[int]) -> None:
@@ -122,22 +112,34 @@ def _check_there(where: str, named: frozenset[int], there: frozenset[int]) -> No
 
 
 @contextmanager
-def _recorded(place: Place) -> Iterator[tuple[frozenset[int], bool]]:
-    """Releases that documents speak of, and whether the one that adapters follow is there; so until the block ends.
+def _serving(place: Place, named: frozenset[int], *, otherwise_all: bool = True) -> Iterator[frozenset[int]]:
+    """Releases to leave: those named, and those of the documents, which stay as they are until the block ends.
+
+    The adapters' document may be another than the repository's own. Where theirs isn't there and none is named, nobody
+    knows what serves: all, with ``otherwise_all``, and else it is refused.
 
     Raises:
-        ReleasesInvalid: one can't be read, so that nobody knows what serves.
+        ReleasesInvalid: a document can't be read, so that nobody knows what serves.
+        RacksortError: nothing says what serves.
     """
     from api.releases import store  # noqa: PLC0415
+    from ensemble.releases.layout import numbers_in  # noqa: PLC0415
 
     followed, own = (path.parent.resolve() / path.name for path in (place.document, place.repository / store.NAME))
-    found: set[int] = set()
+    found = set(named)
     with ExitStack() as held:
         for path in sorted({followed, own}):  # in one order, so that two of these verbs don't wait for each other
             traffic = held.enter_context(store.held(path))
             if path.exists():
                 found.update((*traffic.wanted, *traffic.previous))
-        yield frozenset(found), followed.exists()
+        if not named and not followed.exists():
+            if not otherwise_all:
+                raise RacksortError(
+                    f"{place.repository}: nothing says which releases serve, so none is withdrawn; name them with "
+                    "--serving, or their document with --releases"
+                )
+            found.update(numbers_in(place.repository))
+        yield frozenset(found)
 
 
 def _say(collected: Collected, *, dry_run: bool) -> None:
@@ -148,5 +150,7 @@ def _say(collected: Collected, *, dry_run: bool) -> None:
         typer.echo(f"{verb} what a killed publisher left: {collected.leftovers / 1e6:.1f} MB")
     for name in collected.unknown:
         typer.echo(f"left alone: {name}, which no release pins")
+    for line in collected.damaged:
+        typer.secho(f"left alone: {line}", fg="yellow", err=True)
     if not collected.releases and not collected.leftovers:
         typer.echo("nothing to remove")

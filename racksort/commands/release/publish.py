@@ -16,7 +16,8 @@ from racksort.releasing import Place, ReleasesFile
 
 if TYPE_CHECKING:
     from ensemble.releases.layout import Release
-    from ensemble.releases.publish import Outcome, Published
+    from ensemble.releases.publish import Outcome
+    from ensemble.releases.published import Published
     from ensemble.releases.staging import Step
     from racksort.progress import Report
 
