@@ -39,7 +39,7 @@ def command(
 
     What serves, is tried out, or is what a rollback goes back to stays: the document of releases says which, and
     where it is elsewhere (--releases), releases.json in the repository besides. Where there is none, and --serving
-    doesn't say, only leftovers go.
+    doesn't say, only leftovers go, and nothing can be withdrawn.
 
     Examples:
         racksort release gc --dry-run
@@ -116,10 +116,11 @@ def _serving(place: Place, named: frozenset[int], *, otherwise_all: bool = True)
     """Releases to leave: those named, and those of the documents, which stay as they are until the block ends.
 
     The adapters' document may be another than the repository's own. Where theirs isn't there and none is named, nobody
-    knows what serves: all, with ``otherwise_all``.
+    knows what serves: all, with ``otherwise_all``, and else it is refused.
 
     Raises:
         ReleasesInvalid: a document can't be read, so that nobody knows what serves.
+        RacksortError: nothing says what serves.
     """
     from api.releases import store  # noqa: PLC0415
     from ensemble.releases.layout import numbers_in  # noqa: PLC0415
@@ -131,7 +132,12 @@ def _serving(place: Place, named: frozenset[int], *, otherwise_all: bool = True)
             traffic = held.enter_context(store.held(path))
             if path.exists():
                 found.update((*traffic.wanted, *traffic.previous))
-        if otherwise_all and not named and not followed.exists():
+        if not named and not followed.exists():
+            if not otherwise_all:
+                raise RacksortError(
+                    f"{place.repository}: nothing says which releases serve, so none is withdrawn; name them with "
+                    "--serving, or their document with --releases"
+                )
             found.update(numbers_in(place.repository))
         yield frozenset(found)
 

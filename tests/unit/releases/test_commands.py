@@ -79,6 +79,15 @@ def test_everything_that_the_traffic_document_names_is_protected(live: Path) -> 
     assert numbers_in(live) == [1, 2, 3, 4, 6]
 
 
+def test_nothing_is_withdrawn_while_nothing_says_what_serves(live: Path) -> None:
+    small(live, 2)
+    for number in ("1", "2"):
+        with pytest.raises(RacksortError, match="nothing says which releases serve, so none is withdrawn"):
+            run("gc", live, "--withdraw", number)
+    assert numbers_in(live) == [1, 2]
+    assert run_json("gc", live, "--withdraw", "2", "--serving", "1")["releases"].keys() == {"2"}
+
+
 def test_a_document_elsewhere_protects_too(tmp_path: Path, live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(2, 6):
         small(live, number)
