@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from api.errors import ReleasesInvalid
-from api.releases import document, store
 from api.releases.comparison import Comparison, Role
-from api.releases.document import Traffic
+from api.releases.document import Share, Traffic
+from api.releases.ending import end
 from api.releases.follow import Releases
 from api.releases.guard import CanaryGuard, Guard, GuardPolicy, State, Verdict
 from api.releases.shadow import ShadowRankings
@@ -34,7 +33,9 @@ class TakenBack:
     """A canary that broke a guard here."""
 
     release: int
-    verdict: Verdict
+    guard: Guard
+    why: str
+    """The figure that broke it, in words."""
     at: float
     """Unix time."""
     unwritten: str = ""
@@ -94,6 +95,8 @@ class Guards:
 
     async def look(self) -> None:
         """Judge the canary, and take it back where a guard is broken."""
+        while self._releases.lost:
+            await self._lost(*self._releases.lost.pop(0))
         comparison = self.shadow.comparison(Role.CANARY)
         if comparison is None:
             self._watched, self.verdicts = None, ()
@@ -107,36 +110,36 @@ class Guards:
         self.verdicts = self._watched[2].judge(self._clock(), canary, live)
         for verdict in self.verdicts:
             if verdict.state is State.BROKEN:
-                await self._take_back(comparison.lane.number, version, verdict)
+                number = comparison.lane.number
+                await self._take_back(number, verdict.guard, verdict.why, lambda now: now.version == version)
                 return
 
-    async def _take_back(self, release: int, version: int, verdict: Verdict) -> None:
+    async def _lost(self, release: int, why: str) -> None:
+        """End what has lost a process: there is nothing to judge."""
+        traffic = self._releases.traffic
+        if _is(traffic.shadow, release):
+            _log.error("shadow %d ends: %s", release, why)
+            unwritten = await self._end(Role.SHADOW, why, lambda now: _is(now.shadow, release))
+            if unwritten:
+                _log.error("shadow %d stays in the document, and ranks nothing here: %s", release, unwritten)
+        if _is(traffic.canary, release):
+            await self._take_back(release, Guard.PROCESS, why, lambda now: _is(now.canary, release))
+
+    async def _take_back(self, release: int, guard: Guard, broken: str, still: Callable[[Traffic], bool]) -> None:
         self._releases.withdraw(release)
-        self.broken[verdict.guard] += 1
-        why = f"guard {verdict.guard}: {verdict.why}"
+        self.broken[guard] += 1
+        why = f"guard {guard}: {broken}"
         _log.error("canary %d is taken back by %s", release, why)
-        unwritten = await asyncio.to_thread(self._end, version, why)
+        unwritten = await self._end(Role.CANARY, why, still)
         if unwritten:
             _log.error("canary %d stays in the document, and has no traffic here: %s", release, unwritten)
-        self.last = TakenBack(release, verdict, self._now(), unwritten)
+        self.last = TakenBack(release, guard, broken, self._now(), unwritten)
 
-    def _end(self, version: int, why: str) -> str:
-        """End the canary of this version of the document; returns why that can't be done, where it can't."""
+    async def _end(self, role: Role, why: str, still: Callable[[Traffic], bool]) -> str:
+        """End it in the document; returns why that can't be done, where it can't."""
         at = datetime.fromtimestamp(self._now(), UTC)
-
-        def end(traffic: Traffic) -> Traffic:
-            if traffic.version != version:
-                raise _DecidedAnew
-            return document.end_canary(traffic, at=at, why=why)
-
-        try:
-            store.change(self._releases.path, end)
-        except _DecidedAnew:  # another adapter was first, or a person; a canary that there still is is watched anew
-            return ""
-        except ReleasesInvalid as error:
-            return str(error)
-        return ""
+        return await asyncio.to_thread(end, self._releases.path, role, still, at=at, why=why)
 
 
-class _DecidedAnew(Exception):  # noqa: N818 - it says what happened, and ends nothing
-    """The document isn't the one any more that the canary was judged in."""
+def _is(share: Share | None, release: int) -> bool:
+    return share is not None and share.release == release

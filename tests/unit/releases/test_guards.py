@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,6 +59,9 @@ class LoadedServer:
     def use(self, _releases: tuple[int, ...]) -> None:
         pass
 
+    def hear(self, lost: Callable[[int, str], None]) -> None:
+        self.lost = lost
+
     async def close(self) -> None:
         pass
 
@@ -83,7 +86,7 @@ class Adapter:
             clock=self.loop.time,
             rng=None,
         )
-        server = LoadedServer()
+        self.server = server = LoadedServer()
         traffic = store.read(self.path)
         self.lanes = Lanes(maker.open(traffic.live, server.ensemble(traffic.live)))
         clocks = {"now": lambda: AT.timestamp() + self.loop.time(), "clock": self.loop.time}
@@ -165,7 +168,7 @@ def test_a_good_canary_stays(adapter: Adapter, path: Path) -> None:
     adapter.serve(120)
     assert adapter.lanes.canary is not None
     assert {verdict.state for verdict in adapter.guards.verdicts} == {State.HELD}
-    assert {verdict.guard for verdict in adapter.guards.verdicts} == set(Guard)
+    assert {verdict.guard for verdict in adapter.guards.verdicts} == {*Guard} - {Guard.PROCESS}
     assert store.read(path) == wanted
     assert adapter.metric("racksort_release_guard_state", guard="errors", state="held") == 1
 
@@ -275,7 +278,7 @@ def test_where_the_document_can_not_be_written_the_adapter_stays_alone_with_it(
     want_canary(path, FAILS)
     before = path.read_bytes()
 
-    def read_only(target: Path, _content: bytes) -> None:
+    def read_only(target: Path, _content: bytes, **_options: int) -> None:
         raise OSError(30, "Read-only file system", str(target))
 
     with monkeypatch.context() as patched:
@@ -296,6 +299,56 @@ def test_where_the_document_can_not_be_written_the_adapter_stays_alone_with_it(
     assert adapter.lanes.canary.number == GOOD
     assert adapter.guards.unwritten == ""
     assert adapter.metric("racksort_release_unwritten") == 0
+
+
+def test_a_canary_whose_process_ends_is_taken_back_without_any_figure(adapter: Adapter, path: Path) -> None:
+    want_canary(path, GOOD)
+    adapter.serve(2)
+    assert adapter.lanes.canary is not None
+    adapter.server.lost(GOOD, "its ranking process ended (signal 9)")
+    assert adapter.lanes.canary is None  # at once
+    adapter.serve(1)
+    written = store.read(path)
+    assert (written.canary, written.why) == (None, "guard process: its ranking process ended (signal 9)")
+    assert adapter.metric("racksort_release_guard_broken_total", guard="process") == 1
+    told = beside(adapter.guards).taken_back
+    assert told is not None
+    assert (told.guard, told.why) == (Guard.PROCESS, "its ranking process ended (signal 9)")
+    adapter.serve(20)
+    assert adapter.metric("racksort_release_guard_broken_total", guard="process") == 1
+
+
+def test_a_shadow_whose_process_ends_is_ended(adapter: Adapter, path: Path) -> None:
+    store.change(path, lambda traffic: document.shadow(traffic, GOOD, 10.0, at=AT))
+    adapter.serve(2)
+    assert adapter.lanes.shadow is not None
+    adapter.server.lost(GOOD, "its ranking process ended")
+    assert adapter.lanes.shadow is None
+    adapter.serve(1)
+    written = store.read(path)
+    assert (written.shadow, written.change, written.why) == (None, "shadow 2 off", "its ranking process ended")
+    assert beside(adapter.guards).taken_back is None
+
+
+def test_what_has_lost_a_process_ranks_nothing_here_where_the_document_cant_be_written(
+    adapter: Adapter, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.change(path, lambda traffic: document.shadow(traffic, GOOD, 10.0, at=AT))
+    want_canary(path, FAILS)
+    adapter.serve(2)
+    before = path.read_bytes()
+
+    def read_only(target: Path, _content: bytes, **_options: int) -> None:
+        raise OSError(30, "Read-only file system", str(target))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("api.durable.replace", read_only)
+        adapter.server.lost(GOOD, "its ranking process ended")
+        adapter.server.lost(FAILS, "its ranking process ended")
+        adapter.serve(60)
+    assert path.read_bytes() == before
+    assert (adapter.lanes.canary, adapter.lanes.shadow) == (None, None)
+    assert "Read-only file system" in adapter.guards.unwritten
 
 
 def test_the_same_canary_again_is_watched_from_nothing(adapter: Adapter, path: Path) -> None:

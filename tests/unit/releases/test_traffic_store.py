@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +52,16 @@ def test_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
         store.change(tmp_path / "missing" / store.NAME, lambda traffic: verbs.promote(traffic, 2, at=AT))
 
 
+def test_adapters_of_other_users_can_read_it(tmp_path: Path) -> None:
+    path = tmp_path / store.NAME
+    before = os.umask(0o077)
+    try:
+        store.change(path, lambda traffic: verbs.promote(traffic, 2, at=AT))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
 def test_of_many_who_change_it_at_once_none_is_lost(tmp_path: Path) -> None:
     path = tmp_path / store.NAME
     with ThreadPoolExecutor(8) as pool:
@@ -60,3 +72,9 @@ def test_of_many_who_change_it_at_once_none_is_lost(tmp_path: Path) -> None:
         )
     assert sorted(each.version for each in changes) == list(range(1, 41))
     assert store.read(path).version == 40
+
+
+@pytest.mark.parametrize("folder", [".", "/", ".."])
+def test_a_folder_is_no_document(folder: str) -> None:
+    with pytest.raises(ReleasesInvalid, match="is a folder"), store.held(Path(folder)):
+        pass
