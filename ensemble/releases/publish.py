@@ -160,7 +160,7 @@ def _put(repository: Path, wanted: Payload, manifest: Manifest, made: dict[str, 
         publisher.step("noted")
         root = stage(folder, wanted, manifest, made, publisher)
         publisher.step("staged")
-        _add_configs(repository, folder)
+        _add_configs(repository, folder, publisher.step)
         for model, version in wanted.versions.items():
             move(root / model / str(version), repository / model / str(version))
             publisher.step(f"moved {model}/{version}")
@@ -196,7 +196,7 @@ def _check_free(repository: Path, wanted: Payload) -> None:
             )
 
 
-def _add_configs(repository: Path, folder: Path) -> None:
+def _add_configs(repository: Path, folder: Path, step: Step) -> None:
     """The models' configurations, where the repository is new."""
     for path, text in _model_configs():
         if not (repository / path).exists():
@@ -204,6 +204,7 @@ def _add_configs(repository: Path, folder: Path) -> None:
             make_folder((repository / path).parent)
             move(folder / "configs" / path, repository / path)
             sync((repository / path).parent.parent)
+            step(f"added {path}")
 
 
 def _model_configs() -> list[tuple[str, str]]:

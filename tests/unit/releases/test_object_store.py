@@ -148,6 +148,12 @@ def test_an_object_that_is_named_like_a_folder_is_one_line(store: ObjectStore, c
     with pytest.raises(RacksortError, match="an object and a folder have one name") as refused:
         verify_object(store, 2)
     assert "\n" not in str(refused.value)
+    store.remove(f"{find(store, 2).prefix}/ranking/2")
+    bucket, _, root = store.root.partition("/")
+    key = f"{root}/{find(store, 2).prefix}/more/"
+    store.files.call_s3("put_object", Bucket=bucket, Key=key, Body=b"some")
+    with pytest.raises(RacksortError, match="more/: an object that is named like a folder; remove it"):
+        verify_object(store, 2)
 
 
 def test_what_the_check_refuses_is_not_uploaded(store: ObjectStore, candidate: Release) -> None:
