@@ -23,6 +23,7 @@ from api.fallback.rung import PrecomputedRung
 from api.metrics import Metrics
 from api.release_routes import router as release_router
 from api.releases import store
+from api.releases.document import Traffic
 from api.releases.server import Followed, Keeper, ReleaseServer, TritonReleases
 from api.routes import router
 from api.rules.live import Rules
@@ -45,6 +46,7 @@ def create_app(
     ensemble: Ensemble | None = None,
     server: ReleaseServer | None = None,
     keeper: Keeper | None = None,
+    document: Traffic | None = None,
 ) -> FastAPI:
     """The adapter as an ASGI app; it opens what it needs when the server starts it.
 
@@ -54,6 +56,8 @@ def create_app(
         ensemble: instead of Triton's of the settings, for a release that serves alone; closed with the app.
         server: has the releases instead of the settings' Triton; closed with the app.
         keeper: runs the settings' Triton, where that is this process.
+        document: the releases to begin with, as whoever started the server has read them; from the settings' file
+            where not given. What has changed there since is followed.
 
     Raises:
         SettingsInvalid: a setting in the environment is wrong. When started: CatalogInvalid, PrecomputedMissing,
@@ -68,7 +72,9 @@ def create_app(
         precomputed = None if folder is None else PrecomputedRung.open(folder)
         rules = None if settings.rules_dir is None else Rules.open(settings.rules_dir)
         used_catalog = catalog or await open_catalog(settings, metrics)
-        traffic = None if settings.releases is None else _followed(settings, settings.releases, server, keeper)
+        traffic = (
+            None if settings.releases is None else _followed(settings, settings.releases, document, server, keeper)
+        )
         timeout_s = settings.call_timeout_ms / 1e3
         if traffic is not None:
             used_ensemble = traffic.server.ensemble(traffic.document.live)
@@ -97,10 +103,12 @@ def create_app(
     return shortcut
 
 
-def _followed(settings: Settings, path: Path, server: ReleaseServer | None, keeper: Keeper | None) -> Followed:
-    document = store.read(path, live=settings.release)
+def _followed(
+    settings: Settings, path: Path, document: Traffic | None, server: ReleaseServer | None, keeper: Keeper | None
+) -> Followed:
+    begun = document or store.read(path, live=settings.release)
     timeout_s = settings.call_timeout_ms / 1e3
-    return Followed(path, document, server or TritonReleases(settings.triton, timeout_s=timeout_s, keeper=keeper))
+    return Followed(path, begun, server or TritonReleases(settings.triton, timeout_s=timeout_s, keeper=keeper))
 
 
 async def open_catalog(

@@ -29,11 +29,19 @@ def write(descriptor: int, data: bytes) -> None:
     os.fsync(descriptor)
 
 
-def replace(path: Path, data: bytes) -> None:
-    """A file of this content at ``path``, whole or as it was before, whenever the machine stops."""
+def replace(path: Path, data: bytes, *, mode: int | None = None) -> None:
+    """A file of this content at ``path``, whole or as it was before, whenever the machine stops.
+
+    Args:
+        path: of the file.
+        data: its content.
+        mode: its permissions; 0644 less the umask where not given.
+    """
     fresh = path.with_name(f"{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
+        if mode is not None:
+            os.fchmod(descriptor, mode)
         write(descriptor, data)
     finally:
         os.close(descriptor)

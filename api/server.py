@@ -19,6 +19,7 @@ import uvloop
 from api.app import create_app
 from api.errors import AddressUnusable, CatalogInvalid, NeverReady, StartupError
 from api.readiness import Readiness
+from api.releases.document import Traffic
 from api.releases.server import Keeper
 from api.services import Services
 from api.settings import Settings
@@ -52,6 +53,7 @@ def serve(
     on_ready: Callable[[str], None] | None = None,
     on_open: Callable[[Services], None] | None = None,
     keeper: Keeper | None = None,
+    document: Traffic | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then answer what is in flight and return.
 
@@ -60,6 +62,7 @@ def serve(
         on_ready: called once, with the adapter's URL, after the first inference through the whole path.
         on_open: called once, with the adapter's parts, before it takes requests.
         keeper: runs the Triton of the settings, where that is this process.
+        document: the releases to begin with, where Triton was started on them; later changes are followed.
 
     Raises:
         SystemExit: 2, after one line on stderr, where the adapter can't start, or no inference has worked within the
@@ -67,7 +70,7 @@ def serve(
     """
     try:
         with contextlib.closing(listen(settings.host, settings.port)) as listener:
-            uvloop.run(_serve(settings, listener, on_ready, on_open, keeper))
+            uvloop.run(_serve(settings, listener, on_ready, on_open, keeper, document))
     except StartupError as error:
         sys.stderr.write(f"racksort: {error}\n")
         raise SystemExit(2) from error
@@ -102,8 +105,9 @@ async def _serve(
     on_ready: Callable[[str], None] | None,
     on_open: Callable[[Services], None] | None,
     keeper: Keeper | None,
+    document: Traffic | None,
 ) -> None:
-    app = create_app(settings, keeper=keeper)
+    app = create_app(settings, keeper=keeper, document=document)
     # The lifespan is entered here rather than by uvicorn, which would log a traceback where one line is enough.
     async with app.router.lifespan_context(app):
         services: Services = app.state.services

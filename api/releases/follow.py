@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from api.errors import AdapterError, EnsembleError, ReleasesInvalid
+from api.errors import AdapterError, EnsembleError, EnsembleUnavailable, ReleaseRefused, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import store
 from api.releases.document import Share
@@ -24,6 +24,7 @@ from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.releases.moment import check_moment
 from api.releases.opening import LaneMaker
+from api.releases.proof import Proof
 from api.releases.retries import Retries
 from api.releases.server import ControlOff, Followed
 from api.releases.states import State, States
@@ -35,9 +36,7 @@ _log = logging.getLogger(__name__)
 LOOK_S: Final = 0.5
 """How often the document is looked at: one stat."""
 GRACE_S: Final = 10.0
-"""Time from a release's last request until it is closed and unloaded: longer than any request takes."""
-_CHECK_S: Final = 2.0
-"""How often the server is asked whether it still has what is open."""
+"""Time from a release's last new request until it is closed and unloaded, if no call of it is under way then."""
 
 
 class Releases:
@@ -73,6 +72,8 @@ class Releases:
         """Why the file can't be read now; empty where it can."""
         self.withdrawn: tuple[Share | None, int] = None, 0
         """A canary that shall have no traffic, in this version of the document."""
+        self.lost: Final[list[tuple[int, str]]] = []
+        """Canaries and shadows that the server has lost, and why, until the document ends them."""
         self.lanes = lanes
         self._maker = maker
         self._server = followed.server
@@ -82,16 +83,16 @@ class Releases:
         self.states = States(now)
         self._lanes = {lanes.live.number: lanes.live}
         """Lanes that have traffic, or could at once."""
-        self._unproven = {lanes.live.number}
-        """Open, whether the server has it or not."""
+        self._proof = Proof(followed.server.ready, clock)
+        self._proof.missing.add(lanes.live.number)  # until it was asked
         self._retries = Retries()
         self._retired_at: dict[int, float] = {}
         self._coming: dict[int, asyncio.Task[None]] = {}
+        self._ending: dict[int, asyncio.Task[None]] = {}
         self._one_at_a_time = asyncio.Lock()
         self._in_use: tuple[int, ...] = ()
-        self._missed: set[int] = set()
-        self._check_at = clock() + _CHECK_S
         self.states.set(lanes.live.number, State.LOADING)
+        self._server.hear(self.lose)
 
     async def follow(self) -> None:
         """Look again and again."""
@@ -112,13 +113,25 @@ class Releases:
         for number in self._wanted():
             self._bring_in(number)
         self._switch()
-        await self._check_open()
-        await self._take_out()
+        await self._proof.check(list(self._lanes), quiet=not self._coming and not self._ending)
+        self._take_out()
 
     def withdraw(self, release: int) -> None:
         """Give a canary no traffic, from the next request on and until the document changes."""
         if (canary := self.traffic.canary) is not None and canary.release == release:
             self.withdrawn = canary, self.traffic.version
+            self._switch()
+
+    def lose(self, release: int, why: str) -> None:
+        """The server has lost a release: no traffic for it, from the next request on. Only a spare comes in again."""
+        if release in self._lanes:
+            beside = release in self.traffic.wanted and release != self.traffic.live
+            self._refuse(release, self.traffic.version, ReleaseRefused(why) if beside else EnsembleUnavailable(why))
+            self._proof.missing.add(release)
+            if beside:
+                self._retries.failed(release, self.traffic.version, self._clock(), passing=False)
+                self.lost.append((release, why))
+            self.withdraw(release)
             self._switch()
 
     def open(self) -> list[Lane]:
@@ -127,11 +140,10 @@ class Releases:
 
     async def close(self) -> None:
         """End what is under way, and the connection to the server. The lanes are closed by who closes the pipeline."""
-        coming = list(self._coming.values())
-        for task in coming:
-            task.cancel()
-        if coming:
-            await asyncio.wait(coming)
+        if begun := [*self._coming.values(), *self._ending.values()]:
+            for task in begun:
+                task.cancel()
+            await asyncio.wait(begun)
         await self._server.close()
 
     async def _read(self) -> None:
@@ -141,6 +153,7 @@ class Releases:
             if str(error) != self.broken:
                 _log.error("%s; version %d stays in force", error, self.traffic.version)
             self.broken = str(error)
+            self._stamp = None  # what heals it, as other permissions, may leave the stamp as it was
             return
         if read != self.traffic:
             _log.warning("releases: version %d, %s", read.version, read.change or f"release {read.live} is live")
@@ -150,29 +163,8 @@ class Releases:
         """Ask the server for what is open and shall have traffic that it hasn't now: it may have been started anew."""
         serving = {lane.number for lane in self.lanes.all()}
         for number in self.traffic.wanted:
-            if number in self._lanes and number not in serving | self._unproven:
-                try:
-                    there = await self._server.ready(number)
-                except AdapterError:
-                    there = False
-                if not there:
-                    self._unproven.add(number)
-
-    async def _check_open(self) -> None:
-        """See whether the server still has the releases that are open: one that was started anew may have others."""
-        if self._clock() < self._check_at or self._coming:
-            return
-        self._check_at = self._clock() + _CHECK_S
-        for number in list(self._lanes):
-            try:
-                if await self._server.ready(number):
-                    self._missed.discard(number)
-                elif number in self._missed:  # twice: no model that is just being loaded again
-                    self._unproven.add(number)
-                else:
-                    self._missed.add(number)
-            except AdapterError:
-                return  # the server can't be asked now; whoever heals it knows
+            if number in self._lanes and number not in serving | self._proof.missing:
+                await self._proof.ask(number)
 
     def _wanted(self) -> tuple[int, ...]:
         """What shall be open, the most important first: what has traffic, and what was live last."""
@@ -182,7 +174,7 @@ class Releases:
     def _bring_in(self, number: int) -> None:
         """See that a release comes in, if it isn't in and it makes sense to try."""
         self._retired_at.pop(number, None)
-        if number in self._coming or (number in self._lanes and number not in self._unproven):
+        if number in self._coming or (number in self._lanes and number not in self._proof.missing):
             return
         if not self._retries.due(number, self.traffic.version, self._clock()):
             return
@@ -204,15 +196,15 @@ class Releases:
             raise
         else:
             self._retries.forget(number)
+            self._in_use = ()  # the server is told again: this has new processes, which it must know
             self._switch()
 
     async def _loaded_and_warm(self, number: int) -> None:
         release = contract.ensemble_name(number)
         if not await self._server.ready(number):
             await self._server.load(number)
-        if number in self._unproven:  # it has its lane already, and the readiness judges it
-            self._unproven.discard(number)
-            self._missed.discard(number)
+        self._proof.found(number)
+        if number in self._lanes:  # the readiness judges it
             return
         self.states.set(number, State.WARMING)
         ensemble = self._server.ensemble(number)
@@ -230,17 +222,18 @@ class Releases:
 
     def _refuse(self, number: int, version: int, error: Exception) -> None:
         why = str(error) or type(error).__name__
-        passing = isinstance(error, EnsembleError | ControlOff)
+        needed = number == self.traffic.live or number in self._lanes  # what is given up for good can't heal
+        passing = needed or isinstance(error, EnsembleError | ControlOff)
         self._retries.failed(number, version, self._clock(), passing=passing)
         state = State.LOADING if isinstance(error, EnsembleError) else State.REFUSED
-        if self.states.set(number, state, why) and number not in self._unproven:  # of those the readiness tells
+        if self.states.set(number, state, why) and number not in self._proof.missing:  # of those the readiness tells
             _log.error("release %d can't have traffic, release %d goes on: %s", number, self.lanes.live.number, why)
 
     def _switch(self) -> None:
         """Give traffic to the releases that shall have it and can."""
         traffic, lanes = self.traffic, self.lanes
-        ready = {number: lane for number, lane in self._lanes.items() if number not in self._unproven}
-        live = ready.get(traffic.live, lanes.live)
+        ready = {number: lane for number, lane in self._lanes.items() if number not in self._proof.missing}
+        live = ready.get(traffic.live) or self._stand_in(ready)
         share = traffic.canary if self.withdrawn != (traffic.canary, traffic.version) else None
         canary = None if share is None else ready.get(share.release)
         shadow = None if traffic.shadow is None else ready.get(traffic.shadow.release)
@@ -251,41 +244,57 @@ class Releases:
         lanes.use(live, canary, share, shadow, percent)
         serving = [lane.number for lane in lanes.all()]
         for number in ready:
-            if number in serving:
+            if number in serving and self._proof.silent:
+                self.states.set(number, State.LOADING, self._proof.silent)
+            elif number in serving:
                 self.states.set(number, State.SERVING)
             elif number in self._wanted():
                 self.states.set(number, State.STANDBY)
-        in_use = tuple(dict.fromkeys((*serving, *self._lanes)))
+        in_use = tuple(dict.fromkeys((*serving, *ready)))  # what is missing mustn't hold up a start
         if in_use != self._in_use:
             self._in_use = in_use
             self._server.use(in_use)
 
-    async def _take_out(self) -> None:
+    def _stand_in(self, ready: Mapping[int, Lane]) -> Lane:
+        """Who serves while the release that shall be live can't: who does, or what was live before if that can't."""
+        if self.lanes.live.number in ready:
+            return self.lanes.live
+        return next((ready[each] for each in self.traffic.previous if each in ready), self.lanes.live)
+
+    def _kept(self) -> set[int]:
+        return {*self._wanted(), *(lane.number for lane in self.lanes.all())}
+
+    def _take_out(self) -> None:
         """Close and unload what has had no traffic for a while; forget what nobody wants any more."""
-        kept = {*self._wanted(), *(lane.number for lane in self.lanes.all())}
+        kept = self._kept()
         for number, known in self.states.items():
             if known.state is State.REFUSED and number not in kept:
                 self.states.forget(number)
-        if self._one_at_a_time.locked():
-            return
-        for number, lane in list(self._lanes.items()):
+        for number, lane in self._lanes.items():
             if number in kept:
                 continue
             since = self._retired_at.setdefault(number, self._clock())
             self.states.set(number, State.RETIRING)
-            if self._clock() - since >= GRACE_S and not lane.batcher.waiting and not lane.batcher.in_flight:
-                async with self._one_at_a_time:
-                    await self._end(number, lane)
+            if self._clock() - since < GRACE_S or not lane.idle:
+                continue
+            if not self._one_at_a_time.locked() and not self._ending:
+                task = asyncio.create_task(self._end(number, lane), name=f"take out release {number}")
+                self._ending[number] = task
+                task.add_done_callback(lambda _: self._ending.clear())  # one at a time
 
     async def _end(self, number: int, lane: Lane) -> None:
-        del self._lanes[number], self._retired_at[number]
-        self._unproven.discard(number)
-        self._missed.discard(number)
-        self._switch()  # it isn't in use any more
-        await lane.close()
-        try:
-            await self._server.unload(number, self.lanes.live.number)
-        except AdapterError as error:
-            _log.warning("release %d couldn't be unloaded: %s", number, error)
-        self.states.forget(number)
-        _log.warning("release %d is unloaded", number)
+        async with self._one_at_a_time:
+            if number in self._kept():  # it is wanted again
+                return
+            del self._lanes[number], self._retired_at[number]
+            self._proof.found(number)
+            self._switch()  # it isn't in use any more
+            await lane.close()
+            try:
+                await self._server.unload(number, self.lanes.live.number)
+            except AdapterError as error:
+                _log.warning("release %d couldn't be unloaded: %s", number, error)
+            else:
+                _log.warning("release %d is unloaded", number)
+            if number not in self._coming:
+                self.states.forget(number)

@@ -32,6 +32,11 @@ class Lane:
         """The moment that the release's tables end, as days since 1970-01-01 UTC; None while it isn't known."""
         return self.ensemble.history_until
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and no call is under way, explanations' and shadows' included."""
+        return not self.batcher.waiting and not self.batcher.in_flight and not self.ensemble.under_way
+
     async def close(self) -> None:
         """Refuse new rows, let the calls under way end, and close the ensemble."""
         await self.batcher.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -15,6 +17,8 @@ from api.ensemble_client import Ensemble, TritonEnsemble
 from api.errors import EnsembleUnavailable, ReleaseRefused
 from api.releases.document import Traffic
 from ensemble import contract
+
+_log = logging.getLogger(__name__)
 
 _LOAD_S: Final = 120.0
 """A release loads in seconds; a server that takes longer is given up, not waited for."""
@@ -39,6 +43,10 @@ class Keeper(Protocol):
 
     def use(self, releases: tuple[int, ...]) -> None:
         """These are in use, the live one first."""
+        ...
+
+    def hear(self, lost: Callable[[int, str], object]) -> None:
+        """Have this called, in any thread, with each release that isn't live and has lost a process, and why."""
         ...
 
 
@@ -77,6 +85,10 @@ class ReleaseServer(Protocol):
 
     def use(self, releases: tuple[int, ...]) -> None:
         """These are in use, the live one first."""
+        ...
+
+    def hear(self, lost: Callable[[int, str], None]) -> None:
+        """Have this called, in the event loop, with each release that isn't live and was lost, and why."""
         ...
 
     async def close(self) -> None:
@@ -155,7 +167,7 @@ class TritonReleases:
         self._loaded.discard(release)
         await self._unload(release)
         if keeper is not None:
-            await asyncio.to_thread(keeper.hide, release)
+            await self._hide(keeper, release)
             await self._load(contract.ensemble_name(live))  # only then are the versions unloaded that nobody pins
 
     def use(self, releases: tuple[int, ...]) -> None:
@@ -163,8 +175,16 @@ class TritonReleases:
         if self._keeper is not None:
             self._keeper.use(releases)
 
+    def hear(self, lost: Callable[[int, str], None]) -> None:
+        """See :class:`ReleaseServer`. Where another process runs the server, nobody tells."""
+        if self._keeper is not None:
+            loop = asyncio.get_running_loop()
+            self._keeper.hear(lambda release, why: loop.call_soon_threadsafe(lost, release, why))
+
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the channel, and hear no more."""
+        if self._keeper is not None:
+            self._keeper.hear(lambda _release, _why: None)
         await self._channel.close()
 
     async def _load(self, model: str) -> None:
@@ -184,10 +204,20 @@ class TritonReleases:
 
     async def _withdraw(self, release: int) -> None:
         """Leave nothing of a release that couldn't be loaded, as far as the server can be asked."""
-        if self._keeper is not None:
-            with contextlib.suppress(EnsembleUnavailable):
-                await self._unload(release)
-            await asyncio.to_thread(self._keeper.hide, release)
+        if (keeper := self._keeper) is None:
+            return
+        with contextlib.suppress(EnsembleUnavailable):
+            await self._unload(release)
+        try:
+            await self._hide(keeper, release)
+        except ReleaseRefused as error:  # why it couldn't be loaded is what people need
+            _log.warning("release %d, which couldn't be loaded, can't be hidden from Triton: %s", release, error)
+
+    async def _hide(self, keeper: Keeper, release: int) -> None:
+        try:
+            await asyncio.to_thread(keeper.hide, release)
+        except Exception as error:
+            raise ReleaseRefused(str(error)) from error
 
     def _translated(self, error: Any) -> EnsembleUnavailable | ReleaseRefused:
         said = " ".join((error.details() or "no details").partition("\n\nAt:")[0].split())  # a traceback follows there

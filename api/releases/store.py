@@ -15,6 +15,9 @@ from api.releases.document import Traffic, decoded, encoded
 NAME: Final = "releases.json"
 """Of the file in a model repository."""
 
+_MODE: Final = 0o644
+"""Of the file, whatever the umask of who changes it: adapters of other users must be able to read it."""
+
 Stamp = tuple[int, int, int]
 
 
@@ -71,7 +74,7 @@ def change(path: Path, verb: Callable[[Traffic], Traffic], *, live: int = 1) -> 
     """
     with held(path, live=live) as before:
         after = verb(before)
-        durable.replace(path, encoded(after))
+        durable.replace(path, encoded(after), mode=_MODE)
     return Changed(before, after)
 
 

@@ -45,6 +45,9 @@ class Watched:
         self.history_until: float | None = None
         """What :meth:`history_until_day` has said last; None until then."""
 
+        self.under_way = 0
+        """Calls that have begun and not ended."""
+
     async def rank(self, batch: Batch) -> Ranked:
         """See :class:`Ensemble`."""
         return await self._watched(self._ensemble.rank, batch)
@@ -59,6 +62,7 @@ class Watched:
         if permit is None:
             raise EnsembleUnavailable(f"not asked: {self._breaker.why}")
         started = self._clock()
+        self.under_way += 1
         try:
             ranked = await call(batch)
             if flaw := batch.flaw(ranked.product_id):
@@ -73,6 +77,7 @@ class Watched:
                 permit.failed()
             raise
         finally:
+            self.under_way -= 1
             permit.ignored()  # unless its end is told already
         ended = self._clock()
         self._metrics.call_seconds.observe(ended - started)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -40,7 +40,7 @@ class EmbeddedTriton:
     At most one process at a time: ``start``, ``stop`` and ``restart`` hold a lock, and a process group must be gone
     before the next begins. ``stop`` may come from any thread at any time: whoever waits under the lock looks at
     ``_abandoned``, which it sets first. ``show``, ``hide`` and ``use`` are for any thread, too. What only looks
-    (``alive``, ``dead_models``) takes no lock. ``reload`` and ``dead_models`` are for one thread, the supervisor's.
+    (``alive``, ``dead_models``) takes no lock. ``reload``, ``take_out`` and ``dead_*`` are for the supervisor's thread.
     """
 
     def __init__(self, options: TritonOptions) -> None:
@@ -49,7 +49,7 @@ class EmbeddedTriton:
         self._home: Path | None = None
         self._view: View | None = None
         self._releases = options.releases
-        """Those that a restart brings up, the one that must be served first."""
+        """Those that a restart brings up, the one to be served first."""
         self._lock = threading.RLock()
         self._abandoned = threading.Event()
         self._ports = (options.grpc_port, options.metrics_port)
@@ -57,6 +57,8 @@ class EmbeddedTriton:
         self.address = ""
         """HOST:PORT of its gRPC endpoint, once started."""
         self.metrics_url = ""
+        self.on_start: Callable[[int], None] = lambda _release: None
+        """Hears which release the server was started on: not the first where that couldn't be loaded."""
 
     @property
     def pid(self) -> int:
@@ -74,11 +76,11 @@ class EmbeddedTriton:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the server and wait until the first release's ensemble is ready, and the others are or can't be.
+        """Start the server; wait until the first release that can be loaded is ready, and the others are or can't be.
 
         Raises:
             RacksortError: a missing repository or release, a port in use, a model that doesn't load, or no readiness
-                within ``start_timeout_s``; the process is gone then.
+                within ``start_timeout_s``, as the first release says; the process is gone then.
         """
         with self._lock:
             self._abandoned.clear()
@@ -126,14 +128,31 @@ class EmbeddedTriton:
                 self._view.show(each for each in self._view.releases if each != release)
 
     def use(self, releases: tuple[int, ...]) -> None:
-        """These shall be in service after a restart or a reload: the first for certain, the others if they can."""
+        """These shall be in service after a restart or a reload, the first that can be before the others."""
         self._releases = releases
         if (watch := self._stubs) is not None:
             watch.recount()
 
     def _start(self) -> None:
+        """Start on the first release that can be loaded, and load the others beside it as far as they can be."""
+        releases = self._releases
+        refused: list[RacksortError] = []
+        for release in releases:
+            try:
+                self._start_on(release, [each for each in releases if each != release])
+            except ServerStoppedError:
+                raise
+            except RacksortError as error:
+                refused.append(error)
+                if self._process is not None:
+                    raise  # it doesn't end, so that no other may be started
+            else:
+                self.on_start(release)
+                return
+        raise refused[0]
+
+    def _start_on(self, live: int, others: Sequence[int]) -> None:
         options = self._options
-        live, *others = self._releases
         ensemble = options.repository / contract.ensemble_name(live) / "config.pbtxt"
         if not ensemble.is_file():
             raise RacksortError(f"no release {live}: {ensemble} is missing; build one with 'racksort train'")
@@ -155,15 +174,33 @@ class EmbeddedTriton:
             for release in others:
                 self._load_beside(release)
             self._check_wanted()
-            self._stubs = StubWatch(self.pid, self._view.shows)
+            self._stubs = StubWatch(self.pid, self._view.pinning)
         except BaseException:
             self._end(self._options.stop_timeout_s)
             raise
 
     def dead_models(self) -> tuple[str, ...]:
-        """Models whose process has ended under the running server, which doesn't say so."""
+        """Models of the live release whose process has ended under the running server, which doesn't say so."""
         watch = self._stubs
-        return () if self._process is None or watch is None else watch.dead()
+        return () if self._process is None or watch is None else watch.dead(self._live())
+
+    def dead_beside(self) -> Mapping[int, str]:
+        """Other releases of which a process has ended, and why; each is told once."""
+        watch = self._stubs
+        return {} if self._process is None or watch is None else watch.dead_beside(self._live())
+
+    def take_out(self, release: int, timeout_s: float) -> None:
+        """Unload a release of which a process has ended; the live one's aren't touched. Raises as :meth:`reload`."""
+        self.hide(release)
+        model_control.load(self.address, contract.ensemble_name(self._live()), timeout_s)
+
+    def _live(self) -> int:
+        return next(iter(self._seen()), self._releases[0])
+
+    def _seen(self) -> tuple[int, ...]:
+        """The releases in use but for what couldn't be loaded or has gone, the live one first."""
+        view = self._view
+        return () if view is None else tuple(each for each in self._releases if each in view.releases)
 
     def reload(self, models: Sequence[str], timeout_s: float) -> None:
         """Unload models, every one where none is named, and load them again with new processes.
@@ -176,7 +213,7 @@ class EmbeddedTriton:
             raise RacksortError("Triton isn't started, so that no model can be reloaded")
         names = tuple(models) or tuple(model.name for model in contract.MODELS)
         before = watch.before_reload()
-        ensembles = [contract.ensemble_name(release) for release in self._releases]
+        ensembles = [contract.ensemble_name(release) for release in self._seen()]
         model_control.reload(self.address, names, ensembles, timeout_s)
         watch.reloaded(before, names)
 

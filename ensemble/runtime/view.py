@@ -33,6 +33,8 @@ class View:
         self.folder = folder
         self.releases: tuple[int, ...] = ()
         """What is shown."""
+        self._links: dict[int, dict[Path, Path]] = {}
+        """What belongs to each release that is shown, here and in the repository."""
         folder.mkdir()
         for model in contract.MODELS:
             (folder / model.name).mkdir()
@@ -41,16 +43,14 @@ class View:
                     (folder / model.name / name).symlink_to(target)
 
     def show(self, releases: Iterable[int]) -> None:
-        """From now on these releases and no others.
+        """From now on these releases and no others. Those that are shown already needn't be in the repository any more.
 
         Raises:
-            RacksortError: a release isn't in the repository, or is incomplete; nothing has changed then.
+            RacksortError: a new release isn't in the repository, or is incomplete; nothing has changed then.
         """
         releases = tuple(dict.fromkeys(releases))
-        wanted: dict[Path, Path] = {}
-        for each in (release_in(self._repository, number) for number in releases):
-            wanted[self.folder / each.name] = each.ensemble_dir
-            wanted |= {self.folder / model / path.name: path for model, path in each.version_dirs.items()}
+        links = {number: self._links.get(number) or self._links_of(number) for number in releases}
+        wanted = {here: target for each in links.values() for here, target in each.items()}
         for found in self._shown():
             if found not in wanted:
                 _remove(found)
@@ -60,11 +60,16 @@ class View:
                     here.symlink_to(target)
             elif not here.exists():
                 _link_entries(here, target)
-        self.releases = releases
+        self.releases, self._links = releases, links
 
-    def shows(self, model: str, version: str) -> bool:
-        """Whether a version of a model is shown; from any thread."""
-        return (self.folder / model / version).exists()
+    def _links_of(self, release: int) -> dict[Path, Path]:
+        found = release_in(self._repository, release)
+        versions = {self.folder / model / path.name: path for model, path in found.version_dirs.items()}
+        return {self.folder / found.name: found.ensemble_dir, **versions}
+
+    def pinning(self, model: str, version: str) -> tuple[int, ...]:
+        """The releases among those shown that use a version of a model; from any thread."""
+        return tuple(number for number, links in self._links.items() if self.folder / model / version in links)
 
     def _shown(self) -> list[Path]:
         """What is here of releases: links to ensembles, and folders of versions."""

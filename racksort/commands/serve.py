@@ -21,6 +21,7 @@ import typer
 from ensemble.errors import RacksortError
 
 if TYPE_CHECKING:
+    from api.releases.document import Traffic
     from api.services import Services
     from ensemble.runtime.keeper import Keeper
     from ensemble.runtime.supervisor import Supervisor
@@ -93,13 +94,15 @@ def command(
             settings = settings.model_copy(update={"elasticsearch_url": url})
         supervisor: Supervisor | None = None
         keeper: Keeper | None = None
+        document: Traffic | None = None
         if "triton" not in settings.model_fields_set:
-            document = settings.releases or repository / releases.NAME
-            live = releases.read(document, live=settings.release).live
+            path = settings.releases or repository / releases.NAME
+            document = releases.read(path, live=settings.release)
+            live = document.live
             if live != settings.release and "release" in settings.model_fields_set:
-                _say(f"{document} says that release {live} is live, so that release {settings.release} isn't")
+                _say(f"{path} says that release {live} is live, so that release {settings.release} isn't")
             keeper, supervisor = _start_triton(stack, repository, live, model_config_name, proof)
-            settings = settings.model_copy(update={"triton": keeper.address, "releases": document})
+            settings = settings.model_copy(update={"triton": keeper.address, "releases": path})
 
         def opened(services: Services) -> None:
             proof.append(services)
@@ -111,6 +114,7 @@ def command(
             on_ready=lambda url: _in_background(_announce, url, settings.console),
             on_open=opened,
             keeper=keeper,
+            document=document,  # not read again: Triton has the release that was live then
         )
 
 
@@ -144,8 +148,9 @@ def _start_triton(
         return max((each.readiness.last_success for each in proof), default=-math.inf)
 
     canary = Canary(server.address, release)
-    supervisor = Supervisor(server, canary, on_event=_say, proven=proven)
-    return Keeper(server, canary), stack.enter_context(supervisor)
+    keeper = Keeper(server, canary)
+    supervisor = Supervisor(server, canary, on_event=_say, on_lost=keeper.lost, proven=proven)
+    return keeper, stack.enter_context(supervisor)
 
 
 def _start_elasticsearch(stack: ExitStack, catalog: Path) -> str:

@@ -144,6 +144,9 @@ class Served:
         (pid,) = [pid for pid, name in below(self.pid).items() if name == "tritonserver"]
         return pid
 
+    def triton_or_none(self) -> int | None:
+        return next((pid for pid, name in below(self.pid).items() if name == "tritonserver"), None)
+
 
 @pytest.fixture(scope="module")
 def served(catalog_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -263,6 +266,40 @@ def _ranks(served: Served, live: int) -> bool:
     _, _, body = get(f"{served.base}/v1/containers/popular/products?customer_id=1")
     alive = [pid for pid, name in below(served.pid).items() if name == "tritonserver"]
     return bool(alive) and body["source"] == "ensemble" and body["release"] == f"personalize_v{live}"
+
+
+def test_a_release_that_keeps_triton_from_starting_is_stood_in_for_and_rolled_back(served: Served) -> None:
+    done(served.release("status"))
+    if served.status()["wanted_live"] != 2:
+        done(served.release("promote", 2))
+    code = served.repository / contract.RANKING.name / "2" / "model.py"
+    whole = code.read_bytes()
+    try:
+        code.write_text("def broken(:\n")
+        before = served.triton()
+        os.kill(before, signal.SIGKILL)
+        until(lambda: _ranks(served, 1), 90)  # nobody has done anything
+        assert served.state(2) != "serving"
+        served.release("rollback", "--wait", 60)
+        until(lambda: served.status()["wanted_live"] == 1 and served.state(1) == "serving" and _ranks(served, 1), 60)
+        pid = served.triton()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: served.triton_or_none() not in {None, pid} and _ranks(served, 1), 60)
+    finally:
+        code.write_bytes(whole)
+
+
+def test_a_rollback_while_triton_is_down_is_what_it_comes_back_on(served: Served) -> None:
+    done(served.release("promote", 2))
+    code = served.repository / contract.RANKING.name / "2" / "model.py"
+    whole = code.read_bytes()
+    try:
+        code.write_text("def broken(:\n")
+        os.kill(served.triton(), signal.SIGKILL)
+        done(served.release("rollback", "--no-wait"))
+        until(lambda: served.state(1) == "serving" and _ranks(served, 1), 90)
+    finally:
+        code.write_bytes(whole)
 
 
 def test_a_release_that_is_not_there_changes_nothing(served: Served) -> None:

@@ -32,7 +32,7 @@ from tests.fakes.ensemble import FakeEnsemble
 from tests.unit.api.shelf import make_shelf
 
 ensemble = FakeEnsemble()
-api.server.create_app = lambda settings, keeper: create_app(settings, catalog=make_shelf(), ensemble=ensemble)
+api.server.create_app = lambda settings, **_: create_app(settings, catalog=make_shelf(), ensemble=ensemble)
 api.server.serve(Settings.load(port=0, triton="127.0.0.1:1"), on_ready=lambda url: print(url, flush=True))
 print("tidy", flush=True)
 """

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,18 +73,44 @@ def command(
         households=households or None,
     )
     release = release_in(candidate)
+    page = html or Path("var") / f"check-{release.number}.html"
+    _require_writable(page)
     against = None if no_live else live_release(Place.of(repository, releases, None), live)
     with progress_bars() as progress:
         report = check(release, against, options, progress)
-    page = html or Path("var") / f"check-{release.number}.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(rendered(report), encoding="utf-8")
+    with _written(page):
+        page.write_text(rendered(report), encoding="utf-8", errors="backslashreplace")  # a folder's name may be no text
     if as_json:
         json.dump(report.to_json(), sys.stdout, allow_nan=False)
     else:
         _print(report, page)
     if not report.passed:
         raise RacksortError(report.summary())
+
+
+@contextmanager
+def _written(page: Path) -> Iterator[None]:
+    """Say which page it is that can't be written, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RacksortError(
+            f"{page}: the page can't be written ({error.strerror}); name another file with --html"
+        ) from error
+
+
+def _require_writable(page: Path) -> None:
+    """Find out before a check of minutes whether its page can be written.
+
+    Raises:
+        RacksortError: it can't.
+    """
+    with _written(page):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        if page.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=page.parent):
+            pass
 
 
 def live_release(place: Place, number: int | None) -> Release:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ensemble.errors import RacksortError
+from ensemble.json_content import parsed
 from ensemble.releases.extra import needed_for
 from racksort.releasing import Place, ReleasesFile
 
@@ -147,7 +148,7 @@ def _reported(candidate: Release, path: Path) -> Outcome:
 
     try:
         content = path.read_bytes()
-        found = json.loads(content)
+        found = parsed(content)
         digest, passed = found["digest"], found["passed"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RacksortError(f"{path}: not a report of `racksort release check --json` ({error!r})") from error

@@ -39,7 +39,7 @@ from tests.unit.api.shelf import NOW_DAY, make_shelf
 fake, late = FakeEnsemble(), FakeEnsemble()
 late.history_until = NOW_DAY + 7
 catalog, ensemble = {}
-api.server.create_app = lambda settings, keeper: create_app(settings, catalog=catalog, ensemble=ensemble)
+api.server.create_app = lambda settings, **_: create_app(settings, catalog=catalog, ensemble=ensemble)
 api.server.serve(Settings.load(port=0, triton="127.0.0.1:1"), on_ready=lambda url: print(url, flush=True))
 print("tidy", flush=True)
 """

@@ -185,7 +185,7 @@ def test_a_report_of_exactly_these_files_spares_the_check(tmp_path: Path, live: 
     assert (live / "personalize_v2" / "1" / "check.json").read_bytes() == report.read_bytes()
     with pytest.raises(RacksortError, match=r"check\.json: is a report of other files"):
         run("publish", small(tmp_path / "other", 3), "--repository", live, "--report", report)
-    for content in ("[]", "{}", "not JSON"):
+    for content in ("[]", "{}", "not JSON", "[" * 200_000):
         put(report, content)
         with pytest.raises(RacksortError, match=r"check\.json: not a report"):
             run("publish", tmp_path / "other", "--repository", live, "--report", report)

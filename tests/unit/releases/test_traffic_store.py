@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +50,16 @@ def test_a_broken_document_is_neither_read_nor_changed(tmp_path: Path) -> None:
 def test_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(ReleasesInvalid, match="can't be written"):
         store.change(tmp_path / "missing" / store.NAME, lambda traffic: verbs.promote(traffic, 2, at=AT))
+
+
+def test_adapters_of_other_users_can_read_it(tmp_path: Path) -> None:
+    path = tmp_path / store.NAME
+    before = os.umask(0o077)
+    try:
+        store.change(path, lambda traffic: verbs.promote(traffic, 2, at=AT))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_of_many_who_change_it_at_once_none_is_lost(tmp_path: Path) -> None:

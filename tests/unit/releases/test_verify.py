@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -187,6 +188,33 @@ def test_a_forged_statement_under_a_true_signature_is_refused(signed: Release, k
     bundle["dsseEnvelope"]["payload"] = bundle["dsseEnvelope"]["payload"][:-8] + "AAAAAAA="
     path.write_text(json.dumps(bundle))
     with pytest.raises(RacksortError, match=r"doesn't verify|not a signature"):
+        verify(signed, keys.public)
+
+
+def without_signatures(bundle: dict[str, Any]) -> None:
+    bundle["dsseEnvelope"]["signatures"] = []
+
+
+def without_material(bundle: dict[str, Any]) -> None:
+    del bundle["verificationMaterial"]
+
+
+@pytest.mark.parametrize("change", [without_signatures, without_material])
+def test_a_bundle_that_lacks_something_is_one_line(
+    change: Callable[[dict[str, Any]], None], signed: Release, keys: KeyPair
+) -> None:
+    path = signed.extras_dir / "model.sig"
+    bundle = json.loads(path.read_text())
+    change(bundle)
+    path.write_text(json.dumps(bundle))
+    with pytest.raises(RacksortError, match="doesn't verify with") as refused:
+        verify(signed, keys.public)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_signature_nested_without_end_is_one_line(signed: Release, keys: KeyPair) -> None:
+    (signed.extras_dir / "model.sig").write_text("[" * 200_000)
+    with pytest.raises(RacksortError, match="not a signature of a model"):
         verify(signed, keys.public)
 
 

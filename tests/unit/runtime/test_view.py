@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,8 @@ def test_it_shows_the_releases_that_were_asked_for_last(
         assert shown(view) == expected(repository, releases)
         assert view.releases == tuple(dict.fromkeys(releases))
         for version in (1, 2, 4):
-            there = any(PINS[number] == version for number in releases)
-            assert view.shows("ranking", str(version)) == there
+            pinning = [number for number in view.releases if PINS[number] == version]
+            assert list(view.pinning("ranking", str(version))) == pinning
 
 
 def test_a_version_that_stays_isnt_touched(repository: Path, tmp_path: Path) -> None:
@@ -84,6 +85,24 @@ def test_a_release_that_isnt_there_changes_nothing(repository: Path, tmp_path: P
         view.show([2, 9])
     assert shown(view) == before
     assert view.releases == (1,)
+
+
+def test_a_release_that_has_vanished_keeps_no_other_from_being_shown_or_hidden(
+    repository: Path, tmp_path: Path
+) -> None:
+    mine = shutil.copytree(repository, tmp_path / "repository")
+    view = View(mine, tmp_path / "models")
+    view.show([1, 2])
+    shutil.rmtree(mine / "personalize_v2")
+    view.show([1, 2, 4])
+    assert view.releases == (1, 2, 4)
+    view.show([1, 2])
+    view.show([2])
+    assert view.releases == (2,)
+    assert view.pinning("ranking", "1") == ()
+    view.show([])
+    with pytest.raises(RacksortError, match="personalize_v2"):
+        view.show([2])
 
 
 def test_python_can_put_no_cache_where_the_server_sees_it(repository: Path, tmp_path: Path) -> None:
