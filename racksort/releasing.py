@@ -227,13 +227,15 @@ def carry_out(
     changed = place.change(checked, release, promotes=promotes)
     after = changed.after
     began = time.monotonic()
+    behind = adapters.Behind()
     try:
-        with progress_bars() as report:
-            behind = adapters.wait_for(urls, after, release, wait_s, report) if urls else adapters.Behind()
+        if urls:
+            with progress_bars() as report:
+                behind = adapters.wait_for(urls, after, release, wait_s, report)
     except adapters.ReleaseRefusedError as error:
         _put_back(place, changed, str(error))
         raise
-    waited_s = time.monotonic() - began
+    waited_s = time.monotonic() - began if urls else 0.0
     there = [url for url in urls if url not in behind.late and url not in behind.silent]
     if as_json:
         typer.echo(json.dumps(_result(after, place, waited_s, behind)))
