@@ -227,11 +227,9 @@ def carry_out(
     changed = place.change(checked, release, promotes=promotes)
     after = changed.after
     began = time.monotonic()
-    behind = adapters.Behind()
     try:
-        if urls:
-            with progress_bars() as report:
-                behind = adapters.wait_for(urls, after, release, wait_s, report)
+        with progress_bars() as report:
+            behind = adapters.wait_for(urls, after, release, wait_s, report) if urls else adapters.Behind()
     except adapters.ReleaseRefusedError as error:
         _put_back(place, changed, str(error))
         raise
