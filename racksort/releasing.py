@@ -233,7 +233,7 @@ def carry_out(
     except adapters.ReleaseRefusedError as error:
         _put_back(place, changed, str(error))
         raise
-    waited_s = time.monotonic() - began
+    waited_s = time.monotonic() - began if urls else 0.0
     there = [url for url in urls if url not in behind.late and url not in behind.silent]
     if as_json:
         typer.echo(json.dumps(_result(after, place, waited_s, behind)))
