@@ -226,7 +226,7 @@ def test_where_the_document_can_not_be_written_the_adapter_stays_alone_with_it(
     want_canary(path, FAILS)
     before = path.read_bytes()
 
-    def read_only(target: Path, _content: bytes) -> None:
+    def read_only(target: Path, _content: bytes, **_mode: int) -> None:
         raise OSError(30, "Read-only file system", str(target))
 
     with monkeypatch.context() as patched:
