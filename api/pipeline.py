@@ -14,6 +14,7 @@ from api.errors import CatalogUnavailable, Unavailable
 from api.events.recall import Reading, Recall
 from api.ladder import Ladder, longest
 from api.ranker import Ranker
+from api.releases.counts import Unjudged
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.resilience.budget import Budget, Budgets, Patience
@@ -73,7 +74,7 @@ class Pipeline:
             rules: the shop's; None where it has none.
             recall: knows what customers did lately; None where nobody does.
             served: hears of each full answer, after the fact.
-            ranked: hears of each order that a release has made, before the shop's rules, and of its call's seconds.
+            ranked: hears of each order that a customer's release made, before the shop's rules, and its call's seconds.
             clock: seconds.
         """
         self._catalog = catalog
@@ -215,30 +216,28 @@ class Pipeline:
         return (None, pool) if rules is None else (rules, rules.pool(pool))
 
     async def _order(
-        self,
-        lane: Lane,
-        query: Query,
-        pool: Pool,
-        priority: Priority,
-        budget: Budget,
-        gone: Callable[[], bool] | None,
+        self, lane: Lane, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
     ) -> _Order:
         """All candidates of the pool, best first."""
         if not pool.product_id.size:
             return _Order(pool.product_id, Source.POPULARITY, None)
         counts = lane.counts
-        counts.requests += 1
+        customers = type(query) is Query  # else it named its release
+        if not customers:
+            counts.unjudged[Unjudged.NAMED] += 1
         try:
             answer = await self._ranker.rank(lane, query, pool, priority, budget, gone)
         except Unavailable as error:
-            counts.degraded[error.reason] += 1
+            if customers and self._ranker.impatient(error, budget):
+                counts.unjudged[Unjudged.IMPATIENT] += 1
+            elif customers:
+                counts.missed(error.reason)
             return self._lesser(query, pool)._replace(degraded=(error.reason,))
         shown = answer.product_id[: np.count_nonzero(answer.product_id)]  # padding is 0 and comes last
-        seconds = answer.queue_s + answer.ensemble_s
-        counts.seconds.observe(seconds)
-        counts.times.observe(seconds)
-        if self._ranked is not None:
-            self._ranked(lane, query, pool, shown, answer.ensemble_s)
+        if customers:
+            counts.ranked(answer.queue_s + answer.ensemble_s)
+            if self._ranked is not None:
+                self._ranked(lane, query, pool, shown, answer.ensemble_s)
         return _Order(shown, _ENSEMBLE, answer.release, (), answer.queue_s, answer.ensemble_s)
 
     def _lesser(self, query: Query, pool: Pool) -> _Order:

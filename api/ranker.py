@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from api.batcher import Answer
-from api.errors import EnsembleTimeout, EnsembleUnavailable, Overloaded, QueueFull, RowInvalid, TooManyRequests
+from api.errors import (
+    EnsembleTimeout,
+    EnsembleUnavailable,
+    Overloaded,
+    QueueFull,
+    RowInvalid,
+    TooManyRequests,
+    Unavailable,
+)
 from api.releases.lane import Lane
 from api.resilience.budget import Budget
 from api.resilience.limiter import Limiter, Outcome, Priority
@@ -17,6 +26,10 @@ from api.types import Pool, Query
 
 _log = logging.getLogger(__name__)
 
+_LATE: Final = (EnsembleTimeout, QueueFull, Overloaded)
+"""What a caller brings about who gives a request no time."""
+_ROUNDING_S: Final = 1e-6
+"""More than a budget's total can differ from what it was made of, whatever the clock shows."""
 _ANSWERED, _DROPPED, _IGNORED = Outcome.ANSWERED, Outcome.DROPPED, Outcome.IGNORED
 
 
@@ -59,6 +72,10 @@ class Ranker:
         self._limiter.refuse(priority)
         return True
 
+    def impatient(self, error: Unavailable, budget: Budget) -> bool:
+        """Whether a request wasn't ranked in time that is shorter than what requests have by themselves."""
+        return isinstance(error, _LATE) and self._short(budget)
+
     async def rank(
         self, lane: Lane, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
     ) -> Answer:
@@ -92,11 +109,15 @@ class Ranker:
         outcome = _IGNORED
         try:
             answer = await lane.batcher.submit(
-                self.row(query, pool), budget.answer_from, gone, send_until=budget.send_until
+                self.row(query, pool),
+                budget.answer_from,
+                gone,
+                send_until=budget.send_until,
+                hung_from=budget.arrived + self._limiter.deadline_s if self._short(budget) else 0.0,
             )
             outcome = _ANSWERED
-        except (EnsembleTimeout, QueueFull):
-            if budget.total_s >= self._limiter.deadline_s:  # else the caller hardly waited
+        except (EnsembleTimeout, QueueFull) as error:
+            if not self.impatient(error, budget):
                 outcome = _DROPPED
             raise
         finally:
@@ -120,3 +141,6 @@ class Ranker:
         if isinstance(candidates, str):
             raise RowInvalid(candidates)
         return Row.of(candidates, query.customer_id, query.recent, day=self._today(), page_size=query.limit)
+
+    def _short(self, budget: Budget) -> bool:
+        return budget.total_s < self._limiter.deadline_s - _ROUNDING_S

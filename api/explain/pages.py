@@ -18,6 +18,7 @@ from api.explain.evidence import Effects, Evidence, ExplainedPage, RulesOf, Scor
 from api.explain.explainer import Explainer
 from api.ladder import Ladder, longest
 from api.pipeline import flaws
+from api.releases.counts import Unjudged
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
 from api.resilience.budget import Budget, Budgets, Patience
@@ -141,14 +142,13 @@ class ExplainedPages:
         scored: Scored | None = None
         source, release, order = Source.POPULARITY, None, candidates.product_id
         if order.size:
-            lane.counts.requests += 1
+            lane.counts.unjudged[Unjudged.EXPLAINED] += 1
             try:
                 answer = await self._calls.explain(lane, query, candidates, budget, gone)
                 scored = Scored.of(answer.explained)
                 source, release, order = Source.ENSEMBLE, answer.explained.release, scored.product_id
                 queue_s, ensemble_s = answer.queue_s, answer.ensemble_s
             except Unavailable as error:
-                lane.counts.degraded[error.reason] += 1
                 degraded = (*degraded, error.reason)
                 # The page is the beginning of a longer one, which tells places beyond it.
                 lesser = self._ladder.without_ensemble(longest(query), candidates)

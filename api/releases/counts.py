@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
 from typing import Final
 
 from api.histogram import Observed
@@ -16,16 +17,29 @@ _TIMES: Final = tuple(SHORTEST_S * GROWTH**at for at in range(128))
 """0.1 ms to 6 s."""
 
 
-class LaneCounts:
-    """Numbers since the lane was opened; they only grow."""
+class Unjudged(StrEnum):
+    """Why a request says nothing of the release: whoever sends it decides how it goes, or which release it hits."""
 
-    __slots__ = ("calls", "degraded", "diverted", "requests", "rows", "seconds", "times")
+    NAMED = "named"
+    """It named the release, instead of being given it as its customer's."""
+    EXPLAINED = "explained"
+    """It waited for its turn among the explanations."""
+    IMPATIENT = "impatient"
+    """It wasn't ranked in less time than requests have by themselves."""
+
+
+class LaneCounts:
+    """Numbers since the lane was opened; they only grow. Guards judge by all that aren't ``unjudged``."""
+
+    __slots__ = ("calls", "degraded", "diverted", "requests", "rows", "seconds", "times", "unjudged")
 
     def __init__(self) -> None:
         self.requests = 0
-        """Rankings that the lane was asked for: first windows and next ones, explained or not."""
+        """Rankings of the lane's customers that have ended: first windows and next ones."""
         self.degraded: Counter[str] = Counter()
         """Those that it didn't rank, by ``api.errors.Unavailable.reason``."""
+        self.unjudged: Counter[Unjudged] = Counter()
+        """Rankings that count nowhere else here."""
         self.seconds = Observed(SECONDS)
         """Of those that it ranked: from the queue to the call's end."""
         self.times = Observed(_TIMES)
@@ -36,3 +50,14 @@ class LaneCounts:
         """Rows in the calls that succeeded."""
         self.diverted = 0
         """Requests of its customers that the live lane took because this one's breaker refused."""
+
+    def ranked(self, seconds: float) -> None:
+        """Count a ranking, from the queue to the call's end."""
+        self.requests += 1
+        self.seconds.observe(seconds)
+        self.times.observe(seconds)
+
+    def missed(self, reason: str) -> None:
+        """Count one that the release didn't make."""
+        self.requests += 1
+        self.degraded[reason] += 1

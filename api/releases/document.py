@@ -22,6 +22,8 @@ from api.errors import ReleasesInvalid
 
 MOST_CANARY: Final = 50.0
 """Percent of the customers that a canary may have: with more of them it would be the live one."""
+LEAST_PERCENT: Final = 0.01
+"""Of either: one of the 10,000 places that customers have."""
 MOST_PREVIOUS: Final = 5
 MOST_HISTORY: Final = 20
 
@@ -33,7 +35,7 @@ class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A release that part of the traffic goes to."""
 
     release: _Release
-    percent: Annotated[float, msgspec.Meta(gt=0, le=100)]
+    percent: Annotated[float, msgspec.Meta(ge=LEAST_PERCENT, le=100)]
     """Of the customers for a canary, of the requests for a shadow."""
 
 
@@ -118,7 +120,7 @@ def canary(traffic: Traffic, release: int, percent: float, *, at: datetime, why:
     """Give ``percent`` of the customers another release; a canary that there was ends.
 
     Raises:
-        ReleasesInvalid: it is the live one, or the share isn't above 0 and at most ``MOST_CANARY``.
+        ReleasesInvalid: it is the live one, or the share isn't ``LEAST_PERCENT`` to ``MOST_CANARY``.
     """
     _check_beside(traffic, release, "canary")
     share = Share(release, _percent(percent, MOST_CANARY, "a canary"))
@@ -129,7 +131,7 @@ def shadow(traffic: Traffic, release: int, percent: float, *, at: datetime, why:
     """Have another release rank ``percent`` of the requests as well; a shadow that there was ends.
 
     Raises:
-        ReleasesInvalid: it is the live one, or the share isn't above 0 and at most 100.
+        ReleasesInvalid: it is the live one, or the share isn't ``LEAST_PERCENT`` to 100.
     """
     _check_beside(traffic, release, "shadow")
     share = Share(release, _percent(percent, 100.0, "a shadow"))
@@ -139,12 +141,14 @@ def shadow(traffic: Traffic, release: int, percent: float, *, at: datetime, why:
 def promote(traffic: Traffic, release: int, *, at: datetime, why: str = "") -> Traffic:
     """Make a release the live one. Where it was canary or shadow it is that no more.
 
+    The live one can be promoted where no document was ever written: the first one then says so, and nothing before it.
+
     Raises:
         ReleasesInvalid: it is live already.
     """
-    if release == traffic.live:
+    if release == traffic.live and traffic.version > 0:
         raise ReleasesInvalid(f"release {release} is live already")
-    before = (traffic.live, *(each for each in traffic.previous if each not in {traffic.live, release}))
+    before = tuple(each for each in dict.fromkeys((traffic.live, *traffic.previous)) if each != release)
     return _live(traffic, release, before[:MOST_PREVIOUS], f"promote {release}", at, why)
 
 
@@ -218,6 +222,7 @@ def _live(traffic: Traffic, release: int, previous: tuple[int, ...], change: str
 def _changed(traffic: Traffic, change: str, at: datetime, why: str, **parts: Any) -> Traffic:
     moment = at.isoformat("T", "seconds")
     live = parts.get("live", traffic.live)
+    why = why.encode(errors="replace").decode()  # a reason in no known encoding holds up no change
     told = Change(traffic.version + 1, moment, change, live, why)
     return replace(
         traffic,
@@ -238,6 +243,6 @@ def _check_beside(traffic: Traffic, release: int, part: str) -> None:
 
 
 def _percent(percent: float, most: float, whose: str) -> float:
-    if not math.isfinite(percent) or not 0 < percent <= most:
-        raise ReleasesInvalid(f"{percent:g} %: {whose} takes more than 0 and at most {most:g} percent")
+    if not math.isfinite(percent) or not LEAST_PERCENT <= percent <= most:
+        raise ReleasesInvalid(f"{percent:g} %: {whose} takes at least {LEAST_PERCENT:g} and at most {most:g} percent")
     return float(percent)

@@ -10,7 +10,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.releases.counts import SECONDS
+from api.releases.counts import SECONDS, Unjudged
 from api.releases.follow import Releases
 from api.releases.lane import Lane
 from api.releases.lanes import Lanes
@@ -31,9 +31,14 @@ class LaneFigures(Collector):
     def collect(self) -> Iterator[Metric]:
         """The figures."""
         label = ["release"]
-        requests = CounterMetricFamily("racksort_release_requests", "Rankings asked of a release", labels=label)
+        requests = CounterMetricFamily(
+            "racksort_release_requests", "Rankings that customers asked of a release", labels=label
+        )
         degraded = CounterMetricFamily(
             "racksort_release_degraded", "Rankings that a release didn't make", labels=["release", "reason"]
+        )
+        unjudged = CounterMetricFamily(
+            "racksort_release_unjudged", "Rankings that tell guards nothing of the release", labels=["release", "why"]
         )
         calls = CounterMetricFamily("racksort_release_calls", "Calls of a release", labels=["release", "outcome"])
         rows = CounterMetricFamily("racksort_release_rows", "Rows that a release has ranked", labels=label)
@@ -50,13 +55,15 @@ class LaneFigures(Collector):
             diverted.add_metric(name, counts.diverted)
             for reason, count in counts.degraded.items():
                 degraded.add_metric([lane.release, reason], count)
+            for why in Unjudged:
+                unjudged.add_metric([lane.release, why.value], counts.unjudged[why])
             for outcome, count in counts.calls.items():
                 calls.add_metric([lane.release, outcome], count)
             cumulative = map(float, itertools.accumulate(counts.seconds.counts))
             total = counts.seconds.total
             buckets = list(zip(_BOUNDS, cumulative, strict=True))
             seconds.add_metric(name, buckets, sum_value=total if math.isfinite(total) else 0.0)
-        yield from (requests, degraded, calls, rows, diverted, seconds)
+        yield from (requests, degraded, unjudged, calls, rows, diverted, seconds)
         yield CounterMetricFamily(
             "racksort_canary_missing",
             "Requests that the live release took because the canary wasn't there yet",

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from api.errors import AdapterError, EnsembleError, ReleasesInvalid
+from api.errors import AdapterError, EnsembleError, EnsembleUnavailable, ReleaseRefused, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import store
 from api.releases.document import Share
@@ -72,6 +72,8 @@ class Releases:
         """Why the file can't be read now; empty where it can."""
         self.withdrawn: tuple[Share | None, int] = None, 0
         """A canary that shall have no traffic, in this version of the document."""
+        self.lost: Final[list[tuple[int, str]]] = []
+        """Canaries and shadows that the server has lost, and why, until the document ends them."""
         self.lanes = lanes
         self._maker = maker
         self._server = followed.server
@@ -90,6 +92,7 @@ class Releases:
         self._one_at_a_time = asyncio.Lock()
         self._in_use: tuple[int, ...] = ()
         self.states.set(lanes.live.number, State.LOADING)
+        self._server.hear(self.lose)
 
     async def follow(self) -> None:
         """Look again and again."""
@@ -117,6 +120,18 @@ class Releases:
         """Give a canary no traffic, from the next request on and until the document changes."""
         if (canary := self.traffic.canary) is not None and canary.release == release:
             self.withdrawn = canary, self.traffic.version
+            self._switch()
+
+    def lose(self, release: int, why: str) -> None:
+        """The server has lost a release: no traffic for it, from the next request on. Only a spare comes in again."""
+        if release in self._lanes:
+            beside = release in self.traffic.wanted and release != self.traffic.live
+            self._refuse(release, self.traffic.version, ReleaseRefused(why) if beside else EnsembleUnavailable(why))
+            self._proof.missing.add(release)
+            if beside:
+                self._retries.failed(release, self.traffic.version, self._clock(), passing=False)
+                self.lost.append((release, why))
+            self.withdraw(release)
             self._switch()
 
     def open(self) -> list[Lane]:
@@ -181,6 +196,7 @@ class Releases:
             raise
         else:
             self._retries.forget(number)
+            self._in_use = ()  # the server is told again: this has new processes, which it must know
             self._switch()
 
     async def _loaded_and_warm(self, number: int) -> None:
@@ -259,9 +275,8 @@ class Releases:
                 continue
             since = self._retired_at.setdefault(number, self._clock())
             self.states.set(number, State.RETIRING)
-            if self._clock() - since < GRACE_S or not lane.idle:
-                continue
-            if not self._one_at_a_time.locked() and not self._ending:
+            due = lane.idle and self._clock() - since >= GRACE_S
+            if due and not self._ending and not self._one_at_a_time.locked():
                 task = asyncio.create_task(self._end(number, lane), name=f"take out release {number}")
                 self._ending.add(task)
                 task.add_done_callback(self._ending.discard)

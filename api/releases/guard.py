@@ -29,6 +29,8 @@ class Guard(StrEnum):
     FALLBACK = "fallback"
     P99 = "p99"
     CHURN = "churn"
+    PROCESS = "process"
+    """Broken by the end of a process of the release, whatever the figures are."""
 
 
 class State(StrEnum):

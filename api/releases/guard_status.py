@@ -89,8 +89,8 @@ def _taken_back(guards: Guards) -> TakenBackState | None:
         return None
     return TakenBackState(
         release=last.release,
-        guard=last.verdict.guard,
-        why=last.verdict.why,
+        guard=last.guard,
+        why=last.why,
         at=datetime.fromtimestamp(last.at, UTC).isoformat("T", "seconds"),
         unwritten=guards.unwritten,
     )

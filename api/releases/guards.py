@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from api.errors import ReleasesInvalid
-from api.releases import document, store
 from api.releases.comparison import Comparison, Role
-from api.releases.document import Traffic
+from api.releases.document import Share, Traffic
+from api.releases.ending import end
 from api.releases.follow import Releases
 from api.releases.guard import CanaryGuard, Guard, GuardPolicy, State, Verdict
 from api.releases.shadow import ShadowRankings
@@ -34,7 +33,9 @@ class TakenBack:
     """A canary that broke a guard here."""
 
     release: int
-    verdict: Verdict
+    guard: Guard
+    why: str
+    """The figure that broke it, in words."""
     at: float
     """Unix time."""
     unwritten: str = ""
@@ -67,7 +68,8 @@ class Guards:
         self._policy = policy
         self._now = now
         self._clock = clock
-        self._watched: tuple[Comparison, CanaryGuard] | None = None
+        self._watched: tuple[Comparison, int, CanaryGuard] | None = None
+        """The canary's, and the version of the document in which it is watched."""
         self.verdicts: tuple[Verdict, ...] = ()
         """What the guards say of the canary; empty where there is none."""
         self.broken: Final = dict.fromkeys(Guard, 0)
@@ -93,47 +95,51 @@ class Guards:
 
     async def look(self) -> None:
         """Judge the canary, and take it back where a guard is broken."""
+        while self._releases.lost:
+            await self._lost(*self._releases.lost.pop(0))
         comparison = self.shadow.comparison(Role.CANARY)
         if comparison is None:
             self._watched, self.verdicts = None, ()
             return
         canary = Seen.of(comparison.lane.counts, comparison.rankings, comparison.rbo.total)
         live = Seen.of(comparison.live.counts)
-        if self._watched is None or self._watched[0] is not comparison:  # another canary, or another one is live
-            self._watched = comparison, CanaryGuard(self._policy, self._clock(), canary, live)
-        self.verdicts = self._watched[1].judge(self._clock(), canary, live)
+        version = self._releases.traffic.version
+        if self._watched is None or self._watched[0] is not comparison or self._watched[1] != version:
+            # Another canary, another live release, or somebody has decided anew, perhaps for this very canary.
+            self._watched = comparison, version, CanaryGuard(self._policy, self._clock(), canary, live)
+        self.verdicts = self._watched[2].judge(self._clock(), canary, live)
         for verdict in self.verdicts:
             if verdict.state is State.BROKEN:
-                await self._take_back(comparison.lane.number, verdict)
+                number = comparison.lane.number
+                await self._take_back(number, verdict.guard, verdict.why, lambda now: now.version == version)
                 return
 
-    async def _take_back(self, release: int, verdict: Verdict) -> None:
+    async def _lost(self, release: int, why: str) -> None:
+        """End what has lost a process: there is nothing to judge."""
+        traffic = self._releases.traffic
+        if _is(traffic.shadow, release):
+            _log.error("shadow %d ends: %s", release, why)
+            unwritten = await self._end(Role.SHADOW, why, lambda now: _is(now.shadow, release))
+            if unwritten:
+                _log.error("shadow %d stays in the document, and ranks nothing here: %s", release, unwritten)
+        if _is(traffic.canary, release):
+            await self._take_back(release, Guard.PROCESS, why, lambda now: _is(now.canary, release))
+
+    async def _take_back(self, release: int, guard: Guard, broken: str, still: Callable[[Traffic], bool]) -> None:
         self._releases.withdraw(release)
-        self.broken[verdict.guard] += 1
-        why = f"guard {verdict.guard}: {verdict.why}"
+        self.broken[guard] += 1
+        why = f"guard {guard}: {broken}"
         _log.error("canary %d is taken back by %s", release, why)
-        unwritten = await asyncio.to_thread(self._end, release, why)
+        unwritten = await self._end(Role.CANARY, why, still)
         if unwritten:
             _log.error("canary %d stays in the document, and has no traffic here: %s", release, unwritten)
-        self.last = TakenBack(release, verdict, self._now(), unwritten)
+        self.last = TakenBack(release, guard, broken, self._now(), unwritten)
 
-    def _end(self, release: int, why: str) -> str:
-        """End the canary in the document; returns why that can't be done, where it can't."""
+    async def _end(self, role: Role, why: str, still: Callable[[Traffic], bool]) -> str:
+        """End it in the document; returns why that can't be done, where it can't."""
         at = datetime.fromtimestamp(self._now(), UTC)
-
-        def end(traffic: Traffic) -> Traffic:
-            if traffic.canary is None or traffic.canary.release != release:
-                raise _EndedAlready
-            return document.end_canary(traffic, at=at, why=why)
-
-        try:
-            store.change(self._releases.path, end)
-        except _EndedAlready:  # another adapter was first, or a person
-            return ""
-        except ReleasesInvalid as error:
-            return str(error)
-        return ""
+        return await asyncio.to_thread(end, self._releases.path, role, still, at=at, why=why)
 
 
-class _EndedAlready(Exception):  # noqa: N818 - it says what happened, and ends nothing
-    """The document has no such canary any more."""
+def _is(share: Share | None, release: int) -> bool:
+    return share is not None and share.release == release

@@ -88,7 +88,7 @@ class Lanes:
             self.missing += 1
             return self.live
         if lane.breaker.refuses():
-            lane.counts.diverted += 1
+            lane.counts.diverted += type(query) is Query  # an explanation tells guards nothing
             return self.live
         return lane
 

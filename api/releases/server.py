@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -44,6 +45,10 @@ class Keeper(Protocol):
         """These are in use, the live one first."""
         ...
 
+    def hear(self, lost: Callable[[int, str], object]) -> None:
+        """Have this called, in any thread, with each release that isn't live and has lost a process, and why."""
+        ...
+
 
 class ReleaseServer(Protocol):
     """What switching releases needs of a server."""
@@ -80,6 +85,10 @@ class ReleaseServer(Protocol):
 
     def use(self, releases: tuple[int, ...]) -> None:
         """These are in use, the live one first."""
+        ...
+
+    def hear(self, lost: Callable[[int, str], None]) -> None:
+        """Have this called, in the event loop, with each release that isn't live and was lost, and why."""
         ...
 
     async def close(self) -> None:
@@ -166,8 +175,16 @@ class TritonReleases:
         if self._keeper is not None:
             self._keeper.use(releases)
 
+    def hear(self, lost: Callable[[int, str], None]) -> None:
+        """See :class:`ReleaseServer`. Where another process runs the server, nobody tells."""
+        if self._keeper is not None:
+            loop = asyncio.get_running_loop()
+            self._keeper.hear(lambda release, why: loop.call_soon_threadsafe(lost, release, why))
+
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the channel, and hear no more."""
+        if self._keeper is not None:
+            self._keeper.hear(lambda _release, _why: None)
         await self._channel.close()
 
     async def _load(self, model: str) -> None:

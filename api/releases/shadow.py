@@ -2,8 +2,9 @@
 
 For a shadow that is a share of the live release's requests, for a canary one request each half second, which the live
 release ranks: a constant cost, and enough to judge the canary's rank churn within a minute. An answer only puts what it
-was made of into a bounded queue. A task of its own sends the rows, one call at a time, and none while the adapter is
-busy: then and where the queue is full they are dropped and counted.
+was made of into a bounded queue, one for each of both: a shadow that hangs mustn't keep a canary from being judged. A
+task of its own sends the rows, the canary's first, one call at a time, and none while the adapter is busy: then and
+where a queue is full they are dropped and counted.
 """
 
 from __future__ import annotations
@@ -31,8 +32,14 @@ MOST_ROWS: Final = 8
 LEAST_PRODUCTS: Final = 32
 """Shorter rankings tell too little of the churn: of 32 products the reversed order has 0.89, of ten only 0.49."""
 _CANARY_EACH_S: Final = 0.5
+_CANARY_WAITING: Final = 16
+"""Of a canary's requests that may wait: so many come in 8 s, and a call that hangs is given up before."""
 _EXPLAINED: Final = 0.02
 """Share of a shadow's calls whose first row is explained by both releases, for its scores: two further calls."""
+
+
+_MOST_TOLD: Final = 64
+"""Kinds of failures that are logged."""
 
 
 class _Sample(NamedTuple):
@@ -68,15 +75,16 @@ class ShadowRankings:
             busy: whether the adapter has no time for what nobody waits for.
             clock: seconds.
             rng: draws which requests are taken.
-            waiting: requests that may wait for the task; each holds its pool.
+            waiting: a shadow's requests that may wait for the task; each holds its pool.
         """
         self._lanes = lanes
         self._row = row
         self._busy = busy
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - which request is taken is no secret
-        self._most = waiting
-        self._waiting: deque[_Sample] = deque()
+        self._most: Final = {Role.CANARY: _CANARY_WAITING, Role.SHADOW: waiting}
+        self._waiting: Final[dict[Role, deque[_Sample]]] = {role: deque() for role in self._most}
+        """The canary's first: that is who is sent first."""
         self._some = Event()
         self._sampler: tuple[float, Sampler] = 0.0, Sampler(0.0, self._rng)
         """Of the shadow, and the percentage that it is for."""
@@ -90,6 +98,8 @@ class ShadowRankings:
     def ranked(self, lane: Lane, query: Query, pool: Pool, order: Ids, seconds: float) -> None:
         """Note one answer of a release; called with every one, so it does next to nothing for most of them.
 
+        Never raises: the answer is fine, whatever is wrong here.
+
         Args:
             lane: the release's.
             query: what was asked for, with what the customer did lately.
@@ -97,31 +107,16 @@ class ShadowRankings:
             order: [n] all of its products, best first, without padding.
             seconds: what the call took.
         """
-        lanes = self._lanes
-        if lane is lanes.live:
-            if lanes.shadow is None or not self._shadow_takes(lanes.shadow_percent):
-                return
-            role, by = Role.SHADOW, lanes.shadow
-        elif lane is lanes.canary:
-            if self._clock() < self._next_canary or order.size < LEAST_PRODUCTS:
-                return
-            self._next_canary = self._clock() + _CANARY_EACH_S
-            role, by = Role.CANARY, lanes.live
-        else:
-            return
-        if (comparison := self.comparison(role)) is None:
-            return
-        if len(self._waiting) >= self._most:
-            self.dropped["full"] += 1
-            return
-        self._waiting.append(_Sample(role, comparison, by, query, pool, order, seconds))
-        self._some.set()
+        try:
+            self._take(lane, query, pool, order, seconds)
+        except Exception as error:  # noqa: BLE001 - as promised; it is logged
+            self._tell(lane.release, f"an answer isn't compared by a mistake of ours: {error!r}")
 
     async def run(self) -> None:
         """Compare what was taken, for ever."""
         while True:
             await self._some.wait()
-            while self._waiting:
+            while any(self._waiting.values()):
                 try:
                     await self._compare()
                 except Exception:  # noqa: BLE001 - the comparison must go on whatever is wrong with one of them
@@ -141,6 +136,28 @@ class ShadowRankings:
             found = self._comparisons[role] = Comparison(lane, lanes.live)
         return found
 
+    def _take(self, lane: Lane, query: Query, pool: Pool, order: Ids, seconds: float) -> None:
+        lanes = self._lanes
+        if lane is lanes.live:
+            if lanes.shadow is None or not self._shadow_takes(lanes.shadow_percent):
+                return
+            role, by = Role.SHADOW, lanes.shadow
+        elif lane is lanes.canary:
+            if self._clock() < self._next_canary or order.size < LEAST_PRODUCTS:
+                return
+            role, by = Role.CANARY, lanes.live
+        else:
+            return
+        if (comparison := self.comparison(role)) is None:
+            return
+        if len(self._waiting[role]) >= self._most[role]:
+            self.dropped["full"] += 1
+            return
+        if role is Role.CANARY:
+            self._next_canary = self._clock() + _CANARY_EACH_S
+        self._waiting[role].append(_Sample(role, comparison, by, query, pool, order, seconds))
+        self._some.set()
+
     def _shadow_takes(self, percent: float) -> bool:
         if self._sampler[0] != percent:
             self._sampler = percent, Sampler(percent / 100, self._rng)
@@ -149,8 +166,9 @@ class ShadowRankings:
     async def _compare(self) -> None:
         """Send the rows that wait for the same release in the same bucket, and look at what comes back."""
         if self._busy():
-            self.dropped["busy"] += len(self._waiting)
-            self._waiting.clear()
+            for waiting in self._waiting.values():
+                self.dropped["busy"] += len(waiting)
+                waiting.clear()
             return
         samples, rows = self._next()
         if not rows:
@@ -182,12 +200,13 @@ class ShadowRankings:
             self._tell("an explanation", str(error))
 
     def _next(self) -> tuple[list[_Sample], list[Row]]:
-        """The oldest sample with its mates, and their rows; none where it can't or needn't be ranked any more."""
+        """The oldest of the first samples with its mates, and their rows; none where none can or needs to be ranked."""
+        waiting = next(filter(None, self._waiting.values()))
         samples: list[_Sample] = []
         rows: list[Row] = []
         kept: list[_Sample] = []
-        while self._waiting and len(rows) < MOST_ROWS:
-            sample = self._waiting.popleft()
+        while waiting and len(rows) < MOST_ROWS:
+            sample = waiting.popleft()
             if sample.comparison is not self.comparison(sample.role):  # another release has the role meanwhile
                 self.dropped["gone"] += 1
                 continue
@@ -203,11 +222,11 @@ class ShadowRankings:
                 rows.append(row)
             else:
                 kept.append(sample)
-        self._waiting.extendleft(reversed(kept))
+        waiting.extendleft(reversed(kept))
         return samples, rows
 
     def _tell(self, release: str, why: str) -> None:
         """Log a release's first failure of a kind: thousands would follow."""
-        if (told := f"{release}: {why}") not in self._told and len(self._told) < self._most:
+        if (told := f"{release}: {why}") not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(told)
             _log.warning("beside the requests, %s (told once)", told)

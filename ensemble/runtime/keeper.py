@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ensemble.runtime.canary import Canary
 from ensemble.runtime.triton_server import EmbeddedTriton
 
@@ -12,6 +14,7 @@ class Keeper:
     def __init__(self, server: EmbeddedTriton, canary: Canary) -> None:
         self._server = server
         self._canary = canary
+        self._hear: Callable[[int, str], object] = lambda _release, _why: None
         server.on_start = canary.follow
 
     @property
@@ -38,3 +41,11 @@ class Keeper:
         """
         self._server.use(releases)
         self._canary.follow(releases[0])
+
+    def hear(self, lost: Callable[[int, str], object]) -> None:
+        """Have this called for each release that isn't live and has lost a process, in the supervisor's thread."""
+        self._hear = lost
+
+    def lost(self, release: int, why: str) -> None:
+        """A release has lost a process, and is unloaded."""
+        self._hear(release, why)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ensemble.runtime import stubs
@@ -19,18 +19,18 @@ _DISCARD_S: Final = 5.0
 class StubWatch:
     """The stubs of one server process. For one thread, but for :meth:`recount`."""
 
-    def __init__(self, leader: int, served: Callable[[str, str], bool]) -> None:
+    def __init__(self, leader: int, pinning: Callable[[str, str], Sequence[int]]) -> None:
         """Expect the stubs that run now.
 
         Args:
             leader: the server's process id.
-            served: whether a version of a model (both by name) is still to be served.
+            pinning: the releases that are to be served and use a version of a model (both by name).
         """
         self._leader = leader
-        self._served = served
+        self._pinning = pinning
         self._expected = stubs.of_server(leader)
         self._discarded: tuple[Stub, ...] = ()
-        """Of unloaded models: their shared memory goes once they have ended."""
+        """Of what was unloaded, or is about to be: their shared memory goes once they have ended."""
         self._discard_until = 0.0
         self._recount = False
 
@@ -38,18 +38,36 @@ class StubWatch:
         """Expect those that will run at the next look as well; from any thread."""
         self._recount = True
 
-    def dead(self) -> tuple[str, ...]:
-        """Models whose process has ended and that are to be served."""
+    def dead(self, live: int) -> tuple[str, ...]:
+        """Models whose process has ended and that this release uses."""
+        return tuple(stub.model for stub in self._gone() if live in self._pinning(stub.model, stub.version))
+
+    def dead_beside(self, live: int) -> dict[int, str]:
+        """Releases of which a process has ended that ``live`` doesn't use, and why; each process is told once."""
+        found: dict[int, str] = {}
+        for stub in self._gone():
+            releases = self._pinning(stub.model, stub.version)
+            if live not in releases:
+                how = f" ({ending})" if (ending := stub.ending()) else ""
+                found |= dict.fromkeys(releases, f"its {stub.model} process ended{how}")
+                self._discard({stub})
+        return found
+
+    def _gone(self) -> tuple[Stub, ...]:
+        """The processes that have ended and that are to be served."""
         self._clear_up()
         if self._recount:
             self._recount = False
             new = (stub for stub in stubs.of_server(self._leader) if stub not in self._discarded)
             self._expected = tuple(dict.fromkeys((*self._expected, *new)))
         gone = {stub for stub in self._expected if not stub.alive(self._leader)}
-        unloaded = {stub for stub in gone if not self._served(stub.model, stub.version)}
+        self._discard({stub for stub in gone if not self._pinning(stub.model, stub.version)})
+        return tuple(stub for stub in self._expected if stub in gone)
+
+    def _discard(self, unloaded: Iterable[Stub]) -> None:
+        unloaded = frozenset(unloaded)
         self._expected = tuple(stub for stub in self._expected if stub not in unloaded)
         self._discarded += tuple(unloaded)
-        return tuple(stub.model for stub in self._expected if stub in gone)
 
     def before_reload(self) -> frozenset[Stub]:
         """What runs, or should, before models are reloaded; to be handed to :meth:`reloaded`."""

@@ -29,6 +29,17 @@ class Stub(NamedTuple):
         """Whether it runs as a child of this server; a zombie doesn't."""
         return group_of(self.pid) == leader
 
+    def ending(self) -> str:
+        """How it ended, in words; empty where that isn't known any more, as its parent knows it."""
+        try:
+            told = (_PROC / str(self.pid) / "stat").read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+        status = int(told[-1]) if told[0] in _ENDED else 0  # as of wait(2); 0 also where we may not know
+        if status == 0:
+            return ""
+        return f"signal {status & 0x7F}" if status & 0x7F else f"exit status {status >> 8}"
+
     def remove_segment(self) -> None:
         """Remove the name of its shared memory; who has it mapped isn't disturbed."""
         if self.segment:

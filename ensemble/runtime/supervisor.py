@@ -4,6 +4,7 @@
 
     process gone  -> restart at once
     stub gone     -> reload its model  ----- doesn't help, or too often --> restart
+      of a release that isn't live -> that release goes, and is told; the others serve on
     error, twice  -> reload all models --/
     no answer     -> say so; one more canary with much patience; no answer again -> kill, restart
     too busy      -> say so; nothing else: a server that says no is well
@@ -19,56 +20,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from ensemble.errors import RacksortError
 from ensemble.runtime.canary import Health, Verdict
+from ensemble.runtime.supervised import Prober, Server
 from ensemble.runtime.supervision_policy import Policy, Restarts
 from ensemble.runtime.supervision_status import State, Status
 from ensemble.runtime.triton_server import ServerStoppedError
 
 _JOIN_S: Final = 15.0
 """Longer than anything that the thread waits for once it should end."""
-
-
-class Server(Protocol):
-    """What supervision needs of :class:`~ensemble.runtime.triton_server.EmbeddedTriton`."""
-
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        ...
-
-    def why_ended(self) -> str:
-        """Why it doesn't, in one line."""
-        ...
-
-    def dead_models(self) -> tuple[str, ...]:
-        """Models whose process has ended."""
-        ...
-
-    def reload(self, models: Sequence[str], timeout_s: float) -> None:
-        """Reload models (none: all); raises RacksortError."""
-        ...
-
-    def restart(self, grace_s: float) -> None:
-        """End it and start it again; raises RacksortError, ServerStoppedError once it is not wanted any more."""
-        ...
-
-    def abandon(self) -> None:
-        """Have a restart under way end without a server; from any thread."""
-        ...
-
-
-class Prober(Protocol):
-    """What supervision needs of :class:`~ensemble.runtime.canary.Canary`."""
-
-    def check(self, timeout_s: float) -> Verdict:
-        """One inference."""
-        ...
-
-    def close(self) -> None:
-        """End a check under way; from any thread."""
-        ...
 
 
 class Supervisor:
@@ -86,6 +48,7 @@ class Supervisor:
         policy: Policy | None = None,
         *,
         on_event: Callable[[str], None] = lambda _line: None,
+        on_lost: Callable[[int, str], None] = lambda _release, _why: None,
         proven: Callable[[], float] = lambda: -math.inf,
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[], float] = random.random,
@@ -95,6 +58,7 @@ class Supervisor:
         canary: the supervisor closes it in the end.
         policy: how patient it is.
         on_event: gets one line for a person, in the supervisor's thread.
+        on_lost: hears in the same thread of a release that isn't live and has lost a process, and why.
         proven: when somebody else's inference last came out well, on ``clock``; from any thread.
         clock: monotonic seconds.
         uniform: random numbers in [0, 1), for the delays between restarts.
@@ -103,6 +67,7 @@ class Supervisor:
         self._canary = canary
         self._policy = policy or Policy()
         self._on_event = on_event
+        self._on_lost = on_lost
         self._proven = proven
         self._clock = clock
         self._checked_at = -math.inf
@@ -201,9 +166,20 @@ class Supervisor:
         """Heal what the process table shows; None where that is nothing."""
         if not self._server.alive():
             return self._restart(self._server.why_ended(), 0.0)
+        self._take_out()
         if dead := self._server.dead_models():
             return self._reload(dead, f"the process of Triton's model {' and '.join(dead)} has ended")
         return None
+
+    def _take_out(self) -> None:
+        """Releases that aren't live and whose process has ended: they lose their traffic, then the server lets go."""
+        for release, why in self._server.dead_beside().items():
+            self._say(f"release {release} can't rank any more and goes: {why}")
+            self._on_lost(release, why)
+            try:
+                self._server.take_out(release, self._policy.reload_timeout_s)
+            except RacksortError as error:  # it has no traffic; the next release that comes or goes takes it along
+                self._say(f"release {release} couldn't be unloaded: {error}")
 
     def _well(self) -> float:
         self._silent_since, self._errors, self._reload_helps = None, 0, True

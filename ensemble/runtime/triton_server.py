@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -40,7 +40,7 @@ class EmbeddedTriton:
     At most one process at a time: ``start``, ``stop`` and ``restart`` hold a lock, and a process group must be gone
     before the next begins. ``stop`` may come from any thread at any time: whoever waits under the lock looks at
     ``_abandoned``, which it sets first. ``show``, ``hide`` and ``use`` are for any thread, too. What only looks
-    (``alive``, ``dead_models``) takes no lock. ``reload`` and ``dead_models`` are for one thread, the supervisor's.
+    (``alive``, ``dead_models``) takes no lock. ``reload``, ``take_out`` and ``dead_*`` are for the supervisor's thread.
     """
 
     def __init__(self, options: TritonOptions) -> None:
@@ -174,15 +174,33 @@ class EmbeddedTriton:
             for release in others:
                 self._load_beside(release)
             self._check_wanted()
-            self._stubs = StubWatch(self.pid, self._view.shows)
+            self._stubs = StubWatch(self.pid, self._view.pinning)
         except BaseException:
             self._end(self._options.stop_timeout_s)
             raise
 
     def dead_models(self) -> tuple[str, ...]:
-        """Models whose process has ended under the running server, which doesn't say so."""
+        """Models of the live release whose process has ended under the running server, which doesn't say so."""
         watch = self._stubs
-        return () if self._process is None or watch is None else watch.dead()
+        return () if self._process is None or watch is None else watch.dead(self._live())
+
+    def dead_beside(self) -> Mapping[int, str]:
+        """Other releases of which a process has ended, and why; each is told once."""
+        watch = self._stubs
+        return {} if self._process is None or watch is None else watch.dead_beside(self._live())
+
+    def take_out(self, release: int, timeout_s: float) -> None:
+        """Unload a release of which a process has ended; the live one's aren't touched. Raises as :meth:`reload`."""
+        self.hide(release)
+        model_control.load(self.address, contract.ensemble_name(self._live()), timeout_s)
+
+    def _live(self) -> int:
+        return next(iter(self._seen()), self._releases[0])
+
+    def _seen(self) -> tuple[int, ...]:
+        """The releases in use but for what couldn't be loaded or has gone, the live one first."""
+        view = self._view
+        return () if view is None else tuple(each for each in self._releases if each in view.releases)
 
     def reload(self, models: Sequence[str], timeout_s: float) -> None:
         """Unload models, every one where none is named, and load them again with new processes.
@@ -195,8 +213,7 @@ class EmbeddedTriton:
             raise RacksortError("Triton isn't started, so that no model can be reloaded")
         names = tuple(models) or tuple(model.name for model in contract.MODELS)
         before = watch.before_reload()
-        seen = () if (view := self._view) is None else view.releases  # not what couldn't be loaded
-        ensembles = [contract.ensemble_name(release) for release in self._releases if release in seen]
+        ensembles = [contract.ensemble_name(release) for release in self._seen()]
         model_control.reload(self.address, names, ensembles, timeout_s)
         watch.reloaded(before, names)
 

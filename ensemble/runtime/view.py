@@ -67,9 +67,9 @@ class View:
         versions = {self.folder / model / path.name: path for model, path in found.version_dirs.items()}
         return {self.folder / found.name: found.ensemble_dir, **versions}
 
-    def shows(self, model: str, version: str) -> bool:
-        """Whether a version of a model is shown; from any thread."""
-        return (self.folder / model / version).exists()
+    def pinning(self, model: str, version: str) -> tuple[int, ...]:
+        """The releases among those shown that use a version of a model; from any thread."""
+        return tuple(number for number, links in self._links.items() if self.folder / model / version in links)
 
     def _shown(self) -> list[Path]:
         """What is here of releases: links to ensembles, and folders of versions."""

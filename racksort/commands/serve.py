@@ -148,8 +148,9 @@ def _start_triton(
         return max((each.readiness.last_success for each in proof), default=-math.inf)
 
     canary = Canary(server.address, release)
-    supervisor = Supervisor(server, canary, on_event=_say, proven=proven)
-    return Keeper(server, canary), stack.enter_context(supervisor)
+    keeper = Keeper(server, canary)
+    supervisor = Supervisor(server, canary, on_event=_say, on_lost=keeper.lost, proven=proven)
+    return keeper, stack.enter_context(supervisor)
 
 
 def _start_elasticsearch(stack: ExitStack, catalog: Path) -> str:

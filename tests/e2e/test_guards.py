@@ -31,7 +31,7 @@ RATE: Final = 60.0
 PIECE_S: Final = 2.0
 AT_MOST_S: Final = 150.0
 """Until a bad canary must be gone, on a machine that has other things to do."""
-GOOD, FAILING, SLOW, REVERSING = 2, 3, 4, 5
+GOOD, FAILING, SLOW, REVERSING, CRASHING = 2, 3, 4, 5, 6
 
 FAILS: Final = '''
 _execute = TritonPythonModel.execute
@@ -70,8 +70,24 @@ def rank(*arguments, **options):
         row[:shown] = row[:shown][::-1].copy()
     return ranked
 """
+CRASHES: Final = """
+_execute = TritonPythonModel.execute
+
+
+def _ends(self, requests):
+    import os
+
+    self.seen = getattr(self, "seen", 0) + len(requests)
+    if self.seen > 420:
+        os._exit(1)
+    return _execute(self, requests)
+
+
+TritonPythonModel.execute = _ends
+"""
 CHANGES: Final = {GOOD: ("ranking.py", ""), FAILING: ("model.py", FAILS), SLOW: ("ranking.py", SLEEPS)} | {
-    REVERSING: ("ranking.py", REVERSES)
+    REVERSING: ("ranking.py", REVERSES),
+    CRASHING: ("model.py", CRASHES),
 }
 
 
@@ -107,12 +123,12 @@ def asked(server: Served) -> dict[str, Any]:
     return found
 
 
-def begin(server: Served, repository: Path, release: int) -> None:
-    """Give half of the customers a canary, and wait until they have it."""
-    at = datetime.now(UTC)
-    store.change(repository / store.NAME, lambda traffic: document.canary(traffic, release, 50.0, at=at))
+def begin(server: Served, repository: Path, release: int, role: str = "canary") -> None:
+    """Give half of the customers a canary, or a shadow half of the requests, and wait until they have it."""
+    at, verb = datetime.now(UTC), document.canary if role == "canary" else document.shadow
+    store.change(repository / store.NAME, lambda traffic: verb(traffic, release, 50.0, at=at))
     until = time.monotonic() + AT_MOST_S
-    while (found := asked(server))["canary"] != release:
+    while (found := asked(server))[role] != release:
         assert time.monotonic() < until, found
         time.sleep(0.1)
 
@@ -147,6 +163,29 @@ def test_a_bad_canary_is_taken_back_by_itself(served: Served, repository: Path, 
     assert served.metric("racksort_release_guard_broken_total", guard=taken_back["guard"]) >= 1
     loaded(served)
     print(f"release {release} after {took:.0f} s: {written.why}")  # noqa: T201 - a figure for who runs it
+
+
+@pytest.mark.parametrize("role", ["canary", "shadow"])
+def test_what_crashes_beside_the_live_release_goes_alone(served: Served, repository: Path, role: str) -> None:
+    reloads = served.metric("racksort_triton_reloads_total")
+    restarts = served.metric("racksort_triton_restarts_total")
+    live = served.tritons()
+    begin(served, repository, CRASHING, role)
+    began, full, asked_for = time.monotonic(), 0, 0
+    while (found := asked(served))[f"wanted_{role}"] is not None:
+        assert time.monotonic() - began < AT_MOST_S, found
+        record = served.load(PIECE_S, rate=RATE, connections=64)
+        assert record.count(200) == record.status.size
+        full, asked_for = full + int(record.full.sum()), asked_for + record.status.size
+    assert "its ranking process ended (exit status 1)" in store.read(repository / store.NAME).why
+    loaded(served)
+    assert served.tritons() == live
+    assert served.metric("racksort_triton_reloads_total") == reloads
+    assert served.metric("racksort_triton_restarts_total") == restarts
+    assert asked_for - full <= RATE  # what its process had, and what came until it was seen that it has ended
+    if role == "canary":
+        assert found["beside"]["taken_back"]["guard"] == "process"
+    print(f"{role}: {asked_for - full} of {asked_for} by the ladder")  # noqa: T201 - a figure for who runs it
 
 
 def test_a_good_canary_stays(served: Served, repository: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from api.ensemble_client import Ensemble
 from api.errors import EnsembleUnavailable, ReleaseRefused
@@ -28,6 +29,7 @@ class FakeReleases:
         self.ensembles: dict[int, list[FakeEnsemble]] = {}
         self.used: list[tuple[int, ...]] = []
         self.loads: list[int] = []
+        self.lost: Callable[[int, str], None] = lambda _release, _why: None
         self.closed = False
 
     def ensemble(self, release: int) -> Ensemble:
@@ -56,6 +58,14 @@ class FakeReleases:
 
     def use(self, releases: tuple[int, ...]) -> None:
         self.used.append(releases)
+
+    def hear(self, lost: Callable[[int, str], None]) -> None:
+        self.lost = lost
+
+    def crash(self, release: int, why: str) -> None:
+        """A process of a release has ended, so that it is unloaded."""
+        self.loaded.discard(release)
+        self.lost(release, why)
 
     async def close(self) -> None:
         self.closed = True

@@ -163,3 +163,28 @@ def test_another_machine_is_loaded_only_if_somebody_says_so(url: str) -> None:
 def test_what_is_no_address_is_refused_whoever_says_so(url: str) -> None:
     with pytest.raises(RacksortError, match="isn't an address"):
         require_loopback(url, allow_remote=True)
+
+
+def test_traffic_that_is_damaged_anywhere_is_one_clear_line(tmp_path: Path) -> None:
+    file, size = tmp_path / "traffic.npz", 300
+    numbers = np.random.default_rng(5).integers(0, 30_000, size)
+    Replay(
+        customer=numbers,
+        target=np.zeros(size, np.int32),
+        limit=numbers.astype(np.int16),
+        pages=numbers.astype(np.int16),
+        container_id=np.array(["one"]),
+        category=np.array([""]),
+        grid=np.array([True]),
+        members=numbers,
+        offsets=np.array([0, size]),
+    ).save(file)
+    whole, refused = file.read_bytes(), 0
+    for at in range(0, len(whole) - 4, 5):
+        file.write_bytes(whole[:at] + bytes(byte ^ 0xFF for byte in whole[at : at + 4]) + whole[at + 4 :])
+        try:
+            Replay.load(file)
+        except RacksortError as error:
+            assert "racksort loadtest prepare" in str(error)  # noqa: PT017 some places hold nothing that is looked at
+            refused += 1
+    assert refused > 100

@@ -18,12 +18,15 @@ from api.errors import EnsembleUnavailable, ReleasesInvalid
 from api.metrics import Metrics
 from api.releases import document as verbs
 from api.releases import store
+from api.releases.comparison import Role
+from api.releases.counts import Unjudged
 from api.releases.document import Traffic
 from api.releases.follow import GRACE_S, Releases
 from api.releases.lanes import Lanes
 from api.releases.server import Followed
 from api.releases.states import State
 from api.releases.status import status
+from api.releases.windows import Seen
 from api.settings import Settings
 from api.types import Query
 from ensemble import contract
@@ -419,10 +422,10 @@ async def test_a_canary_that_is_still_loading_costs_its_customers_nothing(world:
 
 @asynccontextmanager
 async def adapter(
-    path: Path, server: FakeReleases, document: Traffic | None = None
+    path: Path, server: FakeReleases, document: Traffic | None = None, *, deadline_ms: int = 10_000
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Any]]:
     settings = Settings(
-        deadline_ms=10_000, max_deadline_ms=10_000, call_timeout_ms=20_000, releases=path, probe_interval_ms=20
+        deadline_ms=deadline_ms, max_deadline_ms=10_000, call_timeout_ms=20_000, releases=path, probe_interval_ms=20
     )
     app = create_app(settings, catalog=make_shelf(), server=server, document=document)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -461,7 +464,11 @@ async def test_answers_name_the_release_that_made_them_and_pages_never_mix(tmp_p
             seen[body["release"]] = seen.get(body["release"], 0) + 1
         assert set(seen) == {"personalize_v1", "personalize_v2"}
         counted = {lane.release: lane.counts for lane in services.lanes.all()}
-        assert counted["personalize_v2"].requests == 2 * seen["personalize_v2"] + 2 * 40
+        assert counted["personalize_v2"].requests == seen["personalize_v2"]
+        assert counted["personalize_v2"].unjudged == {
+            Unjudged.NAMED: 40,
+            Unjudged.EXPLAINED: seen["personalize_v2"] + 40,
+        }
         refused = await client.get("/v1/containers/deals/products?release=9")
         assert refused.status_code == 404
         assert refused.json()["errors"] == [
@@ -518,6 +525,73 @@ async def test_a_canary_that_fails_is_degraded_for_its_customers_and_then_the_li
         assert diverted >= 1
 
 
+async def test_who_names_a_canary_can_neither_end_nor_save_it(tmp_path: Path) -> None:
+    """Nor can who gives its requests no time, or has them explained: guards and churn see the customers' own alone."""
+    path = tmp_path / store.NAME
+    store.change(path, lambda traffic: verbs.canary(traffic, 2, 50.0, at=AT))
+    server = FakeReleases(1, 2)
+    async with adapter(path, server) as (client, services):
+        await looked(services.releases)
+        canary = services.lanes.canary
+        assert canary is not None
+        customer = next(each for each in range(1, 100) if services.lanes.of(Query("grid", each)) is canary)
+        asked = f"/v1/containers/grid/products?customer_id={customer}"
+        before = Seen.of(canary.counts)
+        ensemble = server.ensembles[2][0]
+        ensemble.gate.clear()
+        late = {"X-Timeout-Ms": "1"}
+        for parameters in ("&release=2", "&release=2&explain=true", "&explain=true", ""):
+            for _ in range(3):
+                body = (await client.get(asked + parameters, headers=late)).json()
+                assert body["degraded_reasons"] == ["ensemble_timeout"]
+        ensemble.gate.set()
+        while canary.batcher.in_flight:  # noqa: ASYNC110 - what is late goes on, and tells nobody when it ends
+            await asyncio.sleep(0)
+        for _ in range(20):
+            assert (await client.get(f"{asked}&release=2")).json()["degraded_reasons"] == []
+        seen = Seen.of(canary.counts).since(before)
+        assert (seen.requests, seen.errors, seen.fallbacks, seen.timed) == (0, 0, 0, 0)
+        beside = services.guards.shadow
+        assert beside.comparison(Role.CANARY).rankings + sum(beside.dropped.values()) == 0  # none was even taken
+        assert canary.counts.unjudged == {Unjudged.NAMED: 23, Unjudged.EXPLAINED: 6, Unjudged.IMPATIENT: 3}
+        text = (await client.get("/metrics")).text
+        assert 'racksort_release_unjudged_total{release="personalize_v2",why="impatient"} 3.0' in text
+
+
+async def test_who_gives_requests_no_time_makes_nobody_else_fail(tmp_path: Path) -> None:
+    """Calls whose callers are gone after 1 ms fill the slots for a moment; they don't hang."""
+    async with adapter(tmp_path / store.NAME, FakeReleases(1)) as (client, services):
+        ensemble = services.lanes.live.ensemble._ensemble
+        ensemble.gate.clear()
+        asked = "/v1/containers/deals/products?customer_id=7"
+        while services.lanes.live.batcher.in_flight < services.lanes.live.batcher._max_calls:
+            await client.get(asked, headers={"X-Timeout-Ms": "1"})
+        patient = asyncio.create_task(client.get(asked))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        ensemble.gate.set()
+        assert (await patient).json()["degraded_reasons"] == []
+
+
+async def test_a_canary_is_judged_by_those_who_wait_as_long_as_all_do(tmp_path: Path) -> None:
+    path = tmp_path / store.NAME
+    store.change(path, lambda traffic: verbs.canary(traffic, 2, 50.0, at=AT))
+    server = FakeReleases(1, 2)
+    async with adapter(path, server, deadline_ms=50) as (client, services):
+        await looked(services.releases)
+        canary = services.lanes.canary
+        assert canary is not None
+        customer = next(each for each in range(1, 100) if services.lanes.of(Query("deals", each)) is canary)
+        asked = f"/v1/containers/deals/products?customer_id={customer}"
+        server.ensembles[2][0].gate.clear()
+        for headers in ({}, {"X-Timeout-Ms": "50"}, {"X-Timeout-Ms": "60"}):
+            await client.get(asked, headers=headers)
+        server.ensembles[2][0].gate.set()
+        seen = Seen.of(canary.counts)
+        assert (seen.requests, seen.errors) == (3, 3)
+        assert not canary.counts.unjudged
+
+
 async def test_the_document_says_which_release_is_live_from_the_start(tmp_path: Path) -> None:
     server = FakeReleases(7)
     store.change(tmp_path / store.NAME, lambda traffic: verbs.promote(traffic, 7, at=AT))
@@ -552,3 +626,41 @@ async def test_a_broken_document_keeps_an_adapter_from_starting(tmp_path: Path) 
     with pytest.raises(ReleasesInvalid, match="isn't a document"):
         async with app.router.lifespan_context(app):
             pytest.fail("it started")
+
+
+async def test_a_canary_that_the_server_has_lost_has_no_traffic_at_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.change("canary", 2, 50.0)
+    await world.look()
+    assert world.lanes.canary is not None
+    world.server.crash(2, "its ranking process ended")
+    assert world.lanes.canary is None
+    assert {world.lanes.of(Query("deals", customer)).number for customer in range(1, 50)} == {1}
+    assert errors(caplog) == ["release 2 can't have traffic, release 1 goes on: its ranking process ended"]
+    assert world.releases.lost == [(2, "its ranking process ended")]
+    for _ in range(5):
+        await world.look(10.0)
+    assert world.server.loads == [2]  # not again before the document changes
+    assert world.state(2) is State.REFUSED
+    told = len(world.server.used)
+    world.change("canary", 2, 50.0)
+    await world.look()
+    assert world.server.loads == [2, 2]
+    assert world.server.used[told:] == [(1, 2)]  # has other processes now
+    assert world.lanes.canary is not None
+
+
+async def test_a_spare_that_the_server_has_lost_comes_in_again(world: World) -> None:
+    world.change("promote", 2)
+    await world.look()
+    assert world.state(1) is State.STANDBY
+    world.server.crash(1, "its ranking process ended")
+    world.server.crash(9, "nobody knows it")
+    assert world.state(1) is State.LOADING
+    assert world.releases.lost == []
+    await world.look(2.0)
+    await world.look()
+    assert world.server.loads == [2, 1]
+    assert world.state(1) is State.STANDBY
+    assert world.lanes.live.number == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,6 +59,9 @@ class LoadedServer:
     def use(self, _releases: tuple[int, ...]) -> None:
         pass
 
+    def hear(self, lost: Callable[[int, str], None]) -> None:
+        self.lost = lost
+
     async def close(self) -> None:
         pass
 
@@ -83,7 +86,7 @@ class Adapter:
             clock=self.loop.time,
             rng=None,
         )
-        server = LoadedServer()
+        self.server = server = LoadedServer()
         traffic = store.read(self.path)
         self.lanes = Lanes(maker.open(traffic.live, server.ensemble(traffic.live)))
         clocks = {"now": lambda: AT.timestamp() + self.loop.time(), "clock": self.loop.time}
@@ -102,10 +105,14 @@ class Adapter:
         self.registry.register(ComparisonFigures(self.shadow))
         self.task = asyncio.create_task(self.shadow.run())
 
-    def serve(self, seconds: int, *, failing: bool = False) -> None:
-        """So many seconds of 100 requests each, a tenth of them the canary's, of which a third may fail."""
+    def serve(self, seconds: int, *, failing: bool = False, looking: bool = True, judged: bool = True) -> None:
+        """So many seconds of 100 requests each, a tenth of them the canary's, of which a third may fail.
+
+        Without ``looking`` the adapter doesn't see what the document says meanwhile.
+        """
         for _ in range(seconds):
-            self.loop.run_until_complete(self.releases.look())
+            if looking:
+                self.loop.run_until_complete(self.releases.look())
             self.loop.advance()  # what comes in, comes in
             for number in range(100):
                 canary = self.lanes.canary if number % 10 == 0 else None
@@ -117,7 +124,8 @@ class Adapter:
                     order = order[::-1].copy() if lane.number == REVERSES else order
                     self.shadow.ranked(lane, Query("deals", number), POOL, order, 0.01)
             self.loop.advance()
-            self.loop.run_until_complete(self.guards.look())
+            if judged:
+                self.loop.run_until_complete(self.guards.look())
             self.loop.advance(1.0)
 
     def metric(self, name: str, **labels: str) -> float | None:
@@ -160,7 +168,7 @@ def test_a_good_canary_stays(adapter: Adapter, path: Path) -> None:
     adapter.serve(120)
     assert adapter.lanes.canary is not None
     assert {verdict.state for verdict in adapter.guards.verdicts} == {State.HELD}
-    assert {verdict.guard for verdict in adapter.guards.verdicts} == set(Guard)
+    assert {verdict.guard for verdict in adapter.guards.verdicts} == {*Guard} - {Guard.PROCESS}
     assert store.read(path) == wanted
     assert adapter.metric("racksort_release_guard_state", guard="errors", state="held") == 1
 
@@ -211,13 +219,57 @@ def test_another_adapter_sees_it_and_does_nothing_of_its_own(adapter: Adapter, p
 def test_two_that_see_it_at_once_change_the_document_once(adapter: Adapter, path: Path, loop: VirtualLoop) -> None:
     want_canary(path, FAILS)
     other = Adapter(path, loop)
-    other.serve(1)
-    adapter.serve(30, failing=True)
+    both = adapter, other
+    for each in both:
+        each.serve(2)
+        each.serve(30, failing=True, judged=False)
+
+    async def judge() -> list[asyncio.Task[None]]:
+        looks = [asyncio.create_task(each.guards.look()) for each in both]
+        await asyncio.sleep(0)
+        return looks
+
+    with store.held(path):  # both judge, and neither can write
+        looks = loop.run_until_complete(judge())
+        assert [each.lanes.canary for each in both] == [None, None]
+        assert not any(look.done() for look in looks)
+        assert store.read(path).version == 1
+    loop.run_until_complete(asyncio.gather(*looks))
     assert store.read(path).version == 2
-    assert other.lanes.canary is not None  # it hasn't looked since
-    assert other.guards._end(FAILS, "guard errors: the same") == ""
-    assert store.read(path).version == 2
+    assert store.read(path).why.startswith("guard errors: errors ")
+    assert [each.guards.last is not None and each.guards.last.unwritten for each in both] == ["", ""]
+    for each in both:
+        each.serve(3)
+        assert each.lanes.canary is None
+        assert each.releases.traffic.version == 2
     other.close()
+
+
+def test_an_adapter_that_is_behind_does_not_end_what_was_begun_again(adapter: Adapter, path: Path) -> None:
+    want_canary(path, FAILS)
+    adapter.serve(2)
+    store.change(path, lambda traffic: document.end_canary(traffic, at=AT))  # another adapter did that
+    again = want_canary(path, FAILS)  # a person, who has mended it
+    adapter.serve(30, failing=True, looking=False)  # of version 1
+    assert adapter.lanes.canary is None
+    assert adapter.guards.last is not None
+    assert adapter.guards.unwritten == ""
+    assert store.read(path) == again
+    adapter.serve(60)
+    assert adapter.lanes.canary is not None
+    assert {verdict.state for verdict in adapter.guards.verdicts} == {State.HELD}
+    assert store.read(path) == again
+
+
+def test_what_was_seen_before_the_canary_was_begun_again_is_not_held_against_it(adapter: Adapter, path: Path) -> None:
+    want_canary(path, FAILS)
+    adapter.serve(2)
+    adapter.serve(30, failing=True, judged=False)
+    store.change(path, lambda traffic: document.end_canary(traffic, at=AT))
+    again = want_canary(path, FAILS)
+    adapter.serve(60)  # it has seen neither end nor beginning, only the last version
+    assert adapter.lanes.canary is not None
+    assert store.read(path) == again
 
 
 def test_where_the_document_can_not_be_written_the_adapter_stays_alone_with_it(
@@ -226,7 +278,7 @@ def test_where_the_document_can_not_be_written_the_adapter_stays_alone_with_it(
     want_canary(path, FAILS)
     before = path.read_bytes()
 
-    def read_only(target: Path, _content: bytes, **_mode: int) -> None:
+    def read_only(target: Path, _content: bytes, **_options: int) -> None:
         raise OSError(30, "Read-only file system", str(target))
 
     with monkeypatch.context() as patched:
@@ -247,6 +299,56 @@ def test_where_the_document_can_not_be_written_the_adapter_stays_alone_with_it(
     assert adapter.lanes.canary.number == GOOD
     assert adapter.guards.unwritten == ""
     assert adapter.metric("racksort_release_unwritten") == 0
+
+
+def test_a_canary_whose_process_ends_is_taken_back_without_any_figure(adapter: Adapter, path: Path) -> None:
+    want_canary(path, GOOD)
+    adapter.serve(2)
+    assert adapter.lanes.canary is not None
+    adapter.server.lost(GOOD, "its ranking process ended (signal 9)")
+    assert adapter.lanes.canary is None  # at once
+    adapter.serve(1)
+    written = store.read(path)
+    assert (written.canary, written.why) == (None, "guard process: its ranking process ended (signal 9)")
+    assert adapter.metric("racksort_release_guard_broken_total", guard="process") == 1
+    told = beside(adapter.guards).taken_back
+    assert told is not None
+    assert (told.guard, told.why) == (Guard.PROCESS, "its ranking process ended (signal 9)")
+    adapter.serve(20)
+    assert adapter.metric("racksort_release_guard_broken_total", guard="process") == 1
+
+
+def test_a_shadow_whose_process_ends_is_ended(adapter: Adapter, path: Path) -> None:
+    store.change(path, lambda traffic: document.shadow(traffic, GOOD, 10.0, at=AT))
+    adapter.serve(2)
+    assert adapter.lanes.shadow is not None
+    adapter.server.lost(GOOD, "its ranking process ended")
+    assert adapter.lanes.shadow is None
+    adapter.serve(1)
+    written = store.read(path)
+    assert (written.shadow, written.change, written.why) == (None, "shadow 2 off", "its ranking process ended")
+    assert beside(adapter.guards).taken_back is None
+
+
+def test_what_has_lost_a_process_ranks_nothing_here_where_the_document_cant_be_written(
+    adapter: Adapter, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.change(path, lambda traffic: document.shadow(traffic, GOOD, 10.0, at=AT))
+    want_canary(path, FAILS)
+    adapter.serve(2)
+    before = path.read_bytes()
+
+    def read_only(target: Path, _content: bytes, **_options: int) -> None:
+        raise OSError(30, "Read-only file system", str(target))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("api.durable.replace", read_only)
+        adapter.server.lost(GOOD, "its ranking process ended")
+        adapter.server.lost(FAILS, "its ranking process ended")
+        adapter.serve(60)
+    assert path.read_bytes() == before
+    assert (adapter.lanes.canary, adapter.lanes.shadow) == (None, None)
+    assert "Read-only file system" in adapter.guards.unwritten
 
 
 def test_the_same_canary_again_is_watched_from_nothing(adapter: Adapter, path: Path) -> None:

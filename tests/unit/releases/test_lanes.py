@@ -133,6 +133,8 @@ async def test_a_canary_that_cant_be_used_costs_its_customers_nothing() -> None:
     theirs = sum(place(2, query.customer_id, None) < 5_000 for query in queries)
     assert all(found.of(query) is found.live for query in queries)
     assert found.canary.counts.diverted == theirs > 0
+    assert all(found.of(ExplainedQuery("deals", each)) is found.live for each in range(1, 101))
+    assert found.canary.counts.diverted == theirs  # guards count them as errors, and explanations aren't judged
     found.use(found.live, None, Share(2, 50.0), None, 0.0)  # it isn't loaded yet
     assert all(found.of(query) is found.live for query in queries)
     assert found.missing == theirs

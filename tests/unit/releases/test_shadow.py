@@ -194,6 +194,41 @@ def test_what_finds_the_queue_full_is_dropped_and_counted(waiting: int, burst: i
     world.close()
 
 
+def test_a_shadow_that_hangs_leaves_the_canary_its_comparisons(world: World) -> None:
+    """Calls of the shadow take 2 s, and far more of them are wanted than can be: the canary's samples go first."""
+    world.use(canary=3, shadow=2)
+    for at in range(60):  # 30 s
+        if at % 4 == 0:
+            world.ensembles[2].gate.set()
+            world.loop.advance()
+            world.ensembles[2].gate.clear()
+        world.answer(1, *[POOL] * 100)
+        world.answer(3, POOL)
+        world.loop.advance(0.5)
+    world.ensembles[2].gate.set()
+    world.loop.advance()
+    assert world.found(Role.CANARY).rankings == 60
+    assert world.shadow.dropped["full"] > 1_000
+
+
+def test_a_canarys_sample_that_finds_its_queue_full_is_tried_again_with_the_next_answer(world: World) -> None:
+    world.use(canary=3)
+    world.ensembles[1].gate.clear()
+    world.answer(3, POOL)
+    world.loop.advance()
+    for _ in range(16):
+        world.loop.advance(0.5)
+        world.answer(3, POOL)
+    world.loop.advance(0.5)
+    world.answer(3, POOL)
+    assert world.shadow.dropped["full"] == 1
+    world.ensembles[1].gate.set()
+    world.loop.advance()
+    world.answer(3, POOL)  # at once, instead of half a second later
+    world.loop.advance()
+    assert world.found(Role.CANARY).rankings == 18
+
+
 def test_failures_are_counted_and_told_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.use(shadow=2)
     world.ensembles[2].failure = EnsembleUnavailable("out of order")
@@ -214,6 +249,16 @@ def test_a_mistake_of_ours_is_logged_and_stops_nothing(world: World, caplog: pyt
     world.loop.advance()
     assert "a mistake of ours" in caplog.text
     world.ensembles[2].failure = None
+    world.answer(1, POOL)
+    world.loop.advance()
+    assert world.found(Role.SHADOW).rankings == 1
+
+
+def test_a_mistake_of_ours_fails_no_request(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.use(shadow=2, percent=1e-309)  # less than the document lets anybody ask for: no gap is so long
+    world.answer(1, POOL, POOL)
+    assert caplog.text.count("personalize_v1: an answer isn't compared by a mistake of ours: OverflowError") == 1
+    world.use(shadow=2)
     world.answer(1, POOL)
     world.loop.advance()
     assert world.found(Role.SHADOW).rankings == 1

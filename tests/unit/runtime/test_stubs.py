@@ -86,32 +86,53 @@ def server(tmp_path: Path) -> Iterator[int]:
             processes.kill_group(process, 10)
 
 
-@pytest.mark.parametrize("served", [True, False])
-def test_a_stub_that_ended_is_missed_only_while_its_version_is_served(server: int, served: bool) -> None:
-    asked: list[tuple[str, str]] = []
-
-    def is_served(model: str, version: str) -> bool:
-        asked.append((model, version))
-        return served
-
-    watch = StubWatch(server, is_served)
-    assert watch.dead() == ()
+def kill(server: int) -> None:
+    """End the server's only stub."""
     (stub,) = stubs.of_server(server)
     os.kill(stub.pid, signal.SIGKILL)
     while stub.alive(server):
         time.sleep(0.01)
-    assert watch.dead() == (("ranking",) if served else ())
-    assert watch.dead() == (("ranking",) if served else ())
+
+
+@pytest.mark.parametrize("pinning", [(3,), (3, 5), (5,), ()])
+def test_a_stub_that_ended_is_missed_by_who_uses_its_version(server: int, pinning: tuple[int, ...]) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def who(model: str, version: str) -> tuple[int, ...]:
+        asked.append((model, version))
+        return pinning
+
+    watch = StubWatch(server, who)
+    assert watch.dead(3) == ()
+    assert watch.dead_beside(3) == {}
+    kill(server)
+    for _ in range(2):
+        assert watch.dead(3) == (("ranking",) if 3 in pinning else ())
     assert asked[0] == ("ranking", "1")
+    assert watch.dead_beside(3) == ({5: "its ranking process ended (signal 9)"} if pinning == (5,) else {})
+    assert watch.dead_beside(3) == {}  # told once
+    assert watch.dead(3) == (("ranking",) if 3 in pinning else ())
 
 
 def test_a_stub_that_came_later_is_expected_once_it_was_counted(server: int) -> None:
-    watch = StubWatch(server, lambda _model, _version: True)
+    watch = StubWatch(server, lambda _model, _version: (1,))
     watch._expected = ()  # as if it had begun just now
     watch.recount()
-    assert watch.dead() == ()
-    (stub,) = stubs.of_server(server)
-    os.kill(stub.pid, signal.SIGKILL)
-    while stub.alive(server):
-        time.sleep(0.01)
-    assert watch.dead() == ("ranking",)
+    assert watch.dead(1) == ()
+    kill(server)
+    assert watch.dead(1) == ("ranking",)
+
+
+@pytest.mark.parametrize(
+    ("code", "how"), [("raise SystemExit(3)", "exit status 3"), ("import os; os.abort()", "signal 6"), ("", "")]
+)
+def test_how_a_process_ended_is_known_until_its_parent_knows(code: str, how: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", f"input(); {code}"], stdin=subprocess.PIPE) as child:
+        stub = stubs.Stub(child.pid, "ranking", "")
+        assert stub.ending() == ""  # it runs
+        assert child.stdin is not None
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, and not reaped
+        assert stub.ending() == how
+    assert stub.ending() == ""

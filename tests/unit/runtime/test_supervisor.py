@@ -30,6 +30,9 @@ class World:
     now: float = 1_000.0
     alive_: bool = True
     dead: tuple[str, ...] = ()
+    beside: dict[int, str] = field(default_factory=dict)
+    """Releases that aren't live of which a process has ended, until somebody was told."""
+    takes_out: bool = True
     latency_s: float = 0.004
     """Of an inference; infinite where the server hangs."""
     health: Health = Health.HEALTHY
@@ -52,6 +55,16 @@ class World:
 
     def dead_models(self) -> tuple[str, ...]:
         return self.dead
+
+    def dead_beside(self) -> dict[int, str]:
+        told, self.beside = self.beside, {}
+        return told
+
+    def take_out(self, release: int, timeout_s: float) -> None:
+        self.done.append((self.now, f"take out {release}"))
+        if not self.takes_out:
+            self.now += timeout_s
+            raise RacksortError("Triton can't load")
 
     def reload(self, models: Sequence[str], timeout_s: float) -> None:
         self.done.append((self.now, f"reload {','.join(models) or 'all'}"))
@@ -146,6 +159,46 @@ def test_a_dead_process_is_seen_although_traffic_still_shows_it_ranking() -> Non
     world.dead = ("ranking",)
     run(world, supervisor, 0.3)
     assert world.actions == ["reload ranking"]
+
+
+def lost_beside(world: World, times: int = 1) -> list[str]:
+    """What happens while release 2, which isn't live, loses a process so often."""
+    order: list[str] = []
+    supervisor = Supervisor(
+        world,
+        world,
+        POLICY,
+        on_event=world.said.append,
+        on_lost=lambda release, why: order.append(f"{release}: {why}, after {len(world.done)}"),
+        clock=lambda: world.now,
+    )
+    for _ in range(times):
+        world.beside = {2: "its ranking process ended (signal 9)"}
+        run(world, supervisor, 1.0)
+        assert supervisor.status.healthy
+    assert (supervisor.status.reloads, supervisor.status.restarts, supervisor.status.troubles) == (0, 0, 0)
+    return order
+
+
+def test_what_isnt_live_goes_alone_however_often_its_process_ends() -> None:
+    world = World()
+    told = lost_beside(world, times=10)
+    assert told == [f"2: its ranking process ended (signal 9), after {taken}" for taken in range(10)]  # told first
+    assert world.actions == ["take out 2"] * 10
+    assert world.said[0] == "release 2 can't rank any more and goes: its ranking process ended (signal 9)"
+
+
+def test_what_isnt_live_and_cant_be_unloaded_is_said_and_left() -> None:
+    world = World(takes_out=False)
+    lost_beside(world)
+    assert world.actions == ["take out 2"]
+    assert world.said[-1] == "release 2 couldn't be unloaded: Triton can't load"
+
+
+def test_a_process_of_the_live_release_is_reloaded_after_the_others_have_gone() -> None:
+    world = World(dead=("ranking",), beside={2: "its ranking process ended"})
+    run(world, supervise(world), 5)
+    assert world.actions == ["take out 2", "reload ranking"]
 
 
 def test_a_server_that_ended_is_restarted_at_once() -> None:
