@@ -30,6 +30,7 @@ def replay(dataset: Dataset, catalog_dir: Path) -> Replay:
     return build(dataset, catalog_dir, MIX)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_same_seed_is_the_same_file_and_another_one_is_not(
     dataset: Dataset, catalog_dir: Path, replay: Replay, tmp_path: Path
@@ -118,6 +119,7 @@ def test_sessions_come_over_and_over(replay: Replay) -> None:
     assert end.path == next(visits(replay, 2 * replay.customer.size - 1)).path
 
 
+@pytest.mark.slow
 def test_a_file_is_kept_while_it_fits_and_made_anew_when_not(catalog_dir: Path, tmp_path: Path) -> None:
     file = tmp_path / "deep" / "traffic.npz"
     small = Mix(seed=3, sessions=100)

@@ -91,6 +91,7 @@ def test_a_page_that_can_not_be_written_is_said_before_the_check(tmp_path: Path)
         assert f"{page}: the page can't be written" in str(result.exception)
 
 
+@pytest.mark.slow
 def test_a_truncated_model_of_the_committed_release_is_refused_with_the_file_s_name(tmp_path: Path) -> None:
     release = whole(tmp_path)
     content = POOL.read_bytes()
@@ -100,6 +101,7 @@ def test_a_truncated_model_of_the_committed_release_is_refused_with_the_file_s_n
     assert "isn't a whole ONNX file" in finding.what
 
 
+@pytest.mark.slow
 def test_a_release_that_changes_itself_is_found_out(tmp_path: Path) -> None:
     release = candidate(tmp_path)
     code = release.version_dirs["ranking"] / "ranking.py"
