@@ -53,7 +53,7 @@ class Answer(NamedTuple):
 class _Waiting:
     """A row on its way. ``future`` is done as soon as nobody needs the answer any more."""
 
-    __slots__ = ("deadline", "future", "gone", "row", "send_until", "since")
+    __slots__ = ("deadline", "future", "gone", "hung_from", "row", "send_until", "since")
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class _Waiting:
         deadline: float,
         send_until: float,
         gone: Callable[[], bool] | None,
+        hung_from: float,
     ) -> None:
         self.row = row
         self.future = future
@@ -70,6 +71,7 @@ class _Waiting:
         self.deadline = deadline
         self.send_until = send_until
         self.gone = gone
+        self.hung_from = hung_from
 
     def wanted(self, now: float) -> bool:
         """Whether somebody still waits, and not in vain. Where the caller's connection is closed, nobody does."""
@@ -122,8 +124,8 @@ class Batcher:
         self._waiting = 0
         self._calls: dict[asyncio.Task[None], Sequence[_Waiting]] = {}
         self._hung_at = _NEVER
-        """When the last deadline of the rows in calls passes, while all slots are taken: from then on, until a slot is
-        free, no answer of the ensemble is of use to anybody and it isn't worth waiting for one."""
+        """When the last of the rows in calls says that its call hangs, while all slots are taken: from then on, until a
+        slot is free, it isn't worth waiting for an answer of the ensemble."""
         self._pump_scheduled = False
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
@@ -146,6 +148,7 @@ class Batcher:
         gone: Callable[[], bool] | None = None,
         *,
         send_until: float = _NEVER,
+        hung_from: float = 0.0,
     ) -> asyncio.Future[Answer]:
         """Queue one row; cancelling the future abandons it.
 
@@ -156,6 +159,8 @@ class Batcher:
             gone: tells, when the row is about to be sent, whether its caller has gone away; then the future fails with
                 ``CallerGone``.
             send_until: from when on it isn't worth sending the row, on ``clock``; ``deadline`` at the latest.
+            hung_from: from when on the row's call hangs, on ``clock``; ``deadline`` at the earliest. Later for who has
+                little patience: else such callers could have everybody refused.
 
         Raises:
             QueueFull: ``max_waiting`` rows wait already.
@@ -173,7 +178,7 @@ class Batcher:
         send_until = min(send_until, deadline)
         if now >= send_until:
             raise EnsembleTimeout(_TOO_LATE)
-        waiting = _Waiting(row, self._loop.create_future(), now, deadline, send_until, gone)
+        waiting = _Waiting(row, self._loop.create_future(), now, deadline, send_until, gone, max(deadline, hung_from))
         self._queues[row.candidates.bucket].append(waiting)
         self._waiting += 1
         if self._sweep is None or deadline < self._sweep_at:
@@ -212,7 +217,7 @@ class Batcher:
             self._calls[task] = rows
             task.add_done_callback(self._ended)
             if len(self._calls) == self._max_calls:
-                self._hung_at = max([waiting.deadline for rows in self._calls.values() for waiting in rows])
+                self._hung_at = max([waiting.hung_from for rows in self._calls.values() for waiting in rows])
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         rows = self._calls.pop(task)

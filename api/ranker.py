@@ -74,7 +74,7 @@ class Ranker:
 
     def impatient(self, error: Unavailable, budget: Budget) -> bool:
         """Whether a request wasn't ranked in time that is shorter than what requests have by themselves."""
-        return isinstance(error, _LATE) and budget.total_s < self._limiter.deadline_s - _ROUNDING_S
+        return isinstance(error, _LATE) and self._short(budget)
 
     async def rank(
         self, lane: Lane, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
@@ -109,7 +109,11 @@ class Ranker:
         outcome = _IGNORED
         try:
             answer = await lane.batcher.submit(
-                self.row(query, pool), budget.answer_from, gone, send_until=budget.send_until
+                self.row(query, pool),
+                budget.answer_from,
+                gone,
+                send_until=budget.send_until,
+                hung_from=budget.arrived + self._limiter.deadline_s if self._short(budget) else 0.0,
             )
             outcome = _ANSWERED
         except (EnsembleTimeout, QueueFull) as error:
@@ -137,3 +141,6 @@ class Ranker:
         if isinstance(candidates, str):
             raise RowInvalid(candidates)
         return Row.of(candidates, query.customer_id, query.recent, day=self._today(), page_size=query.limit)
+
+    def _short(self, budget: Budget) -> bool:
+        return budget.total_s < self._limiter.deadline_s - _ROUNDING_S

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from api import durable
 from ensemble.errors import RacksortError
+from ensemble.npz import UNREADABLE
 from loadtest.checks import Scroll
 
 FORMAT: Final = 1
@@ -74,7 +74,7 @@ class Replay:
                 if about.get("format") != FORMAT:
                     raise RacksortError(f"{path}: is of another version of racksort: racksort loadtest prepare")
                 return cls(**{name: content[name] for name in _ARRAYS}, about=about)
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise RacksortError(f"{path}: isn't there or can't be read: racksort loadtest prepare") from error
 
     def memberships(self) -> list[frozenset[int]]:

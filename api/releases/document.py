@@ -141,12 +141,14 @@ def shadow(traffic: Traffic, release: int, percent: float, *, at: datetime, why:
 def promote(traffic: Traffic, release: int, *, at: datetime, why: str = "") -> Traffic:
     """Make a release the live one. Where it was canary or shadow it is that no more.
 
+    The live one can be promoted where no document was ever written: the first one then says so, and nothing before it.
+
     Raises:
         ReleasesInvalid: it is live already.
     """
-    if release == traffic.live:
+    if release == traffic.live and traffic.version > 0:
         raise ReleasesInvalid(f"release {release} is live already")
-    before = (traffic.live, *(each for each in traffic.previous if each not in {traffic.live, release}))
+    before = tuple(each for each in dict.fromkeys((traffic.live, *traffic.previous)) if each != release)
     return _live(traffic, release, before[:MOST_PREVIOUS], f"promote {release}", at, why)
 
 
@@ -220,6 +222,7 @@ def _live(traffic: Traffic, release: int, previous: tuple[int, ...], change: str
 def _changed(traffic: Traffic, change: str, at: datetime, why: str, **parts: Any) -> Traffic:
     moment = at.isoformat("T", "seconds")
     live = parts.get("live", traffic.live)
+    why = why.encode(errors="replace").decode()  # a reason in no known encoding holds up no change
     told = Change(traffic.version + 1, moment, change, live, why)
     return replace(
         traffic,

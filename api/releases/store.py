@@ -34,10 +34,19 @@ def read(path: Path, *, live: int = 1) -> Traffic:
     Raises:
         ReleasesInvalid: it can't be read or isn't such a document.
     """
+    return found(path) or Traffic(live)
+
+
+def found(path: Path) -> Traffic | None:
+    """The document at ``path``; None where there is no file.
+
+    Raises:
+        ReleasesInvalid: it can't be read or isn't such a document.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return Traffic(live)
+        return None
     except OSError as error:
         raise ReleasesInvalid(f"{path}: can't be read ({error.strerror}); check its permissions") from None
     return decoded(content, str(path))
@@ -46,10 +55,10 @@ def read(path: Path, *, live: int = 1) -> Traffic:
 def stamp(path: Path) -> Stamp | None:
     """Changes whenever the document does; None where there is no file. One stat."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - asked twice a second, and pathlib takes twice as long
+        now = os.stat(path)  # noqa: PTH116 - asked twice a second, and pathlib takes twice as long
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return now.st_ino, now.st_mtime_ns, now.st_size
 
 
 def change(path: Path, verb: Callable[[Traffic], Traffic], *, live: int = 1) -> Changed:
@@ -76,6 +85,8 @@ def held(path: Path, *, live: int = 1) -> Iterator[Traffic]:
     Raises:
         ReleasesInvalid: it can't be read, or something can't be written.
     """
+    if path.name in {"", ".."}:
+        raise ReleasesInvalid(f"{path}: is a folder; name the file in it, such as {path / NAME}")
     try:
         with durable.locked(path.with_name(f".{path.name}.lock")):
             yield read(path, live=live)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final
 from ensemble import contract
 from ensemble.contract import TensorSpec
 from ensemble.errors import RacksortError
+from ensemble.json_content import parsed
 from ensemble.ranking import RankingSettings
 from ensemble.releases.layout import CHECK, TRAINING
 from ensemble.releases.payload import Payload
@@ -63,7 +63,8 @@ def render(release: Payload, report: bytes | None = None) -> str:
         limits,
         *_section("Files", _files(release)),
     ]
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    return text.encode(errors="backslashreplace").decode()  # JSON may hold halves of characters
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:
@@ -81,7 +82,7 @@ def _data(release: Payload, training: Mapping[str, Any]) -> Iterator[str]:
     yield f"| trained on weeks | {_weeks(training.get('train_weeks'))} |"
     yield f"| blend chosen on weeks | {_weeks(choice.get('weeks'))} |"
     yield f"| measured on weeks | {_weeks(validation.get('weeks'))} |"
-    if (sample := training.get("sample")) is not None:
+    if (sample := _number(training.get("sample"))) is not None:
         yield f"| share of the customers | {sample:.0%} |"
     yield f"| seed | {training.get('seed', 'not recorded')} |"
 
@@ -110,11 +111,10 @@ def _quality(training: Mapping[str, Any]) -> Iterator[str]:
     for ranking, measured in quality.items():
         yield f"| {ranking} | {' | '.join(_figure(_mapping(measured).get(name)) for name in names)} |"
     yield ""
-    parity = _mapping(training.get("parity"))
+    parity = [value for each in _mapping(training.get("parity")).values() if (value := _number(each)) is not None]
     yield "`list` is what is served; the others are what it is made of, and baselines."
     if parity:
-        worst = max(float(value) for value in parity.values())
-        yield f"Exported models differ from the trained ones by {worst:.1g} at most, on real rows."
+        yield f"Exported models differ from the trained ones by {max(parity):.1g} at most, on real rows."
 
 
 def _check(report: bytes | None) -> Iterator[str]:
@@ -125,12 +125,12 @@ def _check(report: bytes | None) -> Iterator[str]:
     against = found.get("live")
     compared = f", compared with {against}" if against else ""
     yield f"{'Passed' if found.get('passed') else 'Not passed'}{compared}; the whole report is `{CHECK}`."
-    if sections := [_mapping(each) for each in found.get("sections", ())]:
+    if sections := [_mapping(each) for each in _list(found.get("sections"))]:
         yield ""
         yield "| check | verdict | figure |"
         yield "| --- | --- | --- |"
         yield from (f"| {_cell(e, 'name')} | {_cell(e, 'verdict')} | {_cell(e, 'figure')} |" for e in sections)
-    if findings := [_mapping(each) for each in found.get("findings", ())]:
+    if findings := [_mapping(each) for each in _list(found.get("findings"))]:
         yield ""
         yield from (f"- {_cell(e, 'severity')}: {_cell(e, 'where')}: {_cell(e, 'what')}" for e in findings)
 
@@ -146,8 +146,8 @@ def _ranking(path: Path | None) -> Iterator[str]:
         return
     try:
         settings = RankingSettings.from_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RacksortError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise RacksortError(f"{path}: {error}; write the release again with `racksort train`") from error
     yield "| setting | value |"
     yield "| --- | ---: |"
     for name in ("affinity", "demand", "preference", "bias"):
@@ -172,7 +172,7 @@ def _json_of(path: Path | None) -> Mapping[str, Any]:
 
 def _parsed(content: bytes, name: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(content)
+        found = parsed(content)
     except ValueError as error:
         raise RacksortError(f"{name}: not JSON ({error}); write the release anew") from error
     return _mapping(found)
@@ -181,6 +181,11 @@ def _parsed(content: bytes, name: str) -> Mapping[str, Any]:
 def _mapping(value: Any) -> Mapping[str, Any]:
     """The value if it is an object, else an empty one: a card tells what is recorded."""
     return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> Sequence[Any]:
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else ()
 
 
 def _moment(day: float | None) -> str:
@@ -198,4 +203,13 @@ def _names(tensors: Iterable[TensorSpec]) -> str:
 
 
 def _figure(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, int | float) else ""
+    number = _number(value)
+    return "" if number is None else f"{number:.4f}"
+
+
+def _number(value: Any) -> float | None:
+    """The value if it is a number that float64 holds."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None

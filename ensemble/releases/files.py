@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Final
 from ensemble.errors import RacksortError
 
 _CHUNK_BYTES: Final = 1 << 20
+_FOLDER: Final = 0o755
+_FILE: Final = 0o644
+"""Whatever the publisher's umask: Triton runs as another user."""
 
 
 def sha256_of(path: Path) -> str:
@@ -20,19 +24,29 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are missing, so that every user can read them."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir()
+        each.chmod(each.stat().st_mode & stat.S_ISGID | _FOLDER)  # chmod(2) would drop an inherited group bit
+
+
 def write(path: Path, content: bytes) -> None:
-    """A new file of this content, on the disk; its folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A new file of this content that every user can read, on the disk; its folders are made."""
+    make_folder(path.parent)
     with path.open("xb") as file:
+        os.fchmod(file.fileno(), _FILE)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file's content into a new file, on the disk; its folders are made. Mode and owner are the writer's own."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Copy a file's content into a new file as ``write`` makes it, whatever mode its source has."""
+    make_folder(target.parent)
     with source.open("rb") as given, target.open("xb") as file:
+        os.fchmod(file.fileno(), _FILE)
         while chunk := given.read(_CHUNK_BYTES):
             file.write(chunk)
         file.flush()

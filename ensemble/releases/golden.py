@@ -6,8 +6,6 @@ so see that they still answer as they did in training, without torch and without
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +16,7 @@ import numpy.typing as npt
 from ensemble import contract
 from ensemble.contract import TensorSpec
 from ensemble.errors import RacksortError
+from ensemble.npz import UNREADABLE, require_small
 from ensemble.tensors import Tensors
 
 GOLDEN: Final = "golden.npz"
@@ -64,7 +63,7 @@ class Golden:
             RacksortError: there is no such file, or it isn't one of ours.
         """
         try:
-            _require_small(path)
+            require_small(path, _MOST_BYTES)
             with np.load(path, allow_pickle=False) as held:
                 ranked = held[contract.RANKED_PRODUCT_ID.name]
                 inputs = {spec.name: held[f"input.{spec.name}"] for spec in contract.ENSEMBLE_INPUTS}
@@ -78,7 +77,7 @@ class Golden:
                 _require(spec, quiet[spec.name], ranked.shape)
         except FileNotFoundError:
             raise RacksortError(f"{path}: no such file: build the release again with `racksort train`") from None
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except UNREADABLE as error:
             said = " ".join(str(error).split())
             raise RacksortError(f"{path}: not recorded requests ({said}): build the release again") from error
         return cls(inputs, outputs, quiet, ranked)
@@ -88,18 +87,6 @@ def without_events(inputs: Tensors) -> Tensors:
     """The same requests of customers who did nothing since the tables were made."""
     gone = (contract.RECENT_PRODUCT_ID.name, contract.RECENT_AGE.name)
     return {name: np.zeros_like(value) if name in gone else value for name, value in inputs.items()}
-
-
-def _require_small(path: Path) -> None:
-    """Refuse a packed file that would fill the memory.
-
-    Raises:
-        ValueError: says its size.
-    """
-    with zipfile.ZipFile(path) as packed:
-        size = sum(entry.file_size for entry in packed.infolist())
-    if size > _MOST_BYTES:
-        raise ValueError(f"it unpacks to {size:,} bytes")
 
 
 def _require(spec: TensorSpec, array: npt.NDArray[np.generic], shape: tuple[int, ...]) -> None:

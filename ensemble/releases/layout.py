@@ -90,8 +90,16 @@ def release_in(repository: Path, number: int | None = None) -> Release:
     release = Release(repository, number, pins.versions, pins.history_until_day)
     for folder in release.version_dirs.values():
         if not folder.is_dir():
-            raise RacksortError(f"{folder}: missing, and {release.name} pins it; publish the release anew")
+            raise RacksortError(f"{folder}: missing, and {release.name} pins it; {anew(number)}")
     return release
+
+
+def anew(number: int) -> str:
+    """What to do about a release that is damaged, for messages."""
+    return (
+        f"publish it anew: `racksort release gc --withdraw {number}`, then `publish` (with `--as` another number while "
+        f"{number} serves)"
+    )
 
 
 def numbers_in(repository: Path) -> list[int]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from ensemble.errors import RacksortError
+from ensemble.json_content import parsed
 from ensemble.releases.layout import CARD, CHECK
 
 FORMAT: Final = 1
@@ -68,7 +72,7 @@ def digest_of(files: Iterable[Entry]) -> str:
     """
     lines = sorted((entry.path, entry.sha256) for entry in files if entry.path.rpartition("/")[2] not in REPORTS)
     text = "".join(f"{sha256}  {path}\n" for path, sha256 in lines)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
 def parse(content: bytes, name: str) -> Manifest:
@@ -82,20 +86,43 @@ def parse(content: bytes, name: str) -> Manifest:
         RacksortError: it isn't a manifest, or its digest isn't that of its files.
     """
     try:
-        found = json.loads(content)
+        found = parsed(content)
         if found["format"] != FORMAT:
             raise RacksortError(f"{name}: has format {found['format']}; this racksort reads {FORMAT}: use a later one")
         manifest = Manifest(
             release=int(found["release"]),
             versions={str(model): int(version) for model, version in found["versions"].items()},
-            history_until_day=found["history_until_day"],
+            history_until_day=_day(found["history_until_day"]),
             created=str(found["created"]),
             racksort=str(found["racksort"]),
-            files=tuple(Entry(str(e["path"]), str(e["sha256"]), int(e["size"])) for e in found["files"]),
+            files=tuple(Entry(_path(e["path"]), str(e["sha256"]), int(e["size"])) for e in found["files"]),
         )
-        digest = found["digest"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        same = found["digest"] == manifest.digest
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise RacksortError(f"{name}: not a manifest of a release ({error!r}); publish the release anew") from error
-    if digest != manifest.digest:
+    if not same:
         raise RacksortError(f"{name}: its digest isn't that of the files it lists; publish the release anew")
     return manifest
+
+
+def _path(value: Any) -> str:
+    """A file's path, if it can only lie below the repository and has one spelling.
+
+    Raises:
+        ValueError: it isn't such a path.
+    """
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or not path.parts or str(path) != value or not value.isprintable():
+        raise ValueError(f"{value!r} isn't the path of a file in a repository")
+    return str(path)
+
+
+def _day(value: Any) -> float | None:
+    """The end of the tables, as it is written.
+
+    Raises:
+        ValueError: it isn't a finite number.
+    """
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"history_until_day is {value!r}")
+    return None if value is None else float(value)

@@ -13,16 +13,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ensemble import configs
 from ensemble.errors import RacksortError
 from ensemble.releases.files import explained, sha256_of
+from ensemble.releases.folder import check_folder
 from ensemble.releases.gc import Collected
-from ensemble.releases.layout import SIGNATURE, Release, files_below, release_in
+from ensemble.releases.layout import SIGNATURE, Release, anew, files_below, release_in
 from ensemble.releases.object_store import ObjectStore
-from ensemble.releases.payload import payload
-from ensemble.releases.publish import Published, Publisher, stage
+from ensemble.releases.payload import Payload, payload
+from ensemble.releases.publish import Publisher, stage
+from ensemble.releases.published import Published, found
 from ensemble.releases.verify import Verified, verify
 
 UNFINISHED: Final = timedelta(days=1)
@@ -41,6 +43,11 @@ class Committed:
     """Its model repository, relative to the store, such as ``2-0123456789ab``."""
 
     @property
+    def digest(self) -> str:
+        """The first digits of its digest."""
+        return self.prefix.partition("-")[2]
+
+    @property
     def commit(self) -> str:
         """The object that says so."""
         return f"{self.prefix}.json"
@@ -48,8 +55,8 @@ class Committed:
 
 def committed(store: ObjectStore) -> list[Committed]:
     """All published releases, in the order of their numbers."""
-    found = [match for name in store.names() if (match := _COMMIT.fullmatch(name))]
-    return sorted((Committed(int(m[1]), m[0].removesuffix(".json")) for m in found), key=lambda each: each.number)
+    matches = [match for name in store.names() if (match := _COMMIT.fullmatch(name))]
+    return sorted((Committed(int(m[1]), m[0].removesuffix(".json")) for m in matches), key=lambda each: each.number)
 
 
 def find(store: ObjectStore, number: int) -> Committed:
@@ -58,11 +65,11 @@ def find(store: ObjectStore, number: int) -> Committed:
     Raises:
         RacksortError: it isn't published, or two publishers gave two releases one number.
     """
-    found = [each for each in committed(store) if each.number == number]
-    if len(found) != 1:
-        said = "isn't published" if not found else f"is there {len(found)} times; remove the wrong commit object"
+    there = [each for each in committed(store) if each.number == number]
+    if len(there) != 1:
+        said = "isn't published" if not there else f"is there {len(there)} times; remove the wrong commit object"
         raise RacksortError(f"{store.url}: release {number} {said}")
-    return found[0]
+    return there[0]
 
 
 def publish_object(
@@ -89,10 +96,7 @@ def publish_object(
             )
         url = f"{store.url}/{prefix}"
         if prefix in {each.prefix for each in committed(store)}:
-            objects = store.objects(prefix)
-            signed = f"{prefix}/{wanted.name}/1/{SIGNATURE}" in objects
-            there = Published(wanted.number, wanted.digest, len(objects), sum(objects.values()), signed, already=True)
-            return there, url
+            return _there(store, wanted, publisher.key), url
         manifest, made = publisher.assemble(candidate, wanted)
         with tempfile.TemporaryDirectory(prefix="racksort-publish-") as folder:
             root = stage(Path(folder), wanted, manifest, made, publisher)
@@ -109,21 +113,59 @@ def publish_object(
     return Published(wanted.number, manifest.digest, len(uploaded), sum(uploaded.values()), signed, already=False), url
 
 
+def _there(store: ObjectStore, wanted: Payload, key: Path | None) -> Published:
+    """What is published already, if it is in order, and signed where it should be."""
+    release = find(store, wanted.number)
+    if key is not None and f"{release.prefix}/{wanted.name}/1/{SIGNATURE}" not in store.objects(release.prefix):
+        raise RacksortError(
+            f"{store.url}/{release.prefix}: is published already, without a signature; publish it signed with "
+            f"`--as {max(each.number for each in committed(store)) + 1}`"
+        )
+    return found(wanted, key, lambda public_key: verify_object(store, wanted.number, public_key))
+
+
 def verify_object(store: ObjectStore, number: int, public_key: Path | None = None) -> Verified:
     """As ``verify``, of what the store gives back.
 
     Raises:
-        RacksortError: as by ``find`` and ``verify``.
+        RacksortError: as by ``find`` and ``verify``; or the prefix isn't named after what it holds, or the object that
+            says it is published speaks of other files.
     """
     release = find(store, number)
+    remedy = f"remove {store.url}/{release.commit} and publish again, which sends what differs"
     with tempfile.TemporaryDirectory(prefix="racksort-verify-") as folder:
         for name in store.objects(release.prefix):
             path = Path(folder) / name.removeprefix(f"{release.prefix}/")
-            if Path(folder) not in path.resolve().parents:
+            if Path(folder).resolve() not in path.resolve().parents:
                 raise RacksortError(f"{store.url}/{name}: points out of its release; don't serve it")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(store.read(name))
-        return verify(release_in(Path(folder), number), public_key)
+            if name.endswith("/"):
+                raise RacksortError(f"{store.url}/{name}: an object that is named like a folder; remove it")
+            content = store.read(name)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            except (FileExistsError, NotADirectoryError, IsADirectoryError):
+                raise RacksortError(f"{store.url}/{name}: an object and a folder have one name; remove one") from None
+        try:
+            there = release_in(Path(folder), number)
+            verified = verify(there, public_key)
+            check_folder(Path(folder), [there])
+        except RacksortError as error:  # in the store's own words
+            said = str(error).replace(folder, f"{store.url}/{release.prefix}").replace(anew(number), remedy)
+            raise RacksortError(said) from error
+    if verified.manifest.digest[:12] != release.digest:
+        raise RacksortError(f"{store.url}/{release.prefix}: holds a release with another digest; don't serve it")
+    if _noted(store, release) != json.loads(verified.manifest.encoded()):
+        raise RacksortError(f"{store.url}/{release.commit}: speaks of other files than the release's; {remedy}")
+    return verified
+
+
+def _noted(store: ObjectStore, release: Committed) -> Any:
+    """The manifest in the object that says that a release is published."""
+    try:
+        return json.loads(store.read(release.commit))["manifest"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def collect_objects(
@@ -140,16 +182,16 @@ def collect_objects(
         keep: how many of the releases with the highest numbers stay.
         dry_run: look and remove nothing.
     """
-    found = committed(store)
-    newest = {each.number for each in found[max(len(found) - keep, 0) :]}
+    there = committed(store)
+    newest = {each.number for each in there[max(len(there) - keep, 0) :]}
     removed: dict[int, int] = {}
-    for each in found:
+    for each in there:
         if each.number not in newest | set(protected):
             if not dry_run:
                 store.remove(each.commit)
             removed[each.number] = removed.get(each.number, 0) + _remove(store, each.prefix, dry_run=dry_run)
     left = 0
-    finished = {f"{each.prefix}/" for each in found}
+    finished = {f"{each.prefix}/" for each in there}
     for name in store.names():
         if _PREFIX.fullmatch(name) and name not in finished:
             objects = store.objects(name)

@@ -69,6 +69,8 @@ def payload(candidate: Release, number: int | None = None) -> Payload:
     for path in (candidate.repository / file for file in candidate.files()):
         if path.is_symlink() or not path.is_file():
             raise RacksortError(f"{path}: isn't an ordinary file; a release has no links, it holds its files itself")
+        if not (name := str(path.relative_to(candidate.repository))).isprintable():
+            raise RacksortError(f"{candidate.repository}: holds {name!a}, a name that can't be printed; remove it")
         if path.name in (CARD, CHECK, configs.CONFIG):
             continue  # these are made anew for what is published
         folder = next(folder for folder in folders if path.is_relative_to(folder))

@@ -12,11 +12,12 @@ from typing import Final, NamedTuple
 from ensemble import configs, contract
 from ensemble.errors import RacksortError
 from ensemble.releases import card, signing, staging
-from ensemble.releases.files import copy, explained, move, sha256_of, sync, sync_tree, write
-from ensemble.releases.layout import CARD, CHECK, MANIFEST, SIGNATURE, Release, numbers_in, release_in
+from ensemble.releases.files import copy, explained, make_folder, move, sha256_of, sync, sync_tree, write
+from ensemble.releases.layout import CARD, CHECK, MANIFEST, SIGNATURE, Release
 from ensemble.releases.lock import writing
 from ensemble.releases.manifest import Manifest
 from ensemble.releases.payload import Payload, entry, payload
+from ensemble.releases.published import Published, already, free_number
 from ensemble.releases.staging import Step, silent
 
 _STAGED: Final = "release"
@@ -38,20 +39,6 @@ Checked = Callable[[Release], Outcome]
 def accepted(_candidate: Release) -> Outcome:
     """A ``Checked`` that lets everything pass."""
     return Outcome()
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A release that is in the repository."""
-
-    number: int
-    digest: str
-    files: int
-    size: int
-    """Bytes of all files."""
-    signed: bool
-    already: bool
-    """Whether it had been published before, so that nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +99,22 @@ def publish(candidate: Release, repository: Path, publisher: Publisher, number: 
         number: the number that the release and its versions get; None: they keep theirs.
 
     Raises:
-        RacksortError: the candidate is refused, its number or one of its versions is taken, the models'
+        RacksortError: the candidate is refused, its number or one of its versions is taken, what is published under
+            its number is damaged, the models'
             configurations differ, another publisher is at work, or a file can't be read or written.
     """
     with explained(repository, "nothing was published"):
         wanted = payload(candidate, number)
-        if (already := _already(repository, wanted, publisher)) is not None:
+        if (there := already(repository, wanted, publisher.key)) is not None:
             with suppress(OSError, RacksortError), writing(repository):  # who publishes there now sweeps too
                 staging.sweep(repository, publisher.step)
-            return already
+            return there
         manifest, made = publisher.assemble(candidate, wanted)
         with writing(repository):
             publisher.step("locked")
             staging.sweep(repository, publisher.step)
-            if (already := _already(repository, wanted, publisher)) is not None:
-                return already
+            if (there := already(repository, wanted, publisher.key)) is not None:
+                return there
             _check_free(repository, wanted)
             _put(repository, wanted, manifest, made, publisher)
     return Published(
@@ -172,7 +160,7 @@ def _put(repository: Path, wanted: Payload, manifest: Manifest, made: dict[str, 
         publisher.step("noted")
         root = stage(folder, wanted, manifest, made, publisher)
         publisher.step("staged")
-        _add_configs(repository, folder)
+        _add_configs(repository, folder, publisher.step)
         for model, version in wanted.versions.items():
             move(root / model / str(version), repository / model / str(version))
             publisher.step(f"moved {model}/{version}")
@@ -186,33 +174,6 @@ def _put(repository: Path, wanted: Payload, manifest: Manifest, made: dict[str, 
         staging.discard(repository, folder, publisher.step)
 
 
-def _already(repository: Path, wanted: Payload, publisher: Publisher) -> Published | None:
-    """What is published under the number already.
-
-    Raises:
-        RacksortError: it is something else, or unsigned where it should be signed.
-    """
-    if wanted.number not in numbers_in(repository):
-        return None
-    there = release_in(repository, wanted.number)
-    found = payload(there)
-    if found.digest != wanted.digest or there.versions != wanted.versions:
-        raise RacksortError(
-            f"{there.ensemble_dir}: release {there.number} is published with other contents (sha256:"
-            f"{found.digest[:12]}, yours: {wanted.digest[:12]}); releases never change: publish yours with "
-            f"`--as {_free_number(repository)}`"
-        )
-    signed = (there.extras_dir / SIGNATURE).is_file()
-    if publisher.key is not None and not signed:
-        raise RacksortError(
-            f"{there.ensemble_dir}: release {there.number} is published already, without a signature; publish it "
-            f"signed with `--as {_free_number(repository)}`"
-        )
-    files = there.files()
-    size = sum((repository / path).stat().st_size for path in files)
-    return Published(there.number, found.digest, len(files), size, signed, already=True)
-
-
 def _check_free(repository: Path, wanted: Payload) -> None:
     """See that every place is free, and that the models' configurations are those of the release."""
     if (repository / wanted.name).exists():
@@ -223,7 +184,7 @@ def _check_free(repository: Path, wanted: Payload) -> None:
             owner = staging.pinned_versions(repository, model).get(version)
             whose = f"release {owner} pins it" if owner else "no release pins it"
             raise RacksortError(
-                f"{folder}: is taken ({whose}); publish with `--as {_free_number(repository)}`, a free number"
+                f"{folder}: is taken ({whose}); publish with `--as {free_number(repository)}`, a free number"
             )
     for path, text in _model_configs():
         file = repository / path
@@ -235,22 +196,17 @@ def _check_free(repository: Path, wanted: Payload) -> None:
             )
 
 
-def _add_configs(repository: Path, folder: Path) -> None:
+def _add_configs(repository: Path, folder: Path, step: Step) -> None:
     """The models' configurations, where the repository is new."""
     for path, text in _model_configs():
         if not (repository / path).exists():
             write(folder / "configs" / path, text.encode())
-            (repository / path).parent.mkdir(parents=True, exist_ok=True)
+            make_folder((repository / path).parent)
             move(folder / "configs" / path, repository / path)
             sync((repository / path).parent.parent)
+            step(f"added {path}")
 
 
 def _model_configs() -> list[tuple[str, str]]:
     ensemble = contract.ensemble_name(1)
     return [(path, text) for path, text in configs.generate().items() if not path.startswith(ensemble)]
-
-
-def _free_number(repository: Path) -> int:
-    """One more than every release and version there."""
-    versions = [v for model in contract.MODELS for v in staging.version_folders(repository, model.name)]
-    return max([*numbers_in(repository), *versions], default=0) + 1

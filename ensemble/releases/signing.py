@@ -7,12 +7,12 @@ elliptic-curve key (P-256, P-384 or P-521). It is a Sigstore bundle in ``persona
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ensemble.errors import RacksortError
+from ensemble.json_content import parsed
 from ensemble.releases.extra import needed_for
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ def verify(repository: Path, signature: Path, public_key: Path, files: AbstractS
         RacksortError: the signature is missing, by another key, over other files, or a file was changed.
     """
     with needed_for("verifying a signature"):
-        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
         from model_signing import verifying  # noqa: PLC0415
 
     if not signature.is_file():
@@ -80,7 +79,7 @@ def verify(repository: Path, signature: Path, public_key: Path, files: AbstractS
         raise RacksortError(f"{signature}: signs other files than this release's; publish the release anew")
     try:
         config.set_ignore_unsigned_files(True).verify(repository, signature)
-    except (OSError, ValueError, TypeError, InvalidSignature) as error:
+    except Exception as error:  # what a bundle lacks comes as an IndexError, a KeyError, a ParseError, ...
         raise RacksortError(
             f"{signature}: doesn't verify with {public_key} ({_line(error)}); don't serve it"
         ) from error
@@ -93,8 +92,8 @@ def signed_files(signature: Path) -> set[str]:
         RacksortError: it can't be read.
     """
     try:
-        envelope = json.loads(signature.read_bytes())["dsseEnvelope"]
-        statement = json.loads(base64.b64decode(envelope["payload"]))
+        envelope = parsed(signature.read_bytes())["dsseEnvelope"]
+        statement = parsed(base64.b64decode(envelope["payload"]))
         return {str(resource["name"]) for resource in statement["predicate"]["resources"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RacksortError(f"{signature}: not a signature of a model ({error!r}); publish the release anew") from error

@@ -11,20 +11,23 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from ensemble import configs, contract
-from ensemble.releases.files import move, sync, write
-from ensemble.releases.layout import files_below, numbers_in
+from ensemble.errors import RacksortError
+from ensemble.releases.files import make_folder, move, sync, write
+from ensemble.releases.layout import MANIFEST, files_below, numbers_in
+from ensemble.releases.manifest import parse
 
 Step = Callable[[str], None]
 """Told after each step what was done; tests end the process in it."""
 
 _PREFIX: Final = ".staging-"
 _NOTE: Final = "versions.json"
-_NAME: Final = re.compile(re.escape(_PREFIX) + "[1-9][0-9]*")
+STAGING: Final = re.compile(re.escape(_PREFIX) + "[1-9][0-9]*")
+"""Names of these folders."""
 
 
 def silent(_step: str) -> None:
@@ -42,7 +45,7 @@ def begin(folder: Path, versions: Mapping[str, int]) -> None:
     Raises:
         OSError: it can't be made, or is there already.
     """
-    folder.parent.mkdir(exist_ok=True)
+    make_folder(folder.parent)
     folder.mkdir()
     write(folder / _NOTE, json.dumps(dict(versions)).encode())
     sync(folder)
@@ -51,7 +54,7 @@ def begin(folder: Path, versions: Mapping[str, int]) -> None:
 
 def left_behind(repository: Path) -> list[Path]:
     """Folders of owners that were killed, in order. Hold the repository's lock: else they may be at work."""
-    return sorted(path for path in _parent(repository).glob(f"{_PREFIX}*") if _NAME.fullmatch(path.name))
+    return sorted(path for path in _parent(repository).glob(f"{_PREFIX}*") if STAGING.fullmatch(path.name))
 
 
 def sweep(repository: Path, step: Step = silent) -> int:
@@ -61,7 +64,6 @@ def sweep(repository: Path, step: Step = silent) -> int:
         Bytes that were freed.
 
     Raises:
-        RacksortError: a release's configuration can't be read, so that nobody knows which versions are needed.
         OSError: something can't be moved or removed.
     """
     return sum(discard(repository, folder, step) for folder in left_behind(repository))
@@ -70,17 +72,10 @@ def sweep(repository: Path, step: Step = silent) -> int:
 def discard(repository: Path, folder: Path, step: Step = silent) -> int:
     """Remove a staging folder, and before it the version folders that its note names and that no release pins.
 
-    They are moved into the folder first: Triton sees a version whole or not at all.
-
     Returns:
         Bytes that were freed.
     """
-    for model, version in _noted(folder).items():
-        unpinned = repository / model / str(version)
-        if unpinned.is_dir() and version not in pinned_versions(repository, model):
-            (folder / model).mkdir(exist_ok=True)
-            move(unpinned, folder / model / str(version))
-            step(f"took back {model}/{version}")
+    take_back(repository, folder, step)
     freed = size_of(folder)
     shutil.rmtree(folder)
     sync(folder.parent)
@@ -88,18 +83,50 @@ def discard(repository: Path, folder: Path, step: Step = silent) -> int:
     return freed
 
 
-def pinned_versions(repository: Path, model: str) -> dict[int, int]:
-    """The release that pins each version of a model.
+def take_back(repository: Path, folder: Path, step: Step = silent) -> None:
+    """Move the version folders that a note names and that no release pins into its staging folder.
 
-    Raises:
-        RacksortError: a release's configuration can't be read.
+    By renames: Triton sees a version whole or not at all.
+    """
+    for model, version in _noted(folder).items():
+        unpinned = repository / model / str(version)
+        if unpinned.is_dir() and version not in pinned_versions(repository, model):
+            (folder / model).mkdir(exist_ok=True)
+            move(unpinned, folder / model / str(version))
+            step(f"took back {model}/{version}")
+
+
+def pinned_versions(repository: Path, model: str, among: Collection[int] | None = None) -> dict[int, int]:
+    """The release that pins each version of a model, of all releases or those ``among`` these numbers.
+
+    A damaged release pins what is known of it (see ``known_pins``); where nothing is, the versions of its own number.
     """
     pinned = {}
     for number in numbers_in(repository):
-        pins = configs.pinned(repository / contract.ensemble_name(number) / configs.CONFIG)
-        if model in pins.versions:
-            pinned[pins.versions[model]] = number
+        if among is not None and number not in among:
+            continue
+        pins = known_pins(repository, number)
+        if (version := number if pins is None else pins.get(model)) is not None:
+            pinned[version] = number
     return pinned
+
+
+def known_pins(repository: Path, number: int) -> dict[str, int] | None:
+    """The version of each model that a release pins: by its configuration, and where that is damaged by its manifest.
+
+    Returns:
+        None if neither can be read.
+    """
+    ensemble = repository / contract.ensemble_name(number)
+    models = {model.name for model in contract.MODELS}
+    try:
+        pins: Mapping[str, int] = configs.pinned(ensemble / configs.CONFIG).versions
+    except RacksortError:
+        try:
+            pins = parse((ensemble / "1" / MANIFEST).read_bytes(), MANIFEST).versions
+        except (OSError, RacksortError):
+            return None
+    return {model: version for model, version in pins.items() if model in models}
 
 
 def size_of(folder: Path) -> int:

@@ -8,7 +8,8 @@ from pathlib import Path
 from ensemble.errors import RacksortError
 from ensemble.releases import signing
 from ensemble.releases.files import explained, sha256_of
-from ensemble.releases.layout import MANIFEST, SIGNATURE, Release, files_below
+from ensemble.releases.folder import check_folder
+from ensemble.releases.layout import MANIFEST, SIGNATURE, Release, anew, files_below, numbers_in, release_in
 from ensemble.releases.manifest import Manifest, parse
 from ensemble.releases.payload import check_configs
 
@@ -34,7 +35,7 @@ def manifest_of(release: Release) -> Manifest | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise RacksortError(f"{path}: {error.strerror}; publish the release anew") from error
+        raise RacksortError(f"{path}: {error.strerror}; {anew(release.number)}") from error
 
 
 def verify(release: Release, public_key: Path | None = None) -> Verified:
@@ -52,12 +53,13 @@ def verify(release: Release, public_key: Path | None = None) -> Verified:
     manifest = manifest_of(release)
     if manifest is None:
         raise RacksortError(
-            f"{release.extras_dir / MANIFEST}: missing, so nothing says what belongs to the release; publish it"
+            f"{release.extras_dir / MANIFEST}: missing, so nothing says what belongs to the release; "
+            f"{anew(release.number)}"
         )
     if (manifest.release, dict(manifest.versions)) != (release.number, dict(release.versions)):
         raise RacksortError(
             f"{release.extras_dir / MANIFEST}: speaks of release {manifest.release} with other versions than "
-            f"{release.name} pins; publish the release anew"
+            f"{release.name} pins; {anew(release.number)}"
         )
     with explained(release.repository, "the release can't be verified"):
         _check_files(release, manifest, trusting=public_key is None)
@@ -69,8 +71,43 @@ def verify(release: Release, public_key: Path | None = None) -> Verified:
     return Verified(manifest, signature.is_file())
 
 
+def verify_repository(repository: Path, number: int | None, public_key: Path | None) -> list[Verified]:
+    """Look at the releases of a model repository, and with a key at all that a Triton on it would load or run.
+
+    Args:
+        repository: a folder.
+        number: the release to answer for; None: all of them.
+        public_key: as for ``verify``. With it, nothing may be in the repository but releases that verify with it,
+            also where only one is asked for: Triton loads every version of a model.
+
+    Returns:
+        What was found, in the order of the releases' numbers.
+
+    Raises:
+        RacksortError: as by ``verify`` for a release that is asked for, and ``check_folder``.
+    """
+    numbers = numbers_in(repository)
+    wanted = numbers if number is None else [number]
+    found = {each: (release_in(repository, each), verify(release_in(repository, each), public_key)) for each in wanted}
+    if public_key is not None:
+        others = [each for each in numbers if each not in found]
+        vouched = [release for release, _ in found.values()]
+        check_folder(repository, vouched + [r for each in others if (r := _verifying(repository, each, public_key))])
+    return [verified for _, verified in found.values()]
+
+
+def _verifying(repository: Path, number: int, public_key: Path) -> Release | None:
+    """A release if it is in order; else what it consists of is foreign."""
+    try:
+        release = release_in(repository, number)
+        verify(release, public_key)
+    except RacksortError:
+        return None
+    return release
+
+
 def _check_files(release: Release, manifest: Manifest, *, trusting: bool) -> None:
-    faults = []
+    faults, remedy = [], anew(release.number)
     listed = {entry.path: entry for entry in manifest.files}
     for path in sorted(listed.keys() | _found(release)):
         entry, file = listed.get(path), release.repository / path
@@ -80,11 +117,11 @@ def _check_files(release: Release, manifest: Manifest, *, trusting: bool) -> Non
             elif not trusting:
                 faults.append(f"{file}: may run instead of the code that was signed; remove it, and serve read-only")
         elif _through_link(release.repository, file):
-            faults.append(f"{file}: is reached through a link; publish the release anew")
+            faults.append(f"{file}: is reached through a link; {remedy}")
         elif not file.is_file():
-            faults.append(f"{file}: missing; publish the release anew")
+            faults.append(f"{file}: missing; {remedy}")
         elif file.stat().st_size != entry.size or sha256_of(file) != entry.sha256:
-            faults.append(f"{file}: was altered since it was published; publish the release anew")
+            faults.append(f"{file}: was altered since it was published; {remedy}")
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise RacksortError(faults[0] + more)

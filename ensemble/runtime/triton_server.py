@@ -283,8 +283,7 @@ class EmbeddedTriton:
                 self.hide(release)
 
     def _launch(self, release: int, grpc_port: int, metrics_port: int) -> None:
-        assert self._home is not None  # noqa: S101 - start() has just set it
-        home = self._home
+        assert (home := self._home) is not None  # noqa: S101 - start() has just set it
         command = command_line.arguments(self._options, home, release, grpc_port, metrics_port)
         with processes.signals_held():
             self._process = processes.started(command, command_line.environment(), home / "triton.log")

@@ -14,6 +14,7 @@ from ensemble.errors import RacksortError
 from ensemble.models.category_affinity import AffinityNet
 from ensemble.models.collaborative_filter import PreferenceNet
 from ensemble.models.product_pool import DemandNet
+from ensemble.npz import UNREADABLE
 from ensemble.ranking import RankingSettings
 
 _NETS: Final[dict[str, Any]] = {"affinity": AffinityNet, "demand": DemandNet, "preference": PreferenceNet}
@@ -70,5 +71,5 @@ class Trained:
             return cls(settings=RankingSettings(**facts["settings"]), summary=facts["summary"], **nets)
         except FileNotFoundError:
             raise RacksortError(f"{path}: no such file: run `racksort train` first") from None
-        except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        except (*UNREADABLE, TypeError) as error:
             raise RacksortError(f"{path}: not weights of this version ({error}): run `racksort train` again") from error

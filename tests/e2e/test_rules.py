@@ -72,6 +72,7 @@ def becomes(seen: Callable[[], bool]) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_versions_are_seen_by_a_running_adapter_and_taken_back(
     served: str, folder: Path, catalog_dir: Path, tmp_path: Path
 ) -> None:

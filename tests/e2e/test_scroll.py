@@ -49,6 +49,7 @@ def get(server: Served, grid: Pool, **query: Any) -> httpx.Response:
     return httpx.get(f"{server.url}/v1/containers/{grid.container_id}/products?{asked}", headers=PATIENCE, timeout=30)
 
 
+@pytest.mark.slow
 def test_two_replicas_and_a_restart_show_every_product_once(
     shop: Shop, triton: EmbeddedTriton, grid: Pool, catalog_dir: Path
 ) -> None:

@@ -175,6 +175,7 @@ def test_a_server_started_elsewhere_is_used(catalog_dir: Path, triton_address: s
         assert descendants(process.pid) == set()
 
 
+@pytest.mark.slow
 def test_a_proxy_in_the_environment_does_not_matter(catalog_dir: Path) -> None:
     options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(REPOSITORY)]
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:9")

@@ -46,6 +46,7 @@ def copied_repository(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(target)
 
 
+@pytest.mark.slow
 def test_it_leaves_no_process_no_file_and_no_shared_memory() -> None:
     before = shared_memory()
     server = EmbeddedTriton(TritonOptions(repository=REPOSITORY))
@@ -69,6 +70,7 @@ def test_a_killed_server_is_cleaned_up_after() -> None:
     assert shared_memory() == before
 
 
+@pytest.mark.slow
 def test_it_ends_with_its_parent_and_the_next_start_sweeps_up() -> None:
     before = shared_memory()
     script = (
@@ -106,6 +108,7 @@ def test_stopping_twice_and_an_unknown_end_are_told_apart() -> None:
     assert server.wait() == ""
 
 
+@pytest.mark.slow
 def test_proxies_have_no_business_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

@@ -202,6 +202,7 @@ async def test_a_flood_beyond_the_limit_isnt_even_told() -> None:
             client.close()
 
 
+@pytest.mark.slow
 async def test_refusing_takes_no_memory(record_property: Any) -> None:
     """Every mutation many times, several at once: the process stays as large as it was.
 

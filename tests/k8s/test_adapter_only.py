@@ -38,6 +38,7 @@ def test_what_the_lock_lacks_is_hidden() -> None:
     assert "No module named 'onnxruntime'" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         command("serve", "--port", "0", "--catalog", str(tmp_path / "catalog")),

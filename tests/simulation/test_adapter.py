@@ -36,8 +36,8 @@ from tests.simulation.world import World, simulate
 
 _ONE = os.environ.get("SIMULATION_SEED")
 _CHUNK = 25
-FAST = range(100) if _ONE is None else range(int(_ONE), int(_ONE) + 1)
-MORE = range(100, 500) if _ONE is None else range(0)
+FAST = range(50) if _ONE is None else range(int(_ONE), int(_ONE) + 1)
+MORE = range(50, 500) if _ONE is None else range(0)
 MUTANT_SEEDS = range(40)
 """A broken adapter must show within so many."""
 

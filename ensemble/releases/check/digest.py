@@ -18,9 +18,9 @@ def digest_of(release: Release) -> str:
     entries = []
     for path in release.files():
         full = release.repository / path
-        if full.is_symlink() or not full.is_file():
-            raise RacksortError(f"{full}: not a plain file; put the file itself there")
         try:
+            if full.is_symlink() or not full.is_file():
+                raise RacksortError(f"{full}: not a plain file; put the file itself there")
             entries.append(Entry(path.as_posix(), sha256_of(full), full.stat().st_size))
         except OSError as error:
             raise RacksortError(f"{full}: {error.strerror}; make it readable") from error

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from ensemble import configs, contract
-from ensemble.releases.check.finding import Faults, Result, Severity
+from ensemble.releases.check import contents
+from ensemble.releases.check.finding import Faults, Result, Severity, servable
 from ensemble.releases.check.options import Options
 from ensemble.releases.golden import GOLDEN
 from ensemble.releases.layout import CARD, CHECK, MANIFEST, SIGNATURE, TRAINING, Release
@@ -17,13 +18,12 @@ from ensemble.releases.lock import LOCK
 
 MODEL_FILE: Final = "model.onnx"
 RANKING_FILES: Final = ("model.py", "ranking.py", "settings.json")
-_WEIGHTS: Final = "weights.npz"
 _MEGABYTE: Final = 1e6
 _AGAIN: Final = "write the candidate again with `racksort train`"
 
 
 def check(release: Release, options: Options) -> Result:
-    """Every file that must be there is, as a plain file, and no other; their sizes."""
+    """Every file that must be there is, as a plain file, and no other; their sizes; weights and training's record."""
     faults = Faults("files")
     needed, allowed = _expected(release)
     found = _plain_files(release.repository, allowed, faults)
@@ -41,14 +41,22 @@ def check(release: Release, options: Options) -> Result:
         elif sizes.get(path) == 0:
             faults.add(path, "is empty", _AGAIN, severity)
     _check_sizes(faults, sizes, options)
+    if servable(faults.found):  # no link among them
+        contents.check(release, faults, options.release_mb * _MEGABYTE)
     total = sum(sizes.values())
     return faults.result(
         f"{len(sizes)} files, {total / _MEGABYTE:.1f} MB", {"bytes": {path: sizes[path] for path in sorted(sizes)}}
     )
 
 
-def check_configs(release: Release) -> Result:
-    """The configurations are those that the contract gives for what the release pins."""
+def check_configs(release: Release, options: Options, today: float) -> Result:
+    """The configurations are those that the contract gives for what the release pins.
+
+    Args:
+        release: the candidate.
+        options: whether quality is measured, for which the end of the tables must be known.
+        today: days since 1970-01-01 UTC, after which no tables end.
+    """
     faults = Faults("configs")
     wanted = configs.generate(release.number, release.versions, release.history_until_day)
     for path, text in wanted.items():
@@ -70,12 +78,21 @@ def check_configs(release: Release) -> Result:
                 f"line {differing} isn't what this racksort's contract gives",
                 "write it with `racksort configs --write`, or use the racksort that the release was made for",
             )
-    if release.history_until_day is None:
+    where, until = f"{release.name}/{configs.CONFIG}", release.history_until_day
+    if until is None:
+        measured = "quality" not in options.skip
         faults.add(
-            f"{release.name}/{configs.CONFIG}",
-            f"has no parameter {contract.HISTORY_UNTIL_DAY}, so nobody knows from when on the release may be asked",
+            where,
+            f"has no parameter {contract.HISTORY_UNTIL_DAY}, so nobody knows from when on the release may be asked, "
+            f"nor on which week to measure it",
+            f"{_AGAIN}, or leave its quality out with --skip quality" if measured else _AGAIN,
+            Severity.REFUSED if measured else Severity.WARNING,
+        )
+    elif until > today + 1:
+        faults.add(
+            where,
+            f"says that the tables end on day {until:g} (since 1970), which is {until - today:,.0f} days from now",
             _AGAIN,
-            Severity.WARNING,
         )
     return faults.result(f"{len(wanted)} configurations")
 
@@ -90,6 +107,11 @@ def plain(release: Release, path: Path) -> bool:
     return path.is_file()
 
 
+def too_large(size: int, options: Options) -> bool:
+    """Whether an ONNX file of ``size`` bytes is above the bound of one model."""
+    return size > options.model_mb * _MEGABYTE
+
+
 def _expected(release: Release) -> tuple[set[str], set[str]]:
     """Paths that must be there, and all that may."""
     needed = set(configs.generate(release.number, release.versions, release.history_until_day))
@@ -98,7 +120,7 @@ def _expected(release: Release) -> tuple[set[str], set[str]]:
     ranking = f"{contract.RANKING.name}/{release.versions[contract.RANKING.name]}"
     needed.update(f"{ranking}/{name}" for name in RANKING_FILES)
     extras = f"{release.name}/1"
-    needed.update(f"{extras}/{name}" for name in (_WEIGHTS, TRAINING, GOLDEN))
+    needed.update(f"{extras}/{name}" for name in (contents.WEIGHTS, TRAINING, GOLDEN))
     return needed, needed | {LOCK} | {f"{extras}/{name}" for name in (MANIFEST, SIGNATURE, CARD, CHECK, ".gitkeep")}
 
 
@@ -138,7 +160,7 @@ def _check_links(faults: Faults, found: dict[str, os.stat_result]) -> None:
 
 def _check_sizes(faults: Faults, sizes: dict[str, int], options: Options) -> None:
     for path, size in sizes.items():
-        if path.endswith(".onnx") and size > options.model_mb * _MEGABYTE:
+        if path.endswith(".onnx") and too_large(size, options):
             faults.add(
                 path,
                 f"{size / _MEGABYTE:,.1f} MB, more than the {options.model_mb:g} MB of a model",

@@ -6,6 +6,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
@@ -21,7 +22,7 @@ class StoppedError(Exception):
     """The function didn't return; the message says how far it came."""
 
 
-def isolated(function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
+def isolated(function: Callable[..., Any], *arguments: Any, timeout_s: float, most_bytes: int) -> Any:
     """What ``function(tell, *arguments)`` returns, which must be JSON, from a new interpreter.
 
     Only JSON comes back: whatever runs there can't hand this process an object. It writes no ``__pycache__`` and its
@@ -31,13 +32,15 @@ def isolated(function: Callable[..., Any], *arguments: Any, timeout_s: float) ->
         function: a module's function, told a ``Tell`` first.
         arguments: what can be pickled.
         timeout_s: until it is killed.
+        most_bytes: of memory that it may write to (``RLIMIT_DATA``); above that an allocation fails. The address space
+            (``RLIMIT_AS``) would count what threads only reserve as well, 64 MiB for each of a large machine's cores.
 
     Raises:
         StoppedError: it takes longer, or its process ends.
     """
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(sending, function, arguments), daemon=True)
+    process = context.Process(target=_run, args=(sending, most_bytes, function, arguments), daemon=True)
     process.start()
     sending.close()
     at, deadline = "start", time.monotonic() + timeout_s
@@ -63,8 +66,12 @@ def isolated(function: Callable[..., Any], *arguments: Any, timeout_s: float) ->
         process.join()
 
 
-def _run(sending: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _run(sending: Connection, most_bytes: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     sys.dont_write_bytecode = True
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (most_bytes if hard == resource.RLIM_INFINITY else min(most_bytes, hard), hard)
+    )
     os.setsid()
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):

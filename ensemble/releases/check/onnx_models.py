@@ -9,7 +9,7 @@ import numpy as np
 
 from ensemble import contract
 from ensemble.releases.check import invariance
-from ensemble.releases.check.files import MODEL_FILE, plain
+from ensemble.releases.check.files import MODEL_FILE, plain, too_large
 from ensemble.releases.check.finding import Faults, Result, Severity
 from ensemble.releases.check.isolated import StoppedError, Tell, isolated
 from ensemble.releases.check.options import Options
@@ -21,16 +21,19 @@ _RUN_S: Final = 60.0
 _LOOK: Final = "open it with onnx.checker and ONNX Runtime to see why, and export it again"
 
 
-def check_files(release: Release) -> Result:
-    """Everything that can be told of the files without running them; ``onnx_file`` has the list."""
+def check_files(release: Release, options: Options) -> Result:
+    """Everything that can be told of the files without running them; ``onnx_file`` has the list.
+
+    A file above the bound isn't read.
+    """
     faults = Faults("onnx")
     for model in contract.ONNX_MODELS:
         path = _path(release, model.name)
         where = path.relative_to(release.repository).as_posix()
-        if not plain(release, path):
+        if not plain(release, path) or too_large(path.stat().st_size, options):
             continue  # the files' check has said so
         try:
-            found = isolated(_read, path, model.name, timeout_s=_READ_S)
+            found = isolated(_read, path, model.name, timeout_s=_READ_S, most_bytes=options.process_bytes)
         except StoppedError as error:
             faults.add(where, f"reading it {error}", _LOOK, Severity.UNSERVABLE)
             continue
@@ -53,7 +56,9 @@ def check_behaviour(release: Release, rows: Tensors, options: Options) -> Result
         path = _path(release, model.name)
         where = path.relative_to(release.repository).as_posix()
         try:
-            found: dict[str, Any] = isolated(_run, path, model.name, dict(rows), timeout_s=_RUN_S)
+            found: dict[str, Any] = isolated(
+                _run, path, model.name, dict(rows), timeout_s=_RUN_S, most_bytes=options.process_bytes
+            )
         except StoppedError as error:
             faults.add(where, f"running it {error}", _LOOK, Severity.UNSERVABLE)
             continue

@@ -27,6 +27,13 @@ SKIPPABLE: Final = ("live", "latency", "memory", "quality")
 """What may be left out for a known reason: comparisons. The others decide whether a release works at all."""
 
 
+_PROCESS_BYTES: Final = 2_000_000_000
+"""For the packages and the rows; 190 MB are needed with the committed models."""
+
+_TIMES_THE_MODEL: Final = 8
+"""Measured: to read and check a file of 100 MB takes between 500 and 600 MB, to run it less."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a candidate must keep to. Shares are of the live release's figure."""
@@ -68,6 +75,14 @@ class Options:
                 raise RacksortError(f"{entry.name} is {value!r}: give a number above 0")
         if self.households is not None and self.households < 1:
             raise RacksortError(f"households is {self.households}: give a whole number above 0")
+
+    @property
+    def process_bytes(self) -> int:
+        """Memory that a process may have which reads or runs a model, or loads the ranking step's code.
+
+        A valid file of the largest size takes several times its size: as it is, parsed, checked, and as arrays.
+        """
+        return int(_PROCESS_BYTES + _TIMES_THE_MODEL * self.model_mb * 1e6)
 
     def to_json(self) -> dict[str, Any]:
         """The bounds as a JSON object."""

@@ -54,8 +54,15 @@ def check(
     faults = Faults("quality")
     ends = [release.history_until_day for release in (candidate, live) if release is not None]
     known = [day for day in ends if day is not None]
-    if len(known) < len(ends):
-        return Result(figure="a release doesn't say where its tables end", skipped=True)
+    if candidate.history_until_day is None:  # the configurations' check has refused it
+        return Result(figure="the candidate doesn't say where its tables end", skipped=True)
+    if live is not None and live.history_until_day is None:
+        faults.add(
+            live.name,
+            "doesn't say where its tables end, so no week is surely new to it",
+            "name another release with --live, or leave quality out with --skip quality",
+        )
+        return faults.result("not measured")
     week = week_after(max(known))
     if live is not None and (apart := known[0] - known[1]):
         older = live.name if apart > 0 else candidate.name

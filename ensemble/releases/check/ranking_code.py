@@ -36,7 +36,7 @@ def check(release: Release, options: Options) -> Result:
     if faults.found:
         return faults.result("doesn't compile")
     try:
-        failed: dict[str, Any] = isolated(_load, folder, timeout_s=options.code_s)
+        failed: dict[str, Any] = isolated(_load, folder, timeout_s=options.code_s, most_bytes=options.process_bytes)
     except StoppedError as error:
         faults.add(where, f"loading the code {error}", "see what it does when it is loaded", Severity.UNSERVABLE)
         return faults.result("doesn't load")

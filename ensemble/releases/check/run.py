@@ -26,6 +26,7 @@ from ensemble.releases.golden import GOLDEN, Golden
 from ensemble.releases.layout import Release
 from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 
+_DAY_S: Final = 86_400
 _BECAUSE: Final = "not run: because of what was found before"
 
 
@@ -56,11 +57,12 @@ def check(
     Raises:
         RacksortError: the live release can't be served, so nothing can be compared.
     """
+    began = now()
     run = _Run(options or Options(), progress, clock)
     run.step("files", lambda: files.check(candidate, run.options))
     before = digest_of(candidate) if servable(run.findings) else ""
-    run.step("configs", lambda: files.check_configs(candidate))
-    run.step("onnx", lambda: onnx_models.check_files(candidate))
+    run.step("configs", lambda: files.check_configs(candidate, run.options, began.timestamp() / _DAY_S))
+    run.step("onnx", lambda: onnx_models.check_files(candidate, run.options))
     run.step("ranking", lambda: ranking_code.check(candidate, run.options))
     golden, fault = _golden(candidate)
     rows = serving.hard_rows(golden)
@@ -77,7 +79,7 @@ def check(
         repository=str(candidate.repository),
         live=None if live is None else live.name,
         digest=before,
-        checked_at=now().isoformat(timespec="seconds"),
+        checked_at=began.isoformat(timespec="seconds"),
         machine={"processor": platform.machine(), "cores": os.cpu_count()},
         bounds=run.options.to_json(),
         sections=run.finished(),

@@ -84,7 +84,7 @@ def check_golden(release: Release, golden: Golden, asked: Asked | None, options:
     data: dict[str, Any] = {}
     paths = {model.name: release.version_dirs[model.name] / MODEL_FILE for model in contract.ONNX_MODELS}
     try:
-        found = isolated(_compare, paths, golden, timeout_s=_RUN_S)
+        found = isolated(_compare, paths, golden, timeout_s=_RUN_S, most_bytes=options.process_bytes)
     except StoppedError as error:
         found = {"error": f"running the models {error}", "apart": {}}
     if found["error"]:

@@ -40,7 +40,8 @@ def command(
     """Give some of the customers another release: always the same ones, and a larger share keeps those it had.
 
     Adapters load the release beside the live one and warm it before it has any traffic. Where that fails the live one
-    goes on for everybody; with --url that is exit status 2, and the document is put back.
+    goes on for everybody; with --url that is exit status 2. The document is put back where an adapter refuses the
+    release, and stays where one is only late. --off is written whatever adapters say.
 
     Examples:
         racksort release canary 2 --percent 5 --url http://127.0.0.1:8080
@@ -59,6 +60,7 @@ def command(
             if release is None
             else document.canary(traffic, release, percent, at=now(), why=why)
         ),
+        release=release,
         wait_s=wait,
         no_wait=no_wait,
         as_json=as_json,

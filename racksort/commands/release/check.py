@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ensemble.errors import RacksortError
+from racksort.releasing import Place, ReleasesFile
 
 if TYPE_CHECKING:
     from ensemble.releases.check.finding import Report
@@ -19,8 +25,9 @@ if TYPE_CHECKING:
 def command(
     candidate: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of one release, as `racksort train` wrote.")],
     repository: Annotated[Path, typer.Option(help="Model repository of the live release.")] = Path("model_repository"),
+    releases: ReleasesFile = None,
     live: Annotated[
-        int | None, typer.Option(min=1, help="The live release (by releases.json there, else RACKSORT_RELEASE; 1).")
+        int | None, typer.Option(min=1, help="The live release (by the document, else RACKSORT_RELEASE; 1).")
     ] = None,
     no_live: Annotated[bool, typer.Option("--no-live", help="There is none yet: compare with nothing.")] = False,
     skip: Annotated[
@@ -66,12 +73,13 @@ def command(
         households=households or None,
     )
     release = release_in(candidate)
-    against = None if no_live else live_release(repository, live)
+    page = html or Path("var") / f"check-{release.number}.html"
+    _require_writable(page)
+    against = None if no_live else live_release(Place.of(repository, releases, None), live)
     with progress_bars() as progress:
         report = check(release, against, options, progress)
-    page = html or Path("var") / f"check-{release.number}.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(rendered(report), encoding="utf-8")
+    with _written(page):
+        page.write_text(rendered(report), encoding="utf-8", errors="backslashreplace")  # a folder's name may be no text
     if as_json:
         json.dump(report.to_json(), sys.stdout, allow_nan=False)
     else:
@@ -80,7 +88,32 @@ def command(
         raise RacksortError(report.summary())
 
 
-def live_release(repository: Path, number: int | None) -> Release:
+@contextmanager
+def _written(page: Path) -> Iterator[None]:
+    """Say which page it is that can't be written, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise RacksortError(
+            f"{page}: the page can't be written ({error.strerror}); name another file with --html"
+        ) from error
+
+
+def _require_writable(page: Path) -> None:
+    """Find out before a check of minutes whether its page can be written.
+
+    Raises:
+        RacksortError: it can't.
+    """
+    with _written(page):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        if page.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=page.parent):
+            pass
+
+
+def live_release(place: Place, number: int | None) -> Release:
     """The release to compare with: where no number is given, the one that the traffic document calls live.
 
     Raises:
@@ -91,9 +124,9 @@ def live_release(repository: Path, number: int | None) -> Release:
     from ensemble.releases.layout import release_in  # noqa: PLC0415
 
     if number is None:
-        number = store.read(repository / store.NAME, live=Settings.load().release).live
+        number = store.read(place.document, live=Settings.load().release).live
     try:
-        return release_in(repository, number)
+        return release_in(place.repository, number)
     except RacksortError as error:
         raise RacksortError(f"the live release: {error}, or name its --repository and --live, or --no-live") from error
 

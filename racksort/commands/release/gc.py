@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ensemble.errors import RacksortError
+from racksort.releasing import Place, ReleasesFile
 
 if TYPE_CHECKING:
     from ensemble.releases.gc import Collected
@@ -22,10 +23,11 @@ def command(
     repository: Annotated[
         str, typer.Argument(metavar="[PLACE]", help="Model repository: a folder, or what `publish` wrote to.")
     ] = "model_repository",
+    releases: ReleasesFile = None,
     keep: Annotated[int, typer.Option(min=0, metavar="N", help="The newest releases, which stay in any case.")] = 3,
     serving: Annotated[
         list[int] | None,
-        typer.Option(metavar="N", help="A release that serves, where no releases.json says so; again for more."),
+        typer.Option(metavar="N", help="A release that serves, where no document says so; again for more."),
     ] = None,
     withdraw: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Remove this release alone, such as one that doesn't load.")
@@ -35,8 +37,9 @@ def command(
 ) -> None:
     """Remove old releases, and what killed publishers left.
 
-    What serves, is tried out, or is what a rollback goes back to stays: releases.json in the repository says which.
-    Where there is none, and --serving doesn't say, only leftovers go.
+    What serves, is tried out, or is what a rollback goes back to stays: the document of releases says which, and
+    where it is elsewhere (--releases), releases.json in the repository besides. Where there is none, and --serving
+    doesn't say, only leftovers go, and nothing can be withdrawn.
 
     Examples:
         racksort release gc --dry-run
@@ -57,13 +60,12 @@ def command(
         collected = _from_store(repository, named, keep, dry_run=dry_run)
     else:
         folder = Path(repository)
-        with _recorded(folder) as recorded:
-            known = bool(named) or recorded is not None
-            protected = named | (recorded or frozenset())
-            if withdraw is not None:
-                collected = _withdrawn(folder, withdraw, protected)
-            else:
-                collected = _from_folder(folder, named, protected, keep, dry_run=dry_run)
+        place = Place.of(folder, releases, None)
+        if withdraw is not None:
+            collected = _withdrawn(place, withdraw, named)
+        else:
+            collected = _from_folder(place, named, keep, dry_run=dry_run)
+        known = bool(named) or place.document.exists()
     if as_json:
         typer.echo(json.dumps(asdict(collected)))
         return
@@ -86,22 +88,20 @@ def _from_store(url: str, named: frozenset[int], keep: int, *, dry_run: bool) ->
     return collect_objects(store, named or there, datetime.now(UTC), keep, dry_run=dry_run)
 
 
-def _from_folder(
-    folder: Path, named: frozenset[int], protected: frozenset[int], keep: int, *, dry_run: bool
-) -> Collected:
+def _from_folder(place: Place, named: frozenset[int], keep: int, *, dry_run: bool) -> Collected:
     from ensemble.releases.gc import collect  # noqa: PLC0415
     from ensemble.releases.layout import numbers_in  # noqa: PLC0415
 
-    there = frozenset(numbers_in(folder))
-    _check_there(str(folder), named, there)
-    return collect(folder, protected or there, keep, dry_run=dry_run)
+    _check_there(str(place.repository), named, frozenset(numbers_in(place.repository)))
+    return collect(place.repository, named, keep, dry_run=dry_run, serving=_serving(place, named))
 
 
-def _withdrawn(folder: Path, number: int, protected: frozenset[int]) -> Collected:
-    from ensemble.releases.gc import Collected  # noqa: PLC0415
+def _withdrawn(place: Place, number: int, named: frozenset[int]) -> Collected:
+    from ensemble.releases.gc import Collected, unknown  # noqa: PLC0415
     from ensemble.releases.withdraw import withdraw  # noqa: PLC0415
 
-    return Collected({number: withdraw(folder, number, protected)}, 0, ())
+    size = withdraw(place.repository, number, serving=_serving(place, named, otherwise_all=False))
+    return Collected({number: size}, 0, unknown(place.repository))
 
 
 def _check_there(where: str, named: frozenset[int], there: frozenset[int]) -> None:
@@ -112,20 +112,34 @@ def _check_there(where: str, named: frozenset[int], there: frozenset[int]) -> No
 
 
 @contextmanager
-def _recorded(folder: Path) -> Iterator[frozenset[int] | None]:
-    """Releases that the traffic document speaks of, and go on to be those in the block; None where there is none.
+def _serving(place: Place, named: frozenset[int], *, otherwise_all: bool = True) -> Iterator[frozenset[int]]:
+    """Releases to leave: those named, and those of the documents, which stay as they are until the block ends.
+
+    The adapters' document may be another than the repository's own. Where theirs isn't there and none is named, nobody
+    knows what serves: all, with ``otherwise_all``, and else it is refused.
 
     Raises:
-        ReleasesInvalid: it can't be read, so that nobody knows what serves.
+        ReleasesInvalid: a document can't be read, so that nobody knows what serves.
+        RacksortError: nothing says what serves.
     """
     from api.releases import store  # noqa: PLC0415
+    from ensemble.releases.layout import numbers_in  # noqa: PLC0415
 
-    path = folder / store.NAME
-    if not path.exists():
-        yield None
-        return
-    with store.held(path) as traffic:
-        yield frozenset((*traffic.wanted, *traffic.previous))
+    followed, own = (path.parent.resolve() / path.name for path in (place.document, place.repository / store.NAME))
+    found = set(named)
+    with ExitStack() as held:
+        for path in sorted({followed, own}):  # in one order, so that two of these verbs don't wait for each other
+            traffic = held.enter_context(store.held(path))
+            if path.exists():
+                found.update((*traffic.wanted, *traffic.previous))
+        if not named and not followed.exists():
+            if not otherwise_all:
+                raise RacksortError(
+                    f"{place.repository}: nothing says which releases serve, so none is withdrawn; name them with "
+                    "--serving, or their document with --releases"
+                )
+            found.update(numbers_in(place.repository))
+        yield frozenset(found)
 
 
 def _say(collected: Collected, *, dry_run: bool) -> None:
@@ -136,5 +150,7 @@ def _say(collected: Collected, *, dry_run: bool) -> None:
         typer.echo(f"{verb} what a killed publisher left: {collected.leftovers / 1e6:.1f} MB")
     for name in collected.unknown:
         typer.echo(f"left alone: {name}, which no release pins")
+    for line in collected.damaged:
+        typer.secho(f"left alone: {line}", fg="yellow", err=True)
     if not collected.releases and not collected.leftovers:
         typer.echo("nothing to remove")

@@ -33,7 +33,8 @@ def command(
     """Make a release the live one. The one before stays loaded, so that a rollback takes a second.
 
     Adapters load the release beside the live one and warm it before they switch, from one request to the next. Where
-    that fails the live one goes on; with --url that is exit status 2, and the document is put back.
+    that fails the live one goes on; with --url that is exit status 2. The document is put back where an adapter refuses
+    the release, and stays where one is only late.
 
     Examples:
         racksort release promote 2 --url http://127.0.0.1:8080
@@ -45,6 +46,8 @@ def command(
     carry_out(
         place,
         lambda traffic: document.promote(traffic, release, at=now(), why=why),
+        release=release,
+        promotes=True,
         wait_s=wait,
         no_wait=no_wait,
         as_json=as_json,

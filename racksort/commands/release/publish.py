@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ensemble.errors import RacksortError
+from ensemble.json_content import parsed
 from ensemble.releases.extra import needed_for
+from racksort.releasing import Place, ReleasesFile
 
 if TYPE_CHECKING:
     from ensemble.releases.layout import Release
-    from ensemble.releases.publish import Outcome, Published
+    from ensemble.releases.publish import Outcome
+    from ensemble.releases.published import Published
     from ensemble.releases.staging import Step
     from racksort.progress import Report
 
@@ -25,6 +28,7 @@ def command(
     repository: Annotated[
         str, typer.Option(metavar="DEST", help="Model repository: a folder, s3://bucket/prefix or gs://bucket/prefix.")
     ] = "model_repository",
+    releases: ReleasesFile = None,
     number: Annotated[
         int | None,
         typer.Option("--as", min=1, metavar="N", help="Number that the release gets; else it keeps its own."),
@@ -68,7 +72,7 @@ def command(
 
     found = release_in(_folder(candidate))
     with progress_bars() as progress:
-        checked = _Check(None if no_live or is_url(repository) else Path(repository), skip, report, progress)
+        checked = _Check(_compared(repository, releases, no_live=no_live), skip, report, progress)
         publisher = Publisher(
             metadata.version("racksort"),
             key,
@@ -96,8 +100,8 @@ def command(
 class _Check:
     """Whether a candidate may be published: by a report of it, or by checking it now."""
 
-    live: Path | None
-    """The model repository whose live release it is compared with; None compares it with nothing."""
+    live: Place | None
+    """Where the live release is that it is compared with; None compares it with nothing."""
     skip: str
     report: Path | None
     progress: Report
@@ -124,6 +128,19 @@ class _Check:
         return Outcome(reasons, json.dumps(report.to_json(), indent=2).encode() + b"\n")
 
 
+def _compared(repository: str, releases: Path | None, *, no_live: bool) -> Place | None:
+    """Where the live release is; None where there can't be one, which is said."""
+    from ensemble.releases.layout import numbers_in  # noqa: PLC0415 - a verb's imports wait until it runs
+    from ensemble.releases.object_store import is_url  # noqa: PLC0415
+
+    if no_live or is_url(repository):
+        return None
+    if not numbers_in(_existing(repository)):
+        typer.secho(f"{repository}: holds no release yet, so the check compares with nothing", fg="yellow", err=True)
+        return None
+    return Place.of(Path(repository), releases, None)
+
+
 def _reported(candidate: Release, path: Path) -> Outcome:
     """What a report says, if it is one of exactly these files."""
     from ensemble.releases.check.digest import digest_of  # noqa: PLC0415
@@ -131,7 +148,7 @@ def _reported(candidate: Release, path: Path) -> Outcome:
 
     try:
         content = path.read_bytes()
-        found = json.loads(content)
+        found = parsed(content)
         digest, passed = found["digest"], found["passed"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RacksortError(f"{path}: not a report of `racksort release check --json` ({error!r})") from error

@@ -39,7 +39,8 @@ def command(
     """Have another release rank some of the requests as well. Nobody sees its orders or waits for them.
 
     Adapters load the release beside the live one and warm it first. Where that fails everything goes on without it;
-    with --url that is exit status 2, and the document is put back.
+    with --url that is exit status 2. The document is put back where an adapter refuses the release, and stays where
+    one is only late. --off is written whatever adapters say.
 
     Examples:
         racksort release shadow 2 --percent 10 --url http://127.0.0.1:8080
@@ -58,6 +59,7 @@ def command(
             if release is None
             else document.shadow(traffic, release, percent, at=now(), why=why)
         ),
+        release=release,
         wait_s=wait,
         no_wait=no_wait,
         as_json=as_json,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +13,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from racksort.releasing import REPOSITORY, AsJson, Place, ReleasesFile, Repository, Urls, asked, described
+from api.releases.document import Traffic
+from ensemble.errors import RacksortError
+from racksort.adapters import asked
+from racksort.releasing import REPOSITORY, AsJson, Place, ReleasesFile, Repository, Urls, described
 
 
 def command(
@@ -22,6 +26,8 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Show what the document says, its latest changes and, with --url, what running adapters do.
+
+    Exit status 2 says that one of them doesn't answer, after what the others say.
 
     Examples:
         racksort release status
@@ -33,25 +39,53 @@ def command(
     place = Place.of(repository, releases, url)
     traffic = place.read()
     there = numbers_in(place.repository) if place.repository.is_dir() else []
-    adapters = {each: asked(each) for each in place.urls}
+    adapters, silent = _asked(place.urls)
     if as_json:
-        body = {"document": str(place.document), **msgspec.to_builtins(traffic), "in_repository": there}
-        typer.echo(json.dumps(body | {"adapters": adapters}, indent=2))
+        told = msgspec.to_builtins(traffic or Traffic(1)) | ({"live": None} if traffic is None else {})
+        body = {"document": str(place.document), **told, "in_repository": there, "adapters": adapters}
+        typer.echo(json.dumps(body, indent=2))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for line in _document(place.document, traffic, there):
+            console.print(line, markup=False)
+        for address, found in adapters.items():
+            if found is None:
+                continue
+            console.print(f"\n{address}: follows version {found['version']}{_but(found)}", markup=False)
+            console.print(_table(found))
+            for line in _beside(found.get("beside") or {}):
+                console.print(f"  {line}", markup=False)
+    if silent:
+        raise RacksortError("; ".join(silent))
+
+
+def _asked(urls: Sequence[str]) -> tuple[dict[str, dict[str, Any] | None], list[str]]:
+    """What each adapter says, None where it says nothing, and why those say nothing."""
+    found: dict[str, dict[str, Any] | None] = {}
+    silent = []
+    for url in urls:
+        try:
+            found[url] = asked(url)
+        except RacksortError as error:
+            found[url] = None
+            silent.append(str(error))
+    return found, silent
+
+
+def _document(path: Path, traffic: Traffic | None, there: list[int]) -> Iterator[str]:
+    """The document, its latest changes and the repository, line by line."""
+    held = ", ".join(map(str, there)) or "none"
+    if traffic is None:
+        yield f"{path}: isn't there, so that each adapter serves its RACKSORT_RELEASE alone; --url asks which"
+        yield f"  in the repository: {held}"
         return
-    console = Console(highlight=False, soft_wrap=True)
-    since = f", since {traffic.changed_at}" if traffic.changed_at else ", which was never written"
-    console.print(f"{place.document}: version {traffic.version}{since}", markup=False)
-    console.print(f"  {described(traffic)}", markup=False)
-    back = ", ".join(map(str, traffic.previous)) or "nothing"
-    console.print(f"  live before: {back}; in the repository: {', '.join(map(str, there)) or 'none'}", markup=False)
+    since = f", since {traffic.changed_at}" if traffic.changed_at else ""
+    yield f"{path}: version {traffic.version}{since}"
+    yield f"  {described(traffic)}"
+    yield f"  live before: {', '.join(map(str, traffic.previous)) or 'nothing'}; in the repository: {held}"
     for change in traffic.history:
         why = f" ({change.why})" if change.why else ""
-        console.print(f"  {change.at}  {change.change}{why}", markup=False)
-    for address, body in adapters.items():
-        console.print(f"\n{address}: follows version {body['version']}{_but(body)}", markup=False)
-        console.print(_table(body))
-        for line in _beside(body.get("beside") or {}):
-            console.print(f"  {line}", markup=False)
+        yield f"  {change.at}  {change.change}{why}"
 
 
 def _but(body: dict[str, Any]) -> str:

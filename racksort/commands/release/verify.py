@@ -21,8 +21,9 @@ def command(
 ) -> None:
     """See that published releases are what was published: every file, nothing else, and signed by whom it should be.
 
-    Exit status 2 and one line for what is missing, altered or foreign. The signatures are OpenSSF Model Signing's, so
-    `model_signing verify key` verifies them too.
+    Exit status 2 and one line for what is missing, altered or foreign. With a key, that is all that a Triton on the
+    folder would load or run and that belongs to no release which verifies with it, whichever is asked for. The
+    signatures are OpenSSF Model Signing's, so `model_signing verify key` verifies them too.
 
     Examples:
         racksort release verify
@@ -31,9 +32,8 @@ def command(
 
         racksort release verify s3://bucket/models --release 2
     """
-    from ensemble.releases.layout import numbers_in, release_in  # noqa: PLC0415 - a verb's imports wait until it runs
-    from ensemble.releases.object_store import is_url  # noqa: PLC0415
-    from ensemble.releases.verify import verify  # noqa: PLC0415
+    from ensemble.releases.object_store import is_url  # noqa: PLC0415 - a verb's imports wait until it runs
+    from ensemble.releases.verify import verify_repository  # noqa: PLC0415
 
     if is_url(repository):
         from ensemble.releases.object_publish import committed, verify_object  # noqa: PLC0415
@@ -43,9 +43,7 @@ def command(
         numbers = [each.number for each in committed(store)] if release is None else [release]
         found = [verify_object(store, number, public_key) for number in numbers]
     else:
-        folder = Path(repository)
-        numbers = numbers_in(folder) if release is None else [release]
-        found = [verify(release_in(folder, number), public_key) for number in numbers]
+        found = verify_repository(Path(repository), release, public_key)
     if as_json:
         results = [
             {"release": each.manifest.release, "digest": each.manifest.digest, "signed": each.signed} for each in found

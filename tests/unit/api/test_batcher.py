@@ -158,6 +158,23 @@ def test_a_server_that_hangs_refuses_at_once_until_a_call_ends(world: World) -> 
     assert future.result()
 
 
+def test_a_call_hangs_no_earlier_than_its_rows_say(world: World) -> None:
+    """Whoever waits 1 ms doesn't make the server one that hangs."""
+    world.ensemble.gate.clear()
+    for customer in (1, 2):
+        now = world.loop.time()
+        world.batcher.submit(make_row(customer, SMALL), now + 0.001, hung_from=now + 0.3)
+        world.loop.advance()
+    world.loop.advance(0.29)
+    (patient,) = world.submit(3)
+    world.loop.advance(0.02)
+    with pytest.raises(EnsembleTimeout):
+        world.submit(4)
+    world.ensemble.gate.set()
+    world.loop.advance()
+    assert patient.result()
+
+
 def test_a_free_slot_is_used_even_beside_a_call_that_hangs(world: World) -> None:
     world.ensemble.gate.clear()
     world.submit(1, patience=0.3)

@@ -35,6 +35,7 @@ def canned(tmp_path: Path) -> Iterator[str]:
             process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "verb", [["open-loop", "--warm-up", "0"], pytest.param(["run", "--warm-up", "1"], marks=pytest.mark.slow)]
 )

@@ -1,4 +1,4 @@
-"""Publishes or withdraws a release and kills itself at a step: ``killed.py VERB STEP REPOSITORY [CANDIDATE]``."""
+"""Publishes or withdraws a release and kills itself at a step: ``killed.py VERB STEP REPOSITORY [CANDIDATE [KEY]]``."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def kill_at(*arguments: str | Path) -> None:
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
 
 
-def main(verb: str, last: str, repository: str, candidate: str = "") -> None:
+def main(verb: str, last: str, repository: str, candidate: str = "", key: str = "") -> None:
     def step(name: str) -> None:
         if name == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
     now = datetime(2026, 9, 1, tzinfo=UTC)
-    publisher = Publisher("0.1.0", now=lambda: now, step=step)
+    publisher = Publisher("0.1.0", Path(key) if key else None, now=lambda: now, step=step)
     if verb == "withdraw":
         withdraw(Path(repository), 2, step=step)
     elif is_url(repository):

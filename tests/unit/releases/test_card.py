@@ -71,3 +71,35 @@ def test_a_file_that_can_t_be_read_is_one_line(tmp_path: Path, name: str, reason
     with pytest.raises(RacksortError, match=reason) as refused:
         card.render(payload(release_in(tmp_path)))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        '{"sample": "half"}',
+        '{"sample": 1' + "0" * 400 + "}",
+        '{"week": "\\ud800"}',
+        '{"validation": {"quality": {"list": {"ndcg@10": 1' + "0" * 400 + '}}}, "parity": {"demand": "small"}}',
+        '{"validation": 5, "parity": [1], "train_weeks": 5}',
+    ],
+)
+def test_a_card_leaves_out_what_is_recorded_wrongly(training: str, tmp_path: Path) -> None:
+    small(tmp_path, 2)
+    put(tmp_path / "personalize_v2" / "1" / "training.json", training)
+    text = card.render(payload(release_in(tmp_path)))
+    assert "share of the customers" not in text
+    assert "differ from the trained ones" not in text
+    assert text.encode()
+
+
+@pytest.mark.parametrize("value", ["5", "null", '"all"', "[5]"])
+def test_a_report_with_strange_sections_still_gives_a_card(value: str, tmp_path: Path) -> None:
+    small(tmp_path, 2)
+    report = f'{{"passed": true, "sections": {value}, "findings": {value}}}'.encode()
+    assert "Passed; the whole report is" in card.render(payload(release_in(tmp_path)), report)
+
+
+def test_a_report_nested_without_end_is_one_line(tmp_path: Path) -> None:
+    small(tmp_path, 2)
+    with pytest.raises(RacksortError, match="nested too deep"):
+        card.render(payload(release_in(tmp_path)), b"[" * 200_000)

@@ -44,13 +44,15 @@ def test_publish_verify_and_gc_in_turn(tmp_path: Path, live: Path, monkeypatch: 
     assert ", signed\n" in said
     again = run_json("publish", candidate, "--repository", live, "--as", "2")
     assert (again["number"], again["already"], again["signed"]) == (2, True, True)
-    assert again["digest"] in run("verify", live, "--release", "2", "--public-key", keys.public)
+    with pytest.raises(RacksortError, match=r"1: Triton may load or run it, and it isn't part of a release here"):
+        run("verify", live, "--release", "2", "--public-key", keys.public)  # release 1 isn't signed
     assert run_json("verify", live, "--release", "2") == [{"release": 2, "digest": again["digest"], "signed": True}]
     put(live / "releases.json", json.dumps({"live": 2, "previous": [], "canary": None, "shadow": None}))
     assert run("gc", live, "--keep", "0", "--dry-run").startswith("would remove release 1: ")
     assert run_json("gc", live, "--keep", "0")["releases"].keys() == {"1"}
     assert run("gc", live) == "nothing to remove\n"
     assert numbers_in(live) == [2]
+    assert again["digest"] in run("verify", live, "--release", "2", "--public-key", keys.public)
 
 
 def test_an_unsigned_release_is_said_to_be_so(tmp_path: Path, live: Path) -> None:
@@ -75,6 +77,56 @@ def test_everything_that_the_traffic_document_names_is_protected(live: Path) -> 
             run("gc", live, "--withdraw", str(number))
     assert run_json("gc", live, "--withdraw", "8")["releases"].keys() == {"8"}
     assert numbers_in(live) == [1, 2, 3, 4, 6]
+
+
+def test_nothing_is_withdrawn_while_nothing_says_what_serves(live: Path) -> None:
+    small(live, 2)
+    for number in ("1", "2"):
+        with pytest.raises(RacksortError, match="nothing says which releases serve, so none is withdrawn"):
+            run("gc", live, "--withdraw", number)
+    assert numbers_in(live) == [1, 2]
+    assert run_json("gc", live, "--withdraw", "2", "--serving", "1")["releases"].keys() == {"2"}
+
+
+def test_a_document_elsewhere_protects_too(tmp_path: Path, live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(2, 6):
+        small(live, number)
+    elsewhere = tmp_path / "traffic" / "now.json"
+    put(elsewhere, json.dumps({"live": 1, "previous": [2]}))
+    put(live / "releases.json", json.dumps({"live": 3}))
+    monkeypatch.setenv("RACKSORT_RELEASES", str(elsewhere))
+    with pytest.raises(RacksortError, match="release 1 serves"):
+        run("gc", live, "--withdraw", "1")
+    assert run_json("gc", live, "--keep", "1")["releases"].keys() == {"4"}
+    assert numbers_in(live) == [1, 2, 3, 5]
+    elsewhere.unlink()
+    result = CliRunner().invoke(app, ["release", "gc", str(live), "--keep", "0"])
+    assert "nothing says which releases serve" in result.stderr
+    assert numbers_in(live) == [1, 2, 3, 5]
+    monkeypatch.setenv("RACKSORT_RELEASES", str(live / "releases.json"))  # its lock is taken once, not twice
+    run("gc", live, "--keep", "0")
+    assert numbers_in(live) == [3]
+
+
+def test_a_candidate_is_compared_with_what_the_document_calls_live(
+    tmp_path: Path, live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = small(tmp_path / "candidate", 2)
+    put(tmp_path / "now.json", json.dumps({"live": 7}))
+    monkeypatch.setenv("RACKSORT_RELEASES", str(tmp_path / "now.json"))
+    with pytest.raises(RacksortError, match=r"the live release: .*personalize_v7"):
+        run("publish", candidate, "--repository", live)
+    with pytest.raises(RacksortError, match=r"the live release: .*personalize_v7"):
+        run("check", candidate, "--repository", live)
+
+
+def test_the_first_release_is_compared_with_nothing(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    candidate = small(tmp_path / "candidate", 2)
+    result = CliRunner().invoke(app, ["release", "publish", str(candidate), "--repository", str(empty)])
+    assert "holds no release yet, so the check compares with nothing" in result.stderr
+    assert "is refused" in str(result.exception), "what is made of a few bytes, and not for want of a live release"
 
 
 def test_where_nothing_says_what_serves_nothing_is_removed(live: Path) -> None:
@@ -102,7 +154,7 @@ def test_a_traffic_document_that_can_t_be_read_stops_gc(live: Path, content: str
     [
         (["publish", "nowhere"], "nowhere: No such file or directory"),
         (["publish", "CANDIDATE", "--repository", "nowhere"], "nowhere: no such folder; make it"),
-        (["publish", "CANDIDATE", "--repository", "EMPTY"], "the live release: .*--no-live"),
+        (["publish", "CANDIDATE", "--repository", "EMPTY"], "release 2 is refused: "),
         (["publish", "CANDIDATE", "--repository", "LIVE", "--skip", "files"], "--skip files: only live, latency"),
         (["publish", "CANDIDATE", "--repository", "LIVE", "--report", "nowhere"], "nowhere: not a report of"),
         (["publish", "CANDIDATE", "--repository", "http://x/y"], "http://x/y: not a place for releases"),
@@ -133,7 +185,7 @@ def test_a_report_of_exactly_these_files_spares_the_check(tmp_path: Path, live: 
     assert (live / "personalize_v2" / "1" / "check.json").read_bytes() == report.read_bytes()
     with pytest.raises(RacksortError, match=r"check\.json: is a report of other files"):
         run("publish", small(tmp_path / "other", 3), "--repository", live, "--report", report)
-    for content in ("[]", "{}", "not JSON"):
+    for content in ("[]", "{}", "not JSON", "[" * 200_000):
         put(report, content)
         with pytest.raises(RacksortError, match=r"check\.json: not a report"):
             run("publish", tmp_path / "other", "--repository", live, "--report", report)

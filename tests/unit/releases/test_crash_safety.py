@@ -14,9 +14,10 @@ from ensemble.errors import RacksortError
 from ensemble.releases import staging
 from ensemble.releases.layout import numbers_in, release_in, releases_in
 from ensemble.releases.publish import Publisher, publish
-from ensemble.releases.verify import verify
+from ensemble.releases.verify import verify, verify_repository
 from ensemble.releases.withdraw import withdraw
 from tests.unit.releases.candidates import small
+from tests.unit.releases.keys import make_keys
 from tests.unit.releases.killed import kill_at
 
 VERSIONS = {"category_affinity", "product_pool", "collaborative_filter", "ranking"}
@@ -57,6 +58,20 @@ PUBLISHING = [
     "moved personalize_v2",
     "removed .staging-2",
 ]
+FIRST_AND_SIGNED = [
+    "verified",
+    "signed",
+    "staged",
+    "added category_affinity/config.pbtxt",
+    "added category_affinity/configs/gpu.pbtxt",
+    "added product_pool/config.pbtxt",
+    "added product_pool/configs/gpu.pbtxt",
+    "added collaborative_filter/config.pbtxt",
+    "added collaborative_filter/configs/gpu.pbtxt",
+    "added ranking/config.pbtxt",
+    "moved category_affinity/2",
+]
+"""Steps of publishing with a key into an empty folder, from the last that it shares to the next."""
 WITHDRAWING = [
     "noted",
     "took out personalize_v2",
@@ -122,6 +137,28 @@ def test_a_killed_publisher_leaves_a_repository_that_the_next_one_finishes(tmp_p
     verify(release_in(repository, 2))
 
 
+def test_the_steps_of_the_first_release_with_a_key_are_these(tmp_path: Path) -> None:
+    steps: list[str] = []
+    (tmp_path / "new").mkdir()
+    key = make_keys(tmp_path / "keys").private
+    publish(release_in(small(tmp_path / "candidate", 2)), tmp_path / "new", Publisher("0.1.0", key, step=steps.append))
+    assert steps[steps.index("verified") :][: len(FIRST_AND_SIGNED)] == FIRST_AND_SIGNED
+
+
+@pytest.mark.slow  # a process for each step
+@pytest.mark.parametrize("last", FIRST_AND_SIGNED[1:])
+def test_a_publisher_of_the_first_release_with_a_key_that_is_killed_is_followed_by_another(
+    tmp_path: Path, last: str
+) -> None:
+    repository, candidate, keys = tmp_path / "new", small(tmp_path / "candidate", 2), make_keys(tmp_path / "keys")
+    repository.mkdir()
+    kill_at("publish", last, repository, candidate, keys.private)
+    assert numbers_in(repository) == []
+    publish(release_in(candidate), repository, Publisher("0.1.0", key=keys.private))
+    clean(repository, [2])
+    verify_repository(repository, None, keys.public)
+
+
 @pytest.mark.parametrize("last", ["noted", "copied ranking/2/model.py", "moved product_pool/2", "moved personalize_v2"])
 def test_what_a_killed_publisher_left_goes_also_with_another_release(tmp_path: Path, last: str) -> None:
     repository = small(tmp_path / "live", 1)
@@ -152,18 +189,19 @@ def test_what_serves_is_not_withdrawn(tmp_path: Path) -> None:
     repository = small(small(tmp_path, 1), 2)
     with pytest.raises(RacksortError, match="release 2 serves"):
         withdraw(repository, 2, protected=[2])
-    with pytest.raises(RacksortError, match=r"personalize_v3.*can't be read"):
+    with pytest.raises(RacksortError, match=r"personalize_v3: there is no such release"):
         withdraw(repository, 3)
     clean(repository, [1, 2])
 
 
-def test_a_release_that_can_t_be_read_stops_the_sweep_before_it_guesses(tmp_path: Path) -> None:
+def test_what_a_damaged_release_is_known_to_need_is_no_leftover(tmp_path: Path) -> None:
     repository = small(tmp_path / "live", 1)
     kill_at("publish", "moved ranking/2", repository, small(tmp_path / "candidate", 2))
     (repository / "personalize_v1" / "config.pbtxt").write_text("name: ")
-    with pytest.raises(RacksortError, match=r"personalize_v1/config\.pbtxt: not a Triton configuration"):
-        staging.sweep(repository)
-    assert (repository / "ranking" / "2").is_dir()
+    staging.begin(staging.folder_of(repository, 3), dict.fromkeys(VERSIONS, 1))
+    staging.sweep(repository)
+    for model in VERSIONS:
+        assert list(staging.version_folders(repository, model)) == [1]
 
 
 @pytest.fixture

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from ensemble import contract
 from ensemble.errors import RacksortError
 from ensemble.releases import staging
-from ensemble.releases.gc import Collected, collect
+from ensemble.releases.gc import Collected, collect, unknown
 from ensemble.releases.layout import numbers_in, releases_in
 from ensemble.releases.publish import Publisher, publish
+from ensemble.releases.withdraw import withdraw
 from tests.unit.releases.candidates import put, small
 from tests.unit.releases.killed import kill_at
 
@@ -89,3 +94,50 @@ def test_an_error_in_the_midst_is_one_line_and_the_next_run_does_the_rest(reposi
     assert numbers_in(repository) == [1, 4, 5]
     assert collected.leftovers > 0
     assert collected.unknown == ()
+
+
+def test_a_damaged_release_is_named_and_the_rest_is_collected(tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    repository.mkdir()
+    for number in (1, 2, 3, 4):
+        publish(releases_in(small(tmp_path / str(number), number))[0], repository, Publisher("0.1.0"))
+    (repository / "personalize_v1" / "config.pbtxt").write_text("name: ")
+    shutil.rmtree(repository / "ranking" / "2")
+    collected = collect(repository, {4}, keep=0)
+    assert collected.releases.keys() == {3}
+    assert [line.partition(":")[0] for line in collected.damaged] == ["release 1", "release 2"]
+    assert collected.unknown == ()
+    assert {path.name for path in (repository / "product_pool").glob("[0-9]*")} == {"1", "2", "4"}
+    for number in (1, 2):
+        withdraw(repository, number)
+    assert {path.name for path in (repository / "product_pool").glob("[0-9]*")} == {"4"}
+
+
+def test_versions_of_a_release_of_which_nothing_is_known_stay_and_are_named(tmp_path: Path) -> None:
+    repository = small(small(tmp_path, 1), 2)
+    (repository / "personalize_v2" / "config.pbtxt").write_text("name: ")
+    withdraw(repository, 2)
+    assert numbers_in(repository) == [1]
+    assert unknown(repository) == tuple(f"{model.name}/2" for model in contract.MODELS)
+
+
+def test_what_serves_is_held_still_until_releases_are_out_of_sight_and_not_while_files_are_removed(
+    repository: Path,
+) -> None:
+    order: list[str] = []
+
+    @contextmanager
+    def serving() -> Iterator[set[int]]:
+        order.append("held")
+        yield {1}
+        order.append("let go")
+
+    def step(name: str) -> None:
+        order.append(name.partition(" ")[0])
+
+    collect(repository, {3, 5}, keep=0, step=step, serving=serving())
+    assert order == ["held", *["noted", *["took"] * 4], *["noted", *["took"] * 5], "let go", "removed", "removed"]
+    assert numbers_in(repository) == [1, 3, 5]
+    order.clear()
+    withdraw(repository, 5, step=step, serving=serving())
+    assert order == ["held", "noted", *["took"] * 5, "let go", "removed"]

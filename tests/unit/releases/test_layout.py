@@ -113,3 +113,15 @@ def test_a_release_knows_its_folders() -> None:
     assert release.ensemble_dir == Path("models/personalize_v4")
     assert release.extras_dir == Path("models/personalize_v4/1")
     assert release.version_dirs == {"ranking": Path("models/ranking/2")}
+
+
+@pytest.mark.parametrize("day", ["nan", "inf", "-inf", "1e300", "-1", "Monday"])
+def test_a_release_whose_tables_end_on_no_day_is_one_line(day: str, tmp_path: Path) -> None:
+    repository = small(tmp_path, 2)
+    config = repository / "personalize_v2" / "config.pbtxt"
+    text = config.read_text()
+    assert repr(HISTORY_UNTIL_DAY) in text
+    config.write_text(text.replace(repr(HISTORY_UNTIL_DAY), day))
+    with pytest.raises(RacksortError, match=f"history_until_day is '{day}', not a number of days") as refused:
+        release_in(repository)
+    assert "\n" not in str(refused.value)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
+import os
 import subprocess
 from pathlib import Path
 
@@ -22,11 +25,50 @@ def test_it_is_read_as_it_was_written() -> None:
     assert MANIFEST.size == 7
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"format": 1}', b"\xff", b'{"format": 1, "release": "x"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b'{"format": 1}', b"\xff", b'{"format": 1, "release": "x"}', b"[" * 200_000]
+)
 def test_what_is_no_manifest_is_one_line(content: bytes) -> None:
     with pytest.raises(RacksortError, match="not a manifest of a release") as refused:
         parse(content, "manifest.json")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("path", "/etc/passwd"),
+        ("path", "../other/model.onnx"),
+        ("path", "a/../b"),
+        ("path", "a//b"),
+        ("path", "./a"),
+        ("path", ""),
+        ("path", "a\nb"),
+        ("path", "a\udcff"),
+        ("path", 5),
+        ("size", math.inf),
+        ("size", math.nan),
+        ("sha256", "\ud800"),
+    ],
+)
+def test_a_file_that_no_repository_has_is_one_line(field: str, value: object) -> None:
+    found = MANIFEST.to_json()
+    found["files"][0][field] = value
+    with pytest.raises(RacksortError, match="not a manifest of a release") as refused:
+        parse(json.dumps(found).encode(), "manifest.json")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("day", [math.nan, math.inf, "Monday", [1]])
+def test_tables_that_end_on_no_day_are_one_line(day: object) -> None:
+    content = json.dumps(MANIFEST.to_json() | {"history_until_day": day}).encode()
+    with pytest.raises(RacksortError, match="not a manifest of a release"):
+        parse(content, "manifest.json")
+
+
+def test_names_that_are_no_utf_8_have_a_digest() -> None:
+    one, other = (Entry(os.fsdecode(name), "11", 3) for name in (b"a\xff", b"a\xfe"))
+    assert digest_of([one]) != digest_of([other])
 
 
 def test_the_digest_is_what_sha256sum_gives(tmp_path: Path) -> None:

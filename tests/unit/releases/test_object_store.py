@@ -101,6 +101,61 @@ def test_a_signature_is_verified_from_the_store(tmp_path: Path, store: ObjectSto
         verify_object(store, 3)
 
 
+@pytest.mark.parametrize(
+    "name", ["ranking/999/model.py", "ranking/triton_python_backend_stub", "more/config.pbtxt", "more.py"]
+)
+def test_what_triton_would_run_besides_is_refused(store: ObjectStore, candidate: Release, name: str) -> None:
+    publish_object(candidate, store, PUBLISHER)
+    store.write(f"{find(store, 2).prefix}/{name}", b"import os")
+    with pytest.raises(RacksortError, match="Triton may load or run it") as refused:
+        verify_object(store, 2)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_damaged_in_the_store_is_not_said_to_be_published_and_the_remedy_works(
+    tmp_path: Path, store: ObjectStore, candidate: Release
+) -> None:
+    publish_object(candidate, store, PUBLISHER)
+    release = find(store, 2)
+    with pytest.raises(RacksortError, match="published already, without a signature"):
+        publish_object(candidate, store, Publisher("0.1.0", key=make_keys(tmp_path / "keys").private))
+    store.write(f"{release.prefix}/product_pool/2/model.onnx", b"lost")
+    with pytest.raises(RacksortError, match=rf"remove {store.url}/{release.commit} and publish again") as refused:
+        publish_object(candidate, store, PUBLISHER)
+    assert "racksort-verify" not in str(refused.value), "a folder that is gone already"
+    store.remove(release.commit)
+    assert not publish_object(candidate, store, PUBLISHER)[0].already
+    verify_object(store, 2)
+    store.write(release.commit, b'{"manifest": {}}')
+    with pytest.raises(RacksortError, match="speaks of other files than the release's"):
+        verify_object(store, 2)
+
+
+def test_a_prefix_holds_what_its_name_says(store: ObjectStore, candidate: Release) -> None:
+    publish_object(candidate, store, PUBLISHER)
+    release = find(store, 2)
+    for name in store.objects(release.prefix):
+        store.write(name.replace(release.prefix, "2-0123456789ab"), store.read(name))
+    store.write("2-0123456789ab.json", store.read(release.commit))
+    store.remove(release.commit)
+    with pytest.raises(RacksortError, match="2-0123456789ab: holds a release with another digest"):
+        verify_object(store, 2)
+
+
+def test_an_object_that_is_named_like_a_folder_is_one_line(store: ObjectStore, candidate: Release) -> None:
+    publish_object(candidate, store, PUBLISHER)
+    store.write(f"{find(store, 2).prefix}/ranking/2", b"not a folder")
+    with pytest.raises(RacksortError, match="an object and a folder have one name") as refused:
+        verify_object(store, 2)
+    assert "\n" not in str(refused.value)
+    store.remove(f"{find(store, 2).prefix}/ranking/2")
+    bucket, _, root = store.root.partition("/")
+    key = f"{root}/{find(store, 2).prefix}/more/"
+    store.files.call_s3("put_object", Bucket=bucket, Key=key, Body=b"some")
+    with pytest.raises(RacksortError, match="more/: an object that is named like a folder; remove it"):
+        verify_object(store, 2)
+
+
 def test_what_the_check_refuses_is_not_uploaded(store: ObjectStore, candidate: Release) -> None:
     with pytest.raises(RacksortError, match="release 2 is refused: broken"):
         publish_object(candidate, store, Publisher("0.1.0", checked=lambda _candidate: Outcome(("broken",))))

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +16,10 @@ from ensemble.releases import lock, staging
 from ensemble.releases.layout import Release, numbers_in, release_in, releases_in
 from ensemble.releases.publish import Outcome, Publisher, publish
 from ensemble.releases.verify import verify
+from ensemble.releases.withdraw import withdraw
 from tests.conftest import REPOSITORY
 from tests.unit.releases.candidates import put, small
+from tests.unit.releases.keys import make_keys
 
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
 PUBLISHER = Publisher(made_by="0.1.0", now=lambda: NOW)
@@ -223,3 +227,52 @@ def test_python_s_caches_and_old_reports_are_not_published(tmp_path: Path, live:
     found = {path.name: path.read_text() for path in release_in(live, 2).extras_dir.iterdir()}
     assert found.keys() == {"manifest.json", "model-card.md", "training.json", "weights.npz"}
     assert "old" not in (found["manifest.json"], found["model-card.md"])
+
+
+def test_another_user_s_triton_can_read_what_is_published_under_any_umask(tmp_path: Path) -> None:
+    candidate = release_in(small(tmp_path / "candidate", 2))
+    for path in candidate.repository.rglob("*.onnx"):
+        path.chmod(0o600)
+    keys = make_keys(tmp_path / "keys")
+    target = tmp_path / "new"
+    target.mkdir()
+    before = os.umask(0o077)
+    try:
+        publish(candidate, target, Publisher("0.1.0", key=keys.private))
+    finally:
+        os.umask(before)
+    for path in target.rglob("*"):
+        if path.name != lock.LOCK:
+            assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644), path
+
+
+@pytest.mark.parametrize("harm", ["altered", "manifest", "folder", "config"])
+def test_a_damaged_release_is_not_said_to_be_published_and_the_remedy_works(
+    tmp_path: Path, live: Path, harm: str
+) -> None:
+    candidate = release_in(small(tmp_path / "candidate", 2))
+    first = publish(candidate, live, PUBLISHER)
+    if harm == "altered":
+        (live / "product_pool" / "2" / "model.onnx").write_text("lost")
+    elif harm == "manifest":
+        (live / "personalize_v2" / "1" / "manifest.json").unlink()
+    elif harm == "folder":
+        shutil.rmtree(live / "ranking" / "2")
+    else:
+        (live / "personalize_v2" / "config.pbtxt").write_text("name: ")
+    with pytest.raises(RacksortError, match="`racksort release gc --withdraw 2`, then `publish`") as refused:
+        publish(candidate, live, PUBLISHER)
+    assert "\n" not in str(refused.value)
+    withdraw(live, 2)
+    assert publish(candidate, live, PUBLISHER) == first
+    verify(release_in(live, 2))
+
+
+def test_what_is_published_with_another_key_is_not_said_to_be_signed(tmp_path: Path, live: Path) -> None:
+    candidate = release_in(small(tmp_path / "candidate", 2))
+    keys, others = make_keys(tmp_path / "keys"), make_keys(tmp_path / "others")
+    publish(candidate, live, Publisher("0.1.0", key=keys.private))
+    assert publish(candidate, live, Publisher("0.1.0", key=keys.private)).already
+    assert publish(candidate, live, PUBLISHER).signed
+    with pytest.raises(RacksortError, match=r"with the public half of .*others/release\.key \(Key mismatch"):
+        publish(candidate, live, Publisher("0.1.0", key=others.private))

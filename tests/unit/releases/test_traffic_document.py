@@ -70,6 +70,9 @@ def test_each_change_makes_the_next_version_or_none(changes: list[Verb], change:
 def test_a_rollback_after_a_promotion_brings_back_what_was_live(changes: list[Verb], release: int) -> None:
     before = after(changes)
     if release == before.live:
+        if before.version == 0:  # the first document says which one is live, and that it is the first known
+            assert verbs.promote(before, release, at=AT).previous == ()
+            return
         with pytest.raises(ReleasesInvalid, match="live already"):
             verbs.promote(before, release, at=AT)
         return

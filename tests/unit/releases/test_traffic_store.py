@@ -72,3 +72,9 @@ def test_of_many_who_change_it_at_once_none_is_lost(tmp_path: Path) -> None:
         )
     assert sorted(each.version for each in changes) == list(range(1, 41))
     assert store.read(path).version == 40
+
+
+@pytest.mark.parametrize("folder", [".", "/", ".."])
+def test_a_folder_is_no_document(folder: str) -> None:
+    with pytest.raises(ReleasesInvalid, match="is a folder"), store.held(Path(folder)):
+        pass

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ensemble.errors import RacksortError
 from ensemble.releases.layout import Release, release_in
 from ensemble.releases.publish import Publisher, publish
-from ensemble.releases.verify import verify
+from ensemble.releases.verify import verify, verify_repository
 from tests.unit.releases.candidates import put, small
 from tests.unit.releases.keys import KeyPair, make_keys
 
@@ -190,6 +191,33 @@ def test_a_forged_statement_under_a_true_signature_is_refused(signed: Release, k
         verify(signed, keys.public)
 
 
+def without_signatures(bundle: dict[str, Any]) -> None:
+    bundle["dsseEnvelope"]["signatures"] = []
+
+
+def without_material(bundle: dict[str, Any]) -> None:
+    del bundle["verificationMaterial"]
+
+
+@pytest.mark.parametrize("change", [without_signatures, without_material])
+def test_a_bundle_that_lacks_something_is_one_line(
+    change: Callable[[dict[str, Any]], None], signed: Release, keys: KeyPair
+) -> None:
+    path = signed.extras_dir / "model.sig"
+    bundle = json.loads(path.read_text())
+    change(bundle)
+    path.write_text(json.dumps(bundle))
+    with pytest.raises(RacksortError, match="doesn't verify with") as refused:
+        verify(signed, keys.public)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_signature_nested_without_end_is_one_line(signed: Release, keys: KeyPair) -> None:
+    (signed.extras_dir / "model.sig").write_text("[" * 200_000)
+    with pytest.raises(RacksortError, match="not a signature of a model"):
+        verify(signed, keys.public)
+
+
 def test_keys_that_can_t_be_used_are_one_line(tmp_path: Path, signed: Release, keys: KeyPair) -> None:
     candidate = release_in(small(tmp_path / "next", 3))
     put(tmp_path / "text.pem", "no key")
@@ -210,3 +238,91 @@ def test_what_is_published_unsigned_is_not_signed_afterwards(tmp_path: Path, key
     publish(candidate, repository, Publisher("0.1.0"))
     with pytest.raises(RacksortError, match=r"published already, without a signature; .*--as 3"):
         publish(candidate, repository, Publisher("0.1.0", key=keys.private))
+
+
+def unpinned(repository: Path) -> None:
+    put(repository / "ranking" / "999" / "model.py", "import os")
+
+
+def empty_version(repository: Path) -> None:
+    (repository / "product_pool" / "999").mkdir()
+
+
+def stub(repository: Path) -> None:
+    put(repository / "ranking" / "triton_python_backend_stub", "#!/bin/sh")
+
+
+def stub_at_the_top(repository: Path) -> None:
+    put(repository / "triton_python_backend_stub", "#!/bin/sh")
+
+
+def another_model(repository: Path) -> None:
+    put(repository / "more" / "1" / "model.py", "import os")
+
+
+def hidden_model(repository: Path) -> None:
+    put(repository / ".more" / "1" / "model.py", "import os")
+
+
+def linked_version(repository: Path) -> None:
+    (repository / "ranking" / "7").symlink_to("2")
+
+
+def linked_model(repository: Path) -> None:
+    (repository / "more").symlink_to("ranking")
+
+
+def further_config(repository: Path) -> None:
+    put(repository / "ranking" / "configs" / "gpu.pbtxt", "")
+
+
+def linked_config(repository: Path) -> None:
+    path = repository / "product_pool" / "config.pbtxt"
+    path.rename(repository.parent / "elsewhere")
+    path.symlink_to(repository.parent / "elsewhere")
+
+
+def staging_of_another_model(repository: Path) -> None:
+    put(repository / "product_pool" / ".staging-9" / "model.onnx", "")
+
+
+FOREIGN = [
+    (unpinned, "ranking/999"),
+    (empty_version, "product_pool/999"),
+    (stub, "ranking/triton_python_backend_stub"),
+    (stub_at_the_top, "live/triton_python_backend_stub"),
+    (another_model, "more"),
+    (hidden_model, r"\.more"),
+    (linked_version, "ranking/7"),
+    (linked_model, "more"),
+    (further_config, r"ranking/configs/gpu\.pbtxt"),
+    (linked_config, r"product_pool/config\.pbtxt"),
+    (staging_of_another_model, r"product_pool/\.staging-9"),
+]
+
+
+@pytest.mark.parametrize(("harm", "what"), FOREIGN)
+def test_with_a_key_nothing_is_passed_that_triton_would_run_and_nobody_signed(
+    tmp_path: Path, keys: KeyPair, harm: Callable[[Path], None], what: str
+) -> None:
+    repository = tmp_path / "live"
+    repository.mkdir()
+    for number in (2, 3):
+        publish(
+            release_in(small(tmp_path / str(number), number)), repository, Publisher("0.1.0", key=keys.private), number
+        )
+    put(repository / "releases.json", "{}")
+    put(repository / ".releases.json.lock", "")
+    put(repository / "ranking" / ".staging-4" / "versions.json", "{}")  # a publisher is at work
+    assert [each.manifest.release for each in verify_repository(repository, None, keys.public)] == [2, 3]
+    assert [each.manifest.release for each in verify_repository(repository, 3, keys.public)] == [3]
+    harm(repository)
+    verify_repository(repository, None, None)
+    with pytest.raises(RacksortError, match=f"{what}: Triton may load or run it") as refused:
+        verify_repository(repository, 3, keys.public)
+    assert "\n" not in str(refused.value)
+
+
+def test_versions_of_a_release_that_doesn_t_verify_are_foreign(keys: KeyPair, signed: Release) -> None:
+    with pytest.raises(RacksortError, match=r"category_affinity/1: Triton may load .* \(and 4 more\)"):
+        verify_repository(signed.repository, 2, keys.public)

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ensemble import contract
 from ensemble.contract import ModelSpec
+from ensemble.releases.check.contents import WEIGHTS
 from ensemble.releases.golden import GOLDEN
 from ensemble.releases.layout import Release, release_in
 from tests.conftest import REPOSITORY
@@ -28,9 +29,10 @@ def candidate(folder: Path) -> Release:
     repository = small(folder / "candidate", NUMBER)
     for name in ("model.py", "ranking.py"):
         shutil.copyfile(REPOSITORY / "ranking" / "1" / name, repository / "ranking" / str(NUMBER) / name)
-    shutil.copyfile(
-        REPOSITORY / "personalize_v1" / "1" / GOLDEN, repository / contract.ensemble_name(NUMBER) / "1" / GOLDEN
-    )
+    for name in (GOLDEN, WEIGHTS):
+        shutil.copyfile(
+            REPOSITORY / "personalize_v1" / "1" / name, repository / contract.ensemble_name(NUMBER) / "1" / name
+        )
     return release_in(repository)
 
 

@@ -61,6 +61,15 @@ def test_rows_are_distinct_products_of_the_golden_ones_and_made_up_ones_where_th
     assert probes.rows(probes.Known.of(None), 2, 128)["product_id"].all()
 
 
+def test_a_file_above_the_bound_is_not_read(tmp_path: Path) -> None:
+    release = whole(tmp_path)
+    path = release.version_dirs["product_pool"] / "model.onnx"
+    path.write_bytes(bytes(2_000_000))
+    assert onnx_models.check_files(release, Options(model_mb=1.0)).findings == ()
+    (finding,) = onnx_models.check_files(release, Options()).findings
+    assert finding.where == "product_pool/2/model.onnx"
+
+
 def test_a_function_of_the_candidate_alone_is_well(tmp_path: Path, rows: Any) -> None:
     def change(nodes: list[onnx.NodeProto]) -> str:
         prices(nodes)

@@ -4,20 +4,24 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from ensemble import configs
 from ensemble.errors import RacksortError
 from ensemble.releases.check import files
+from ensemble.releases.check.contents import WEIGHTS
 from ensemble.releases.check.digest import digest_of
 from ensemble.releases.check.finding import Severity
 from ensemble.releases.check.options import Options
-from ensemble.releases.layout import Release
+from ensemble.releases.layout import TRAINING, Release
 from tests.unit.releases.check.made import candidate
 
 ONNX = "product_pool/2/model.onnx"
 SETTINGS = "ranking/2/settings.json"
+TODAY = 20_000.0
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def release(tmp_path: Path) -> Release:
 
 def test_a_whole_release_has_no_fault(release: Release) -> None:
     assert files.check(release, Options()).findings == ()
-    assert files.check_configs(release).findings == ()
+    assert files.check_configs(release, Options(), TODAY).findings == ()
 
 
 def remove(name: str) -> Callable[[Release], None]:
@@ -102,7 +106,7 @@ def test_each_fault_names_the_file_and_whether_it_may_be_served(
     assert what in found[0].what
     assert found[0].severity is (Severity.REFUSED if served else Severity.UNSERVABLE)
     assert found[0].remedy
-    files.check_configs(release)
+    files.check_configs(release, Options(), TODAY)
 
 
 def test_two_names_inside_of_the_folder_are_no_link_out(release: Release) -> None:
@@ -122,7 +126,7 @@ def test_another_configuration_names_the_line(release: Release) -> None:
     path = release.repository / "category_affinity" / "config.pbtxt"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:4], "# by hand\n", *lines[4:]]))
-    (finding,) = files.check_configs(release).findings
+    (finding,) = files.check_configs(release, Options(), TODAY).findings
     assert (finding.where, finding.severity) == ("category_affinity/config.pbtxt", Severity.REFUSED)
     assert "line 5 isn't what" in finding.what
 
@@ -132,16 +136,84 @@ def test_a_configuration_that_is_not_text_or_was_cut_is_named(release: Release) 
     binary.write_bytes(b"\xff\xfe")
     cut = release.repository / "ranking" / "config.pbtxt"
     cut.write_text("".join(cut.read_text().splitlines(keepends=True)[:10]))
-    found = {finding.where: finding.what for finding in files.check_configs(release).findings}
+    found = {finding.where: finding.what for finding in files.check_configs(release, Options(), TODAY).findings}
     assert "can't be read" in found["product_pool/configs/gpu.pbtxt"]
     assert "line 11" in found["ranking/config.pbtxt"]
 
 
-def test_a_release_that_does_not_say_where_its_tables_end_gets_a_warning(release: Release) -> None:
+@pytest.mark.parametrize(
+    ("skip", "severity", "remedy"),
+    [((), Severity.REFUSED, "--skip quality"), (("quality",), Severity.WARNING, "racksort train")],
+)
+def test_a_release_that_does_not_say_where_its_tables_end_is_refused_where_its_quality_counts(
+    skip: tuple[str, ...], severity: Severity, remedy: str, release: Release
+) -> None:
     path = release.ensemble_dir / configs.CONFIG
     path.write_text(configs.generate(release.number, release.versions)[f"{release.name}/{configs.CONFIG}"])
-    (finding,) = files.check_configs(replace(release, history_until_day=None)).findings
-    assert finding.severity is Severity.WARNING
+    silent = replace(release, history_until_day=None)
+    (finding,) = files.check_configs(silent, Options(skip=frozenset(skip)), TODAY).findings
+    assert finding.severity is severity
+    assert remedy in finding.remedy
+
+
+def test_tables_that_end_in_the_future_are_refused(release: Release) -> None:
+    assert release.history_until_day is not None
+    (finding,) = files.check_configs(release, Options(), release.history_until_day - 2).findings
+    assert finding.severity is Severity.REFUSED
+    assert "2 days from now" in finding.what
+
+
+def cut(name: str) -> Callable[[Release], None]:
+    def halve(release: Release) -> None:
+        path = release.extras_dir / name
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+
+    return halve
+
+
+def damage_weights(release: Release) -> None:
+    path = release.extras_dir / WEIGHTS
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
+    path.write_bytes(content)
+
+
+def weights_of(array: np.ndarray[Any, Any]) -> Callable[[Release], None]:
+    def write(release: Release) -> None:
+        with (release.extras_dir / WEIGHTS).open("wb") as file:
+            np.savez_compressed(file, weight=array)
+
+    return write
+
+
+def training(text: str) -> Callable[[Release], None]:
+    def write(release: Release) -> None:
+        (release.extras_dir / TRAINING).write_text(text)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "what"),
+    [
+        (cut(WEIGHTS), WEIGHTS, "isn't a whole file"),
+        (damage_weights, WEIGHTS, "isn't a whole file"),
+        (weights_of(np.array([1.0, np.nan])), WEIGHTS, "aren't finite (weight)"),
+        (weights_of(np.array([None])), WEIGHTS, "allow_pickle"),
+        (weights_of(np.zeros(200_000)), WEIGHTS, "unpacks to 1,600"),
+        (cut(TRAINING), TRAINING, "isn't JSON"),
+        (training("[" * 200_000), TRAINING, "nested too deep"),
+        (training("[]"), TRAINING, "isn't a JSON object"),
+    ],
+)
+def test_what_belongs_to_the_release_as_a_whole_is_opened(
+    change: Callable[[Release], None], name: str, what: str, release: Release
+) -> None:
+    change(release)
+    found = files.check(release, Options(release_mb=1.5)).findings
+    assert [(finding.where, finding.severity) for finding in found] == [(f"personalize_v2/1/{name}", Severity.REFUSED)]
+    assert what in found[0].what
 
 
 def test_only_files_without_a_link_on_their_way_are_plain(release: Release) -> None:

@@ -34,6 +34,7 @@ def broken(release: Release, name: str, text: str, code_s: float = 30.0) -> Find
     return finding
 
 
+ENOUGH = Options().process_bytes
 INITIALIZE = "class TritonPythonModel:\n    def initialize(self, args):\n        "
 
 
@@ -97,9 +98,16 @@ def leave_a_child(tell: Tell, path: Path) -> None:
 def test_what_an_isolated_function_started_ends_with_it(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     with pytest.raises(StoppedError, match="waiting"):
-        isolated(leave_a_child, path, timeout_s=8.0)
+        isolated(leave_a_child, path, timeout_s=8.0, most_bytes=ENOUGH)
     state = Path(f"/proc/{path.read_text()}/stat")
     assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] in {"Z", "X"}
+
+
+def test_code_that_takes_all_memory_is_named_and_takes_none(release: Release) -> None:
+    (release.version_dirs["ranking"] / "ranking.py").write_text("tables = bytearray(4_000_000_000)\n")
+    (finding,) = ranking_code.check(release, Options(model_mb=1.0)).findings
+    assert finding.where == "ranking/2/ranking.py"
+    assert "MemoryError" in finding.what
 
 
 def answer_an_object(tell: Tell) -> object:
@@ -109,4 +117,4 @@ def answer_an_object(tell: Tell) -> object:
 
 def test_only_json_comes_back() -> None:
     with pytest.raises(StoppedError, match="making it"):
-        isolated(answer_an_object, timeout_s=30.0)
+        isolated(answer_an_object, timeout_s=30.0, most_bytes=ENOUGH)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -24,6 +25,7 @@ from ensemble.releases.check.finding import Finding, Report, Section, Severity, 
 from ensemble.releases.check.options import CHECKS, Options
 from ensemble.releases.check.run import check
 from ensemble.releases.layout import Release
+from ensemble.releases.payload import payload
 from racksort.check_report.page import rendered
 from racksort.cli import app
 from tests.unit.releases.check.made import POOL, candidate, whole
@@ -69,6 +71,27 @@ def test_a_candidate_with_links_is_not_opened(tmp_path: Path) -> None:
     assert found.digest == ""
 
 
+def test_a_name_that_is_no_utf_8_is_a_fault_like_any_other(tmp_path: Path) -> None:
+    release = candidate(tmp_path)
+    strange = release.version_dirs["ranking"] / os.fsdecode(b"strange-\xff.py")
+    strange.write_text("?")
+    found = report(release)
+    assert "ranking/2/strange-?.py" in {finding.where for finding in found.refusals if finding.check == "files"}
+    rendered(found).encode()
+    with pytest.raises(RacksortError, match="can't be printed; remove it") as refused:
+        payload(release)
+    str(refused.value).encode()
+
+
+def test_a_page_that_can_not_be_written_is_said_before_the_check(tmp_path: Path) -> None:
+    release = candidate(tmp_path)
+    for page in ("/proc/nope/page.html", str(tmp_path)):
+        result = CliRunner().invoke(app, ["release", "check", str(release.repository), "--no-live", "--html", page])
+        assert isinstance(result.exception, RacksortError)
+        assert f"{page}: the page can't be written" in str(result.exception)
+
+
+@pytest.mark.slow
 def test_a_truncated_model_of_the_committed_release_is_refused_with_the_file_s_name(tmp_path: Path) -> None:
     release = whole(tmp_path)
     content = POOL.read_bytes()
@@ -78,6 +101,7 @@ def test_a_truncated_model_of_the_committed_release_is_refused_with_the_file_s_n
     assert "isn't a whole ONNX file" in finding.what
 
 
+@pytest.mark.slow
 def test_a_release_that_changes_itself_is_found_out(tmp_path: Path) -> None:
     release = candidate(tmp_path)
     code = release.version_dirs["ranking"] / "ranking.py"
@@ -154,8 +178,22 @@ def test_a_week_without_data_is_skipped_and_tables_of_another_age_are_a_warning(
         assert finding.severity is Severity.WARNING
         assert finding.where == older.name
         assert "7.0 days before the other's" in finding.what
-    unknown = quality.check(replace(newer, history_until_day=None), older, ("", ""), Options(), silent)
-    assert unknown.skipped
+
+
+def test_a_live_release_that_does_not_say_where_its_tables_end_does_not_turn_the_gate_off(tmp_path: Path) -> None:
+    release = candidate(tmp_path)
+    live = replace(release, number=1, history_until_day=None)
+    (finding,) = quality.check(release, live, ("", ""), Options(), silent).findings
+    assert (finding.severity, finding.where) == (Severity.REFUSED, "personalize_v1")
+    assert "--skip quality" in finding.remedy
+
+
+def test_a_candidate_whose_tables_end_after_today_is_refused(tmp_path: Path) -> None:
+    release = candidate(tmp_path)
+    assert release.history_until_day is not None
+    before = datetime.fromtimestamp((release.history_until_day - 3) * 86_400, UTC)
+    refused = check(release, None, now=lambda: before).refusals
+    assert "3 days from now" in next(finding.what for finding in refused if finding.check == "configs")
 
 
 def test_figures_that_json_does_not_have_become_null() -> None:
