@@ -164,7 +164,7 @@ class EmbeddedTriton:
             assemble_backends(self._home / command_line.BACKENDS)
             self._view = View(options.repository, self._home / command_line.MODELS)
             self._view.show((live,))
-            self._launch(live, grpc_port, metrics_port)
+            self._launch(self._home, live, grpc_port, metrics_port)
             name, limit = contract.ensemble_name(live), options.start_timeout_s
             model_control.wait_ready(self.address, name, limit, self._while_starting, self._abandoned.wait)
             for release in others:
@@ -282,8 +282,7 @@ class EmbeddedTriton:
             except RacksortError:
                 self.hide(release)
 
-    def _launch(self, release: int, grpc_port: int, metrics_port: int) -> None:
-        assert (home := self._home) is not None  # noqa: S101 - start() has just set it
+    def _launch(self, home: Path, release: int, grpc_port: int, metrics_port: int) -> None:
         command = command_line.arguments(self._options, home, release, grpc_port, metrics_port)
         with processes.signals_held():
             self._process = processes.started(command, command_line.environment(), home / "triton.log")
