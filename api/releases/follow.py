@@ -88,7 +88,7 @@ class Releases:
         self._retries = Retries()
         self._retired_at: dict[int, float] = {}
         self._coming: dict[int, asyncio.Task[None]] = {}
-        self._ending: dict[int, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
         self._in_use: tuple[int, ...] = ()
         self.states.set(lanes.live.number, State.LOADING)
@@ -139,7 +139,7 @@ class Releases:
 
     async def close(self) -> None:
         """End what is under way, and the connection to the server. The lanes are closed by who closes the pipeline."""
-        if begun := [*self._coming.values(), *self._ending.values()]:
+        if begun := [*self._coming.values(), *self._ending]:
             for task in begun:
                 task.cancel()
             await asyncio.wait(begun)
@@ -166,9 +166,9 @@ class Releases:
                 await self._proof.ask(number)
 
     def _wanted(self) -> tuple[int, ...]:
-        """What shall be open, the most important first: what has traffic, and what was live last."""
+        """What shall be open, the most important first: what shall have traffic, what was live last, what is live."""
         last = (each for each in self.traffic.previous if each != self.lanes.live.number)
-        return tuple(dict.fromkeys((*self.traffic.wanted, *itertools.islice(last, 1))))
+        return tuple(dict.fromkeys((*self.traffic.wanted, *itertools.islice(last, 1), self.lanes.live.number)))
 
     def _bring_in(self, number: int) -> None:
         """See that a release comes in, if it isn't in and it makes sense to try."""
@@ -274,18 +274,18 @@ class Releases:
                 continue
             since = self._retired_at.setdefault(number, self._clock())
             self.states.set(number, State.RETIRING)
-            if self._clock() - since < GRACE_S or not lane.idle:
-                continue
-            if not self._one_at_a_time.locked() and not self._ending:
+            due = lane.idle and self._clock() - since >= GRACE_S
+            if due and not self._ending and not self._one_at_a_time.locked():
                 task = asyncio.create_task(self._end(number, lane), name=f"take out release {number}")
-                self._ending[number] = task
-                task.add_done_callback(lambda _: self._ending.clear())  # one at a time
+                self._ending.add(task)
+                task.add_done_callback(self._ending.discard)
 
     async def _end(self, number: int, lane: Lane) -> None:
         async with self._one_at_a_time:
-            if number in self._kept():  # it is wanted again
+            if number in self._kept() or not lane.idle:  # it is wanted again, or was meanwhile
                 return
-            del self._lanes[number], self._retired_at[number]
+            del self._lanes[number]
+            self._retired_at.pop(number, None)
             self._proof.found(number)
             self._switch()  # it isn't in use any more
             await lane.close()

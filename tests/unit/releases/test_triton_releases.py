@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -20,6 +20,9 @@ class Keeper:
         raise RuntimeError(f"the folder of release {release} is gone")
 
     def use(self, releases: tuple[int, ...]) -> None:
+        pass
+
+    def hear(self, lost: Callable[[int, str], object]) -> None:
         pass
 
 
