@@ -120,7 +120,7 @@ class Releases:
         """Give a canary no traffic, from the next request on and until the document changes."""
         if (canary := self.traffic.canary) is not None and canary.release == release:
             self.withdrawn = canary, self.traffic.version
-            self._switch()
+        self._switch()
 
     def lose(self, release: int, why: str) -> None:
         """The server has lost a release: no traffic for it, from the next request on. Only a spare comes in again."""
@@ -132,7 +132,6 @@ class Releases:
                 self._retries.failed(release, self.traffic.version, self._clock(), passing=False)
                 self.lost.append((release, why))
             self.withdraw(release)
-            self._switch()
 
     def open(self) -> list[Lane]:
         """The lanes that have traffic, could have it at once, or had it until just now."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ensemble.errors import RacksortError
+from ensemble.runtime import diagnosis
+
+_POLL_S: Final = 0.02
 
 
 def reload(address: str, models: Sequence[str], ensembles: Iterable[str], timeout_s: float) -> None:
@@ -60,6 +64,39 @@ def load(address: str, model: str, timeout_s: float) -> None:
             stub.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name=model), timeout=timeout_s)
         except grpc.RpcError as error:
             raise RacksortError(f"Triton can't load {model}: {_said(error)}") from error
+
+
+def wait_ready(
+    address: str, model: str, timeout_s: float, log: Callable[[], str], pause: Callable[[float], object]
+) -> None:
+    """Wait until a server that is just being started has loaded a model.
+
+    Args:
+        address: ``host:port`` of Triton's gRPC endpoint.
+        model: its name, or an ensemble's.
+        timeout_s: how long it may take.
+        log: what the server has written so far; raises what ends the waiting.
+        pause: waits so many seconds.
+
+    Raises:
+        RacksortError: it isn't ready within ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    refused = "it didn't answer"
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        while True:
+            written = log()
+            if time.monotonic() > deadline:
+                reason = diagnosis.reason(written, refused)
+                raise RacksortError(f"Triton wasn't ready within {timeout_s:g} s: {reason}")
+            try:
+                if stub.ModelReady(service_pb2.ModelReadyRequest(name=model), timeout=1).ready:
+                    return
+                refused = f"{model} isn't loaded"
+            except grpc.RpcError as error:
+                refused = error.details() if isinstance(error, grpc.Call) else str(error)
+            pause(_POLL_S)
 
 
 def _said(error: grpc.RpcError) -> str:

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final
 
 from ensemble.errors import RacksortError
@@ -88,6 +89,21 @@ def from_a_lasting_thread(launch: Callable[[], subprocess.Popen[bytes]]) -> subp
 @functools.cache
 def _launcher() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="launcher")
+
+
+def started(command: list[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """A server, in a process group of its own, that ends with this process and writes what it says into ``log``."""
+    with log.open("wb") as written:
+        return from_a_lasting_thread(
+            lambda: subprocess.Popen(  # noqa: S603 - the wheel's own binary, no shell
+                ending_with_parent(command),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the server in order
+            )
+        )
 
 
 def kill_group(leader: subprocess.Popen[bytes], wait_s: float, *, reaped: bool = True) -> bool:

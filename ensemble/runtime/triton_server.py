@@ -6,14 +6,10 @@ import contextlib
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
-
-import grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ensemble import contract
 from ensemble.errors import RacksortError
@@ -25,7 +21,6 @@ from ensemble.runtime.view import View
 
 _PREFIX: Final = "racksort-triton-"
 """What the names of temporary homes start with."""
-_POLL_S: Final = 0.02
 _KILL_S: Final = 1.0
 """How long killed stubs are waited for."""
 
@@ -169,8 +164,9 @@ class EmbeddedTriton:
             assemble_backends(self._home / command_line.BACKENDS)
             self._view = View(options.repository, self._home / command_line.MODELS)
             self._view.show((live,))
-            self._launch(live, grpc_port, metrics_port)
-            self._wait_ready(contract.ensemble_name(live))
+            self._launch(self._home, live, grpc_port, metrics_port)
+            name, limit = contract.ensemble_name(live), options.start_timeout_s
+            model_control.wait_ready(self.address, name, limit, self._while_starting, self._abandoned.wait)
             for release in others:
                 self._load_beside(release)
             self._check_wanted()
@@ -286,40 +282,17 @@ class EmbeddedTriton:
             except RacksortError:
                 self.hide(release)
 
-    def _launch(self, release: int, grpc_port: int, metrics_port: int) -> None:
-        assert self._home is not None  # noqa: S101 - start() has just set it
-        home = self._home
+    def _launch(self, home: Path, release: int, grpc_port: int, metrics_port: int) -> None:
         command = command_line.arguments(self._options, home, release, grpc_port, metrics_port)
-        with (home / "triton.log").open("wb") as log, processes.signals_held():
-            self._process = processes.from_a_lasting_thread(
-                lambda: subprocess.Popen(  # noqa: S603 - the wheel's own binary, no shell
-                    processes.ending_with_parent(command),
-                    env=command_line.environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the server in order
-                )
-            )
+        with processes.signals_held():
+            self._process = processes.started(command, command_line.environment(), home / "triton.log")
 
-    def _wait_ready(self, ensemble: str) -> None:
-        deadline = time.monotonic() + self._options.start_timeout_s
-        refused = "it didn't answer"
-        with grpc.insecure_channel(self.address, [("grpc.enable_http_proxy", 0)]) as channel:
-            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            while True:
-                self._check_wanted()
-                if not self.alive():
-                    raise RacksortError(f"Triton ended while starting: {diagnosis.reason(self.log_tail(400))}")
-                if diagnosis.stub_died(log := self.log_tail(400)):
-                    raise RacksortError(f"Triton can't load a model: {diagnosis.reason(log)}")
-                if time.monotonic() > deadline:
-                    reason = diagnosis.reason(log, refused)
-                    raise RacksortError(f"Triton wasn't ready within {self._options.start_timeout_s:g} s: {reason}")
-                try:
-                    if stub.ModelReady(service_pb2.ModelReadyRequest(name=ensemble), timeout=1).ready:
-                        return
-                    refused = f"{ensemble} isn't loaded"
-                except grpc.RpcError as error:
-                    refused = error.details() if isinstance(error, grpc.Call) else str(error)
-                self._abandoned.wait(_POLL_S)
+    def _while_starting(self) -> str:
+        """What it has written so far; raises RacksortError where it won't be ready any more."""
+        self._check_wanted()
+        alive, log = self.alive(), self.log_tail(400)
+        if not alive:
+            raise RacksortError(f"Triton ended while starting: {diagnosis.reason(log)}")
+        if diagnosis.stub_died(log):
+            raise RacksortError(f"Triton can't load a model: {diagnosis.reason(log)}")
+        return log
