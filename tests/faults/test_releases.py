@@ -24,7 +24,7 @@ import orjson
 import pytest
 
 from ensemble.releases.layout import numbers_in, release_in
-from ensemble.releases.publish import Publisher, Step, publish, silent
+from ensemble.releases.publish import Publisher, publish
 from loadtest.open_loop import Record
 from tests.conftest import REPOSITORY
 from tests.faults.served import RATE, Recovery, Served, Shop, bound_ms, serving
@@ -54,10 +54,10 @@ def shop(catalog_dir: Path) -> Shop:
     return asyncio.run(Shop.of(catalog_dir))
 
 
-def published(source: Path, folder: Path, *, number: int | None = None, step: Step = silent) -> Path:
+def published(source: Path, folder: Path, *, number: int | None = None) -> Path:
     """A new repository with the one release of ``source``."""
     folder.mkdir()
-    publish(release_in(source), folder, Publisher("0.1.0", step=step), number=number)
+    publish(release_in(source), folder, Publisher("0.1.0"), number=number)
     return folder
 
 
@@ -148,7 +148,8 @@ def test_publishers_die_at_every_step_and_then_a_release_comes_and_goes(
     served: Served, window: Window, repository: Path, candidate: Path
 ) -> None:
     steps: list[str] = []
-    published(candidate, repository.parent / "steps", step=steps.append)
+    elsewhere = published(REPOSITORY, repository.parent / "steps")
+    publish(release_in(candidate), elsewhere, Publisher("0.1.0", step=steps.append))
 
     def publish_in_vain() -> None:
         for step in steps:
