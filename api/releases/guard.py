@@ -33,7 +33,7 @@ class Guard(StrEnum):
     """Broken by the end of a process of the release, whatever the figures are."""
 
 
-class State(StrEnum):
+class Judgement(StrEnum):
     """What is known of a guard."""
 
     WAITING = "waiting"
@@ -83,7 +83,7 @@ class Verdict:
     """What one guard says now."""
 
     guard: Guard
-    state: State
+    state: Judgement
     figure: float
     """The canary's: a share, the p99 in seconds, or the mean churn; 0 without observations."""
     live: float | None
@@ -142,7 +142,9 @@ class CanaryGuard:
             )
             for steps in (policy.short_steps, policy.long_steps)
         )
-        return tuple(quick if quick.state is State.BROKEN else slow for quick, slow in zip(short, long, strict=True))
+        return tuple(
+            quick if quick.state is Judgement.BROKEN else slow for quick, slow in zip(short, long, strict=True)
+        )
 
 
 def wilson(count: float, of: float, z: float) -> tuple[float, float]:
@@ -199,10 +201,10 @@ def _surplus(canary: tuple[float, float], live: tuple[float, float], *, factor: 
     return share - factor * usual - math.hypot(share - low, factor * (high - usual))
 
 
-def _state(enough: bool, sure: bool) -> State:
+def _state(enough: bool, sure: bool) -> Judgement:
     if not enough:
-        return State.WAITING
-    return State.BROKEN if sure else State.HELD
+        return Judgement.WAITING
+    return Judgement.BROKEN if sure else Judgement.HELD
 
 
 def _share(count: float, of: float) -> float:

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from api.histogram import Observed
 from api.releases.comparison import SHARES, Role
 from api.releases.counts import SECONDS
-from api.releases.guard import State
+from api.releases.guard import Judgement
 from api.releases.guards import Guards
 from api.releases.shadow import ShadowRankings
 
@@ -53,7 +53,7 @@ class GuardFigures(Collector):
             for name, text in texts.items()
         }
         for verdict in guards.verdicts:
-            for state in State:
+            for state in Judgement:
                 states.add_metric([verdict.guard.value, state.value], float(state is verdict.state))
             for name, family in values.items():
                 if (value := getattr(verdict, name)) is not None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, Field
 
 from api.releases.comparison import Comparison, Role
-from api.releases.guard import Guard, State, Verdict
+from api.releases.guard import Guard, Judgement, Verdict
 from api.releases.guards import Guards
 
 
@@ -15,7 +15,7 @@ class GuardState(BaseModel):
     """One guard of the canary."""
 
     guard: Guard
-    state: State
+    state: Judgement
     figure: float = Field(description="The canary's: a share, for `p99` seconds.")
     live: float | None = Field(description="The live release's in the same time; null for `churn`.")
     bound: float = Field(description="What the canary's may be.")

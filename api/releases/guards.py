@@ -18,7 +18,7 @@ from api.releases.comparison import Comparison, Role
 from api.releases.document import Share, Traffic
 from api.releases.ending import end
 from api.releases.follow import Releases
-from api.releases.guard import CanaryGuard, Guard, GuardPolicy, State, Verdict
+from api.releases.guard import CanaryGuard, Guard, GuardPolicy, Judgement, Verdict
 from api.releases.shadow import ShadowRankings
 from api.releases.windows import Seen
 
@@ -109,7 +109,7 @@ class Guards:
             self._watched = comparison, version, CanaryGuard(self._policy, self._clock(), canary, live)
         self.verdicts = self._watched[2].judge(self._clock(), canary, live)
         for verdict in self.verdicts:
-            if verdict.state is State.BROKEN:
+            if verdict.state is Judgement.BROKEN:
                 number = comparison.lane.number
                 await self._take_back(number, verdict.guard, verdict.why, lambda now: now.version == version)
                 return

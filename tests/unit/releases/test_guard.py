@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.releases.counts import LaneCounts
-from api.releases.guard import CanaryGuard, Guard, GuardPolicy, State, Verdict, wilson
+from api.releases.guard import CanaryGuard, Guard, GuardPolicy, Judgement, Verdict, wilson
 from api.releases.windows import Seen
 from tests.unit.releases.traffic import (
     Answered,
@@ -81,7 +81,7 @@ def test_of_nothing_everything_is_possible() -> None:
 
 
 def test_nothing_seen_is_waited_for() -> None:
-    assert {verdict.state for verdict in judged([], []).values()} == {State.WAITING}
+    assert {verdict.state for verdict in judged([], []).values()} == {Judgement.WAITING}
 
 
 @settings(deadline=None)
@@ -89,7 +89,7 @@ def test_nothing_seen_is_waited_for() -> None:
 def test_whoever_fails_as_live_does_is_not_to_blame(fine: int, failed: int, failure: Answered) -> None:
     answers = [FINE] * fine + [failure] * failed
     verdicts = judged(answers, answers)
-    assert all(verdict.state is not State.BROKEN for verdict in verdicts.values())
+    assert all(verdict.state is not Judgement.BROKEN for verdict in verdicts.values())
 
 
 @settings(deadline=None)
@@ -99,36 +99,36 @@ def test_more_failures_never_mend_a_guard(fine: int, failed: int, live_failed: i
     less = judged([FINE] * fine + [FAILED] * failed, live)
     more = judged([FINE] * fine + [FAILED] * (failed + 20), live)
     for guard in (Guard.ERRORS, Guard.FALLBACK):
-        if less[guard].state is State.BROKEN:
-            assert more[guard].state is State.BROKEN
+        if less[guard].state is Judgement.BROKEN:
+            assert more[guard].state is Judgement.BROKEN
 
 
 def test_too_few_requests_are_not_judged() -> None:
     failing = [FAILED] * (POLICY.min_requests - 1)
-    assert judged(failing, [FINE] * 1_000)[Guard.ERRORS].state is State.WAITING
-    assert judged([*failing, FAILED], [FINE] * 1_000)[Guard.ERRORS].state is State.BROKEN
+    assert judged(failing, [FINE] * 1_000)[Guard.ERRORS].state is Judgement.WAITING
+    assert judged([*failing, FAILED], [FINE] * 1_000)[Guard.ERRORS].state is Judgement.BROKEN
 
 
 def test_nobody_to_compare_with_is_waited_for() -> None:
-    assert judged([FAILED] * 1_000, [])[Guard.ERRORS].state is State.WAITING
+    assert judged([FAILED] * 1_000, [])[Guard.ERRORS].state is Judgement.WAITING
 
 
 def test_a_few_answers_of_live_are_no_measure_of_it() -> None:
     """A third of the canary's requests fail, and none of three of the live release: no news."""
     canary = [FINE] * 67 + [FAILED] * 33
-    assert judged(canary, [FINE] * 3)[Guard.ERRORS].state is State.HELD
-    assert judged(canary, [FINE] * 300)[Guard.ERRORS].state is State.BROKEN
+    assert judged(canary, [FINE] * 3)[Guard.ERRORS].state is Judgement.HELD
+    assert judged(canary, [FINE] * 300)[Guard.ERRORS].state is Judgement.BROKEN
 
 
 def test_a_fallback_without_a_failure_breaks_the_fallbacks_guard_alone() -> None:
     verdicts = judged([FINE] * 300 + [FELL_BACK] * 100, [FINE] * 1_000)
-    assert {guard for guard, verdict in verdicts.items() if verdict.state is State.BROKEN} == {Guard.FALLBACK}
+    assert {guard for guard, verdict in verdicts.items() if verdict.state is Judgement.BROKEN} == {Guard.FALLBACK}
 
 
 def test_a_longer_p99_must_be_longer_by_the_floor_as_well() -> None:
     live = [(0.004, False, False)] * 1_000
-    assert judged([(0.010, False, False)] * 400, live)[Guard.P99].state is State.HELD
-    assert judged([(0.020, False, False)] * 400, live)[Guard.P99].state is State.BROKEN
+    assert judged([(0.010, False, False)] * 400, live)[Guard.P99].state is Judgement.HELD
+    assert judged([(0.020, False, False)] * 400, live)[Guard.P99].state is Judgement.BROKEN
 
 
 def test_a_verdict_in_words() -> None:
@@ -144,9 +144,9 @@ def test_a_churn_is_judged_by_its_mean() -> None:
             watching.compared.add(1 - value)
         return watching.judged()[Guard.CHURN]
 
-    assert churned([0.5] * 1_000).state is State.HELD
-    assert churned([1.0] * (POLICY.min_compared - 1)).state is State.WAITING
-    assert churned([1.0] * 100).state is State.BROKEN
+    assert churned([0.5] * 1_000).state is Judgement.HELD
+    assert churned([1.0] * (POLICY.min_compared - 1)).state is Judgement.WAITING
+    assert churned([1.0] * 100).state is Judgement.BROKEN
     assert churned([0.9] * 1_000).why == "rank churn 90 % of 1000 comparisons in 30 s (at most 80 % allowed)"
 
 
@@ -157,7 +157,7 @@ def test_what_breaks_suddenly_is_not_hidden_by_the_good_time_before() -> None:
     for second in range(580, 600):
         watching.answer([FAILED if second % 5 == 0 else FINE] * 10, [FINE] * 10).judged(float(second))
     found = watching.judged(599.0)[Guard.ERRORS]
-    assert found.state is State.BROKEN
+    assert found.state is Judgement.BROKEN
     assert found.window_s == POLICY.short_steps * POLICY.step_s
 
 
@@ -171,7 +171,7 @@ def test_what_is_long_ago_is_forgotten() -> None:
 def test_who_is_sent_elsewhere_because_the_canary_fails_is_its_failure() -> None:
     watching = Watching().answer([], [FINE] * 1_000)
     watching.canary.diverted = 100
-    broken = {guard for guard, verdict in watching.judged().items() if verdict.state is State.BROKEN}
+    broken = {guard for guard, verdict in watching.judged().items() if verdict.state is Judgement.BROKEN}
     assert broken == {Guard.ERRORS, Guard.FALLBACK}
 
 
@@ -180,7 +180,7 @@ def test_a_policy_of_all_shares_breaks_nothing() -> None:
     watching.answer([FAILED] * 1_000 + [FINE] * 200, [FINE] * 1_000)
     for _ in range(1_000):
         watching.compared.add(0.0)
-    assert {verdict.state for verdict in watching.judged().values()} == {State.HELD}
+    assert {verdict.state for verdict in watching.judged().values()} == {Judgement.HELD}
 
 
 @pytest.mark.slow

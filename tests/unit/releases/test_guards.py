@@ -18,7 +18,7 @@ from api.releases import document, store
 from api.releases.comparison import Role
 from api.releases.document import Traffic
 from api.releases.follow import Releases
-from api.releases.guard import Guard, GuardPolicy, State
+from api.releases.guard import Guard, GuardPolicy, Judgement
 from api.releases.guard_figures import ComparisonFigures, GuardFigures
 from api.releases.guard_status import beside
 from api.releases.guards import Guards
@@ -167,7 +167,7 @@ def test_a_good_canary_stays(adapter: Adapter, path: Path) -> None:
     wanted = want_canary(path, GOOD)
     adapter.serve(120)
     assert adapter.lanes.canary is not None
-    assert {verdict.state for verdict in adapter.guards.verdicts} == {State.HELD}
+    assert {verdict.state for verdict in adapter.guards.verdicts} == {Judgement.HELD}
     assert {verdict.guard for verdict in adapter.guards.verdicts} == {*Guard} - {Guard.PROCESS}
     assert store.read(path) == wanted
     assert adapter.metric("racksort_release_guard_state", guard="errors", state="held") == 1
@@ -257,7 +257,7 @@ def test_an_adapter_that_is_behind_does_not_end_what_was_begun_again(adapter: Ad
     assert store.read(path) == again
     adapter.serve(60)
     assert adapter.lanes.canary is not None
-    assert {verdict.state for verdict in adapter.guards.verdicts} == {State.HELD}
+    assert {verdict.state for verdict in adapter.guards.verdicts} == {Judgement.HELD}
     assert store.read(path) == again
 
 
@@ -357,7 +357,7 @@ def test_the_same_canary_again_is_watched_from_nothing(adapter: Adapter, path: P
     want_canary(path, FAILS)
     adapter.serve(60)  # it has been mended
     assert adapter.lanes.canary is not None
-    assert {verdict.state for verdict in adapter.guards.verdicts} == {State.HELD}
+    assert {verdict.state for verdict in adapter.guards.verdicts} == {Judgement.HELD}
 
 
 def test_a_mistake_of_ours_ends_nothing(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from api.releases.counts import LaneCounts
-from api.releases.guard import CanaryGuard, GuardPolicy, State, Verdict
+from api.releases.guard import CanaryGuard, GuardPolicy, Judgement, Verdict
 from api.releases.windows import Seen
 
 Answered = tuple[float, bool, bool]
@@ -134,7 +134,7 @@ def simulated(
         now += rng.expovariate(rate)
         while look <= now:
             for verdict in guard.judge(look, *seen()):
-                if verdict.state is State.BROKEN:
+                if verdict.state is Judgement.BROKEN:
                     return Found(look, verdict)
             look += 1.0
         is_canary = rng.random() < canary_rate / rate
