@@ -115,15 +115,6 @@ def numbers_in(repository: Path) -> list[int]:
     return sorted(int(match[1]) for name in names if (match := _ENSEMBLE.fullmatch(name)))
 
 
-def releases_in(repository: Path) -> list[Release]:
-    """All releases of a repository, in the order of their numbers.
-
-    Raises:
-        RacksortError: as ``release_in``, for any of them.
-    """
-    return [release_in(repository, number) for number in numbers_in(repository)]
-
-
 def files_below(folder: Path) -> Iterator[Path]:
     """Every file and link below a folder, in no order; links are not followed."""
     for at, folders, files in os.walk(folder):

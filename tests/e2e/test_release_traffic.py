@@ -22,6 +22,7 @@ import pytest
 
 from api.releases.lanes import PLACES, place
 from ensemble import configs, contract
+from ensemble.releases.layout import release_in
 from loadtest.processes import below
 from tests.conftest import REPOSITORY
 from tests.e2e.test_serve import free_port, get, serving
@@ -102,18 +103,13 @@ def copied(folder: Path) -> Path:
         for model in contract.MODELS:
             shutil.copytree(repository / model.name / "1", repository / model.name / str(release))
         versions = {model.name: release for model in contract.MODELS}
-        configs.write(repository, configs.generate(release, versions, history_until_day(repository)))
+        configs.write(repository, configs.generate(release, versions, release_in(repository, 1).history_until_day))
     settings = repository / contract.RANKING.name / "2" / "settings.json"
     given = json.loads(settings.read_text())
     settings.write_text(json.dumps({**given, "affinity": 5.0, "preference": -1.0}))
     torn = repository / contract.COLLABORATIVE_FILTER.name / "3" / "model.onnx"
     torn.write_bytes(torn.read_bytes()[:1_000])
     return repository
-
-
-def history_until_day(repository: Path) -> float:
-    text = (repository / contract.ensemble_name(1) / configs.CONFIG).read_text()
-    return float(text.split(contract.HISTORY_UNTIL_DAY)[1].split('string_value: "')[1].split('"')[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from ensemble import configs, contract
+from ensemble.releases.layout import Release, numbers_in, release_in
 from tests.conftest import REPOSITORY
 
 HISTORY_UNTIL_DAY = 17_483.25
@@ -32,3 +33,8 @@ def put(path: Path, text: str) -> None:
     """Write a file, with its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+def releases_in(repository: Path) -> list[Release]:
+    """All releases of a repository, in the order of their numbers; an error where one of them isn't whole."""
+    return [release_in(repository, number) for number in numbers_in(repository)]

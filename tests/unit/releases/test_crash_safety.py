@@ -12,11 +12,11 @@ import pytest
 
 from ensemble.errors import RacksortError
 from ensemble.releases import staging
-from ensemble.releases.layout import numbers_in, release_in, releases_in
+from ensemble.releases.layout import numbers_in, release_in
 from ensemble.releases.publish import Publisher, publish
 from ensemble.releases.verify import verify, verify_repository
 from ensemble.releases.withdraw import withdraw
-from tests.unit.releases.candidates import small
+from tests.unit.releases.candidates import releases_in, small
 from tests.unit.releases.keys import make_keys
 from tests.unit.releases.killed import kill_at
 

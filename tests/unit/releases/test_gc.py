@@ -11,10 +11,10 @@ from ensemble import contract
 from ensemble.errors import RacksortError
 from ensemble.releases import staging
 from ensemble.releases.gc import Collected, collect, unknown
-from ensemble.releases.layout import numbers_in, releases_in
+from ensemble.releases.layout import numbers_in
 from ensemble.releases.publish import Publisher, publish
 from ensemble.releases.withdraw import withdraw
-from tests.unit.releases.candidates import put, small
+from tests.unit.releases.candidates import put, releases_in, small
 from tests.unit.releases.killed import kill_at
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from ensemble import contract
 from ensemble.errors import RacksortError
-from ensemble.releases.layout import Release, numbers_in, release_in, releases_in
+from ensemble.releases.layout import Release, numbers_in, release_in
 from tests.conftest import REPOSITORY
-from tests.unit.releases.candidates import HISTORY_UNTIL_DAY, put, small
+from tests.unit.releases.candidates import HISTORY_UNTIL_DAY, put, releases_in, small
 
 
 def test_the_committed_release_is_found_whole() -> None:

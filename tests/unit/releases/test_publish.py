@@ -13,12 +13,12 @@ import pytest
 from ensemble import configs
 from ensemble.errors import RacksortError
 from ensemble.releases import lock, staging
-from ensemble.releases.layout import Release, numbers_in, release_in, releases_in
+from ensemble.releases.layout import Release, numbers_in, release_in
 from ensemble.releases.publish import Outcome, Publisher, publish
 from ensemble.releases.verify import verify
 from ensemble.releases.withdraw import withdraw
 from tests.conftest import REPOSITORY
-from tests.unit.releases.candidates import put, small
+from tests.unit.releases.candidates import put, releases_in, small
 from tests.unit.releases.keys import make_keys
 
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from ensemble.errors import RacksortError
 from ensemble.releases import staging
 from ensemble.releases.gc import collect
-from ensemble.releases.layout import numbers_in, release_in, releases_in
+from ensemble.releases.layout import numbers_in, release_in
 from ensemble.releases.publish import Publisher, publish
 from ensemble.releases.verify import verify
 from ensemble.releases.withdraw import withdraw
-from tests.unit.releases.candidates import small
+from tests.unit.releases.candidates import releases_in, small
 
 LIVE = 1
 """Serves all the time."""
