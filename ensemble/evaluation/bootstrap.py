@@ -47,18 +47,33 @@ class Bootstrap:
     def mean(self, value: npt.NDArray[np.float64], level: float = LEVEL) -> Interval:
         """The mean of ``value`` (float64 [n]; NaN = not defined, left out) and its percentile interval."""
         defined = np.isfinite(value)
-        if not defined.any():
-            return Interval(np.nan, np.nan, np.nan)
-        total = np.bincount(self._cluster, np.where(defined, value, 0.0), self._clusters)
-        count = np.bincount(self._cluster, defined, self._clusters)
-        drawn = self._weight @ count
-        estimates = (self._weight @ total)[drawn > 0] / drawn[drawn > 0]
-        tail = (1.0 - level) / 2.0
-        low, high = np.quantile(estimates, [tail, 1.0 - tail])
-        return Interval(float(total.sum() / count.sum()), float(low), float(high))
+        return self._ratio(np.where(defined, value, 0.0), defined.astype(np.float64), level)
 
     def difference(
         self, value: npt.NDArray[np.float64], other: npt.NDArray[np.float64], level: float = LEVEL
     ) -> Interval:
         """The paired difference ``mean(value - other)`` and its interval; both float64 [n]."""
         return self.mean(value - other, level)
+
+    def relative(
+        self, value: npt.NDArray[np.float64], other: npt.NDArray[np.float64], level: float = LEVEL
+    ) -> Interval:
+        """``mean(value) / mean(other) - 1``, paired, and its interval; both float64 [n]; NaN where ``other`` is all 0.
+
+        The ratio is taken anew in every draw, since both of its parts vary.
+        """
+        both = np.isfinite(value) & np.isfinite(other)
+        ratio = self._ratio(np.where(both, value, 0.0), np.where(both, other, 0.0), level)
+        return Interval(ratio.value - 1.0, ratio.low - 1.0, ratio.high - 1.0)
+
+    def _ratio(self, part: npt.NDArray[np.float64], whole: npt.NDArray[np.float64], level: float) -> Interval:
+        """``sum(part) / sum(whole)`` and its interval; both [n], ``whole`` >= 0; draws without a whole are out."""
+        parts = np.bincount(self._cluster, part, self._clusters)
+        wholes = np.bincount(self._cluster, whole, self._clusters)
+        if not wholes.sum() > 0:
+            return Interval(np.nan, np.nan, np.nan)
+        drawn = self._weight @ wholes
+        estimates = (self._weight @ parts)[drawn > 0] / drawn[drawn > 0]
+        tail = (1.0 - level) / 2.0
+        low, high = np.quantile(estimates, [tail, 1.0 - tail])
+        return Interval(float(parts.sum() / wholes.sum()), float(low), float(high))

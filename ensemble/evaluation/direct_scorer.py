@@ -24,6 +24,9 @@ from ensemble.tensors import Tensors
 class DirectScorer:
     """Runs the steps that the release's ensemble pins.
 
+    Attributes:
+        settings: the ranking's weights and rules.
+
     Raises:
         RacksortError: the repository lacks the release or one of its models.
     """
@@ -48,7 +51,13 @@ class DirectScorer:
                 path.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
         step = str(version[contract.RANKING.name])
-        self._settings = ranking.RankingSettings.load(repository / contract.RANKING.name / step / "settings.json")
+        self.settings = ranking.RankingSettings.load(repository / contract.RANKING.name / step / "settings.json")
+
+    def outputs(self, model: contract.ModelSpec, tensors: Tensors) -> dict[str, npt.NDArray[Any]]:
+        """What one of ``contract.ONNX_MODELS`` answers, by tensor name; ``tensors`` has at least its inputs."""
+        feed = {spec.name: np.ascontiguousarray(tensors[spec.name], spec.dtype) for spec in model.inputs}
+        names = [spec.name for spec in model.outputs]
+        return dict(zip(names, self._sessions[model.name].run(names, feed), strict=True))
 
     def rank_all(self, batches: Iterable[Tensors]) -> Iterator[Ranked]:
         """See ``Scorer.rank_all``."""
@@ -59,19 +68,8 @@ class DirectScorer:
             spec.name: np.ascontiguousarray(tensors[spec.name], spec.dtype) for spec in contract.ENSEMBLE_INPUTS
         }
         for model in contract.ONNX_MODELS:
-            feed = {spec.name: made[spec.name] for spec in model.inputs}
-            outputs = [spec.name for spec in model.outputs]
-            made.update(zip(outputs, self._sessions[model.name].run(outputs, feed), strict=True))
-        ranked = ranking.rank(
-            product_id=made[contract.PRODUCT_ID.name],
-            category_id=made[contract.CATEGORY_ID.name],
-            boost=made[contract.BOOST.name],
-            context=made[contract.CONTEXTS.name],
-            affinity=made[contract.AFFINITY.name],
-            demand=made[contract.DEMAND.name],
-            preference=made[contract.PREFERENCE.name],
-            novelty=made[contract.NOVELTY.name],
-            settings=self._settings,
-        )
+            made |= self.outputs(model, made)
+        asked = {spec.name: made[spec.name] for spec in contract.RANKING.inputs}
+        ranked = ranking.rank(**asked, settings=self.settings, explain=True)
         assert ranked.score is not None  # noqa: S101 - it was asked for
         return Ranked(ranked.product_id, ranked.score)

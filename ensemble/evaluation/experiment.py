@@ -1,9 +1,7 @@
-"""The evaluation from data to figures: tune the baselines on the validation weeks, then judge all on the test weeks."""
+"""What an evaluation is made of: sets of candidates, judged customers, and what each method reached."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,16 +10,11 @@ import numpy.typing as npt
 import polars as pl
 
 from ensemble import contract
-from ensemble.data.dataset import Dataset, Progress
-from ensemble.evaluation import metrics, split
+from ensemble.data.dataset import Dataset
+from ensemble.evaluation import metrics
 from ensemble.evaluation.baselines.popularity import popular
-from ensemble.evaluation.baselines.tuned import make, tune
-from ensemble.evaluation.history import Past, past_of
-from ensemble.evaluation.leakage import check_no_lookahead
-from ensemble.evaluation.recommender import Recommender
-from ensemble.evaluation.scoring import OpenScorer, Scorer
-from ensemble.evaluation.served import EnsembleAsServed, EnsembleByScore
-from ensemble.evaluation.truth import Truth, merchandise_of, truth_of
+from ensemble.evaluation.history import Past
+from ensemble.evaluation.study import Study
 from ensemble.evaluation.tuning import Tuned
 
 LENGTH: Final = max(metrics.CUTOFFS)
@@ -56,6 +49,8 @@ class Setting:
     """[n]: products of the customer's truth."""
     candidates: int
     """Most candidates in a week."""
+    catalogue: int
+    """Distinct candidates over all weeks."""
     outcomes: dict[str, Outcome]
     """By method, the ensemble first where it was judged."""
 
@@ -69,113 +64,8 @@ class Experiment:
     """By baseline."""
     weeks: tuple[int, ...]
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall time by stage, for the record."""
-
-
-@dataclass(slots=True)
-class _Collected:
-    """The parts of one setting, week by week."""
-
-    truths: list[tuple[int, Truth]] = field(default_factory=list)
-    candidates: int = 0
-    values: dict[str, list[dict[str, npt.NDArray[np.float64]]]] = field(default_factory=dict)
-    named: dict[str, set[int]] = field(default_factory=dict)
-
-    def add(
-        self,
-        week: int,
-        past: Past,
-        truth: Truth,
-        candidates: npt.NDArray[np.int64],
-        methods: Sequence[Recommender],
-    ) -> None:
-        """Ask every method for the week's customers and judge the lists."""
-        self.truths.append((week, truth))
-        self.candidates = max(self.candidates, len(candidates))
-        for method in methods:
-            lists = method.recommend(past, truth.customer_id, candidates, LENGTH)
-            self.values.setdefault(method.name, []).append(metrics.per_customer(lists, truth))
-            self.named.setdefault(method.name, set()).update(np.unique(lists[:, :10]).tolist())
-
-    def setting(self, name: str) -> Setting:
-        return Setting(
-            name=name,
-            customer_id=np.concatenate([truth.customer_id for _, truth in self.truths]),
-            week=np.concatenate([np.full(len(truth), week) for week, truth in self.truths]),
-            known=np.concatenate([truth.known for _, truth in self.truths]),
-            bought=np.concatenate([np.diff(truth.start) for _, truth in self.truths]),
-            candidates=self.candidates,
-            outcomes={
-                method: Outcome(
-                    {key: np.concatenate([part[key] for part in parts]) for key in parts[0]},
-                    len(self.named[method] - {contract.PADDING}),
-                )
-                for method, parts in self.values.items()
-            },
-        )
-
-
-def run(
-    dataset: Dataset,
-    open_scorer: OpenScorer | None,
-    progress: Progress,
-    clock: Callable[[], float],
-    weeks: Sequence[int] = split.TEST_WEEKS,
-    customers: int | None = None,
-) -> Experiment:
-    """Tune, check for leaks and judge.
-
-    Args:
-        dataset: all purchases; every use of them goes through ``past_of`` or ``truth_of``.
-        open_scorer: serves the ensemble as of a week; None judges the baselines alone.
-        progress: told the stage and its fraction.
-        clock: seconds, for the time each stage takes.
-        weeks: test weeks.
-        customers: judge only the first so many of a fixed random order of all customers; None = all.
-
-    Raises:
-        RacksortError: a baseline looks ahead, or the release can't be built or served.
-    """
-    merchandise = merchandise_of(dataset.products)
-    judged = sampled(dataset, customers)
-    seconds: dict[str, float] = {}
-    began = clock()
-    tuned = tune(dataset, merchandise, progress)
-    seconds["tuning the baselines"] = clock() - began
-
-    began = clock()
-    baselines = [make(name, result.settings) for name, result in tuned.items()]
-    for index, method in enumerate(baselines):
-        check_no_lookahead(_always(method), dataset, weeks[0], judged, merchandise)
-        progress("Checking for leaks", (index + 1) / len(baselines))
-    seconds["checking for leaks"] = clock() - began
-
-    began = clock()
-    collected: dict[str, _Collected] = {}
-    for week in weeks:
-        stage = f"Test week {week}"
-        progress(stage, 0.0)
-        past = past_of(dataset, week, merchandise)
-        truth = truth_of(dataset, week, merchandise).of(judged)
-        with nullcontext() if open_scorer is None else open_scorer(past) as scorer:
-            for name, candidates in settings_of(past).items():
-                methods = baselines if scorer is None else [_ensemble(scorer, name, stage, progress), *baselines]
-                kept = truth if name == FULL_CATALOGUE else truth.within(candidates)
-                collected.setdefault(name, _Collected()).add(week, past, kept, candidates, methods)
-        progress(stage, 1.0)
-    seconds["test weeks"] = clock() - began
-    return Experiment(tuple(part.setting(name) for name, part in collected.items()), tuned, tuple(weeks), seconds)
-
-
-def _always(method: Recommender) -> Callable[[Dataset], Recommender]:
-    return lambda _dataset: method
-
-
-def _ensemble(scorer: Scorer, setting: str, stage: str, progress: Progress) -> Recommender:
-    """The ensemble as it answers in a setting: merged by score, or one row in served order."""
-    if setting == FULL_CATALOGUE:
-        return EnsembleByScore(scorer, lambda fraction: progress(stage, 0.9 * fraction))
-    return EnsembleAsServed(scorer)
+    """Wall time by stage, for the record; of parts that an earlier run has made, the time that it took then."""
+    studies: tuple[Study, ...] = ()
 
 
 def settings_of(past: Past) -> dict[str, npt.NDArray[np.int64]]:

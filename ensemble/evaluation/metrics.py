@@ -10,6 +10,9 @@ With relevance 0/1, ``hit[j]`` at 0-based rank ``j`` and ``T`` the products the 
   with more than k products can't reach 1. Given so that figures can be set beside theirs.
 * recall_repeat@k, recall_explore@k = recall among the products of T that the customer had bought before, or hadn't;
   undefined (NaN) for a customer without such products.
+* revenue@k = what the customer spent in the week on hits among the first k / all that it spent on T; undefined where
+  nothing was paid.
+* categories@k = distinct leaf categories among the first k, whether bought or not: how mixed the list is.
 """
 
 from __future__ import annotations
@@ -36,6 +39,14 @@ def hits(recommendations: npt.NDArray[np.int64], truth: Truth) -> tuple[npt.NDAr
     Raises:
         ValueError: the number of rows differs, or a list names a product twice (it would count twice).
     """
+    hit, pair = _matched(recommendations, truth)
+    return hit, hit & _taken(truth.repeat, pair)
+
+
+def _matched(
+    recommendations: npt.NDArray[np.int64], truth: Truth
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Which recommendations are hits, and the pair of the truth that each hit is; both [U, K]."""
     if recommendations.ndim != 2 or len(recommendations) != len(truth):
         raise ValueError(f"recommendations of shape {recommendations.shape} for {len(truth)} customers: must be [U, K]")
     ordered = np.sort(recommendations, axis=1)
@@ -43,15 +54,19 @@ def hits(recommendations: npt.NDArray[np.int64], truth: Truth) -> tuple[npt.NDAr
         raise ValueError("a recommendation list names a product twice")
     bought, code = np.unique(truth.product_id, return_inverse=True)
     if not bought.size:
-        nothing = np.zeros(recommendations.shape, np.bool_)
-        return nothing, nothing.copy()
+        return np.zeros(recommendations.shape, np.bool_), np.zeros(recommendations.shape, np.int64)
     # One ascending key per (row, product) pair turns membership into a single binary search.
     pair_key = truth.row * bought.size + code
     position = np.minimum(np.searchsorted(bought, recommendations), bought.size - 1)
     key = np.arange(len(truth))[:, None] * bought.size + position
-    place = np.minimum(np.searchsorted(pair_key, key), pair_key.size - 1)
-    hit = (bought[position] == recommendations) & (pair_key[place] == key)
-    return hit, hit & truth.repeat[place]
+    pair = np.minimum(np.searchsorted(pair_key, key), pair_key.size - 1)
+    return (bought[position] == recommendations) & (pair_key[pair] == key), pair
+
+
+def _taken(value: npt.NDArray[Any], pair: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """``value`` [n] of pairs [U, K]; zeros where the truth is empty."""
+    taken: npt.NDArray[Any] = value[pair] if len(value) else np.zeros(pair.shape, value.dtype)
+    return taken
 
 
 def per_customer(
@@ -79,6 +94,49 @@ def per_customer(
         result[f"recall_repeat@{k}"] = _ratio(found_repeats, repeats)
         result[f"recall_explore@{k}"] = _ratio(found - found_repeats, bought - repeats)
     return result
+
+
+def revenue_caught(
+    recommendations: npt.NDArray[np.int64], truth: Truth, spent: npt.NDArray[np.float64], k: int
+) -> npt.NDArray[np.float64]:
+    """revenue@k of every customer, float64 [U]; NaN where nothing was paid.
+
+    Args:
+        recommendations: [U, K], as for :func:`hits`, which also has the errors.
+        truth: U rows.
+        spent: [n] for the truth's pairs, at least 0; ``truth.spent_of`` makes it.
+        k: the first so many places count.
+    """
+    hit, pair = _matched(recommendations[:, :k], truth)
+    caught = np.where(hit, _taken(spent, pair), 0.0).sum(axis=1)
+    return _ratio(caught, np.bincount(truth.row, spent, len(truth)))
+
+
+def categories_named(
+    recommendations: npt.NDArray[np.int64],
+    product_id: npt.NDArray[np.int64],
+    category_id: npt.NDArray[np.integer[Any]],
+    k: int,
+) -> npt.NDArray[np.float64]:
+    """categories@k of every list, float64 [U].
+
+    Args:
+        recommendations: [U, K]; 0 fills a short list and has no category.
+        product_id: [p], ascending; holds every product that is recommended.
+        category_id: [p], of these products.
+        k: the first so many places count.
+    """
+    shown = recommendations[:, :k]
+    position = np.minimum(np.searchsorted(product_id, shown), len(product_id) - 1)
+    category = np.sort(np.where(shown != 0, category_id[position].astype(np.int64), _NO_CATEGORY), axis=1)
+    first_of_its_kind = np.ones(category.shape, np.bool_)
+    first_of_its_kind[:, 1:] = category[:, 1:] != category[:, :-1]
+    count: npt.NDArray[np.int64] = (first_of_its_kind & (category != _NO_CATEGORY)).sum(axis=1)
+    return count.astype(np.float64)
+
+
+_NO_CATEGORY: Final = -1
+"""Of padding; categories are numbered from 0."""
 
 
 def mean(values: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:

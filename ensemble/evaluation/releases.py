@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -38,13 +38,12 @@ class Way(StrEnum):
     """The same models and ranking step in this process."""
 
 
-def open_scorer(trained: Trained, way: Way, check: Callable[[Past, Scorer], None] | None = None) -> OpenScorer:
+def open_scorer(trained: Trained, way: Way) -> OpenScorer:
     """A function that builds ``trained`` with tables as of a week and serves it until its context is left.
 
     Args:
         trained: weights and ranking settings.
         way: how to ask. Triton's scores are compared with ONNX Runtime's first.
-        check: looks at each release before it is judged, as ``same_as`` does.
 
     Raises:
         RacksortError: when the function is called: the release can't be built or served, or the two ways differ.
@@ -52,13 +51,7 @@ def open_scorer(trained: Trained, way: Way, check: Callable[[Past, Scorer], None
 
     @contextmanager
     def opened(past: Past) -> Iterator[Scorer]:
-        with tempfile.TemporaryDirectory(prefix="racksort-evaluate-") as folder:
-            repository = Path(folder)
-            build_release(past.cut, past.week, trained, repository)
-            configs.write(repository, configs.generate(_REFRESHED))
-            direct = DirectScorer(repository, _REFRESHED)
-            if check is not None:
-                check(past, direct)
+        with _refreshed(trained, past) as (repository, direct):
             if way is Way.ONNXRUNTIME:
                 yield direct
                 return
@@ -74,23 +67,46 @@ def open_scorer(trained: Trained, way: Way, check: Callable[[Past, Scorer], None
     return opened
 
 
-def same_as(repository: Path, release: int, week: int) -> Callable[[Past, Scorer], None]:
-    """A check that the weights under evaluation are those of the committed ``release``, made for ``week``.
+@contextmanager
+def open_models(trained: Trained, past: Past) -> Iterator[DirectScorer]:
+    """The models of ``trained`` with tables as of the week, to be asked each for itself.
 
-    The check raises ``RacksortError`` if the release as of that week scores otherwise; other weeks it lets pass.
+    Raises:
+        RacksortError: the release can't be built.
     """
+    with _refreshed(trained, past) as (_, direct):
+        yield direct
 
-    def check(past: Past, scorer: Scorer) -> None:
-        if past.week != week:
-            return
-        committed = DirectScorer(repository, release)
-        if (apart := difference(past, scorer, committed)) > PARITY:
-            raise RacksortError(
-                f"{repository}: release {release} scores up to {apart:.2g} apart from the weights to be judged; build "
-                f"the release again with 'racksort train --weights'"
-            )
 
-    return check
+@contextmanager
+def _refreshed(trained: Trained, past: Past) -> Iterator[tuple[Path, DirectScorer]]:
+    """A repository with the release as of the week, and what asks it without a server."""
+    with tempfile.TemporaryDirectory(prefix="racksort-evaluate-") as folder:
+        repository = Path(folder)
+        build_release(past.cut, past.week, trained, repository)
+        configs.write(repository, configs.generate(_REFRESHED))
+        yield repository, DirectScorer(repository, _REFRESHED)
+
+
+def check_same(trained: Trained, repository: Path, release: int, past: Past) -> None:
+    """Refuse to judge ``trained`` for the committed ``release`` if its models score otherwise.
+
+    Args:
+        trained: the weights that the release keeps.
+        repository: where the release is.
+        release: its number.
+        past: of the week that the release was built for.
+
+    Raises:
+        RacksortError: they do, or one of the two can't be built or read.
+    """
+    with _refreshed(trained, past) as (_, direct):
+        apart = difference(past, direct, DirectScorer(repository, release))
+    if apart > PARITY:
+        raise RacksortError(
+            f"{repository}: release {release} scores up to {apart:.2g} apart from the weights to be judged; build the "
+            f"release again with 'racksort train --weights'"
+        )
 
 
 def difference(past: Past, one: Scorer, other: Scorer) -> float:

@@ -1,12 +1,12 @@
-"""Turns an experiment into figures with intervals: a record for machines (JSON) and tables for people."""
+"""Turns an experiment into figures with intervals: the record, a JSON object that all reports are written from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from ensemble.evaluation import metrics, split
 from ensemble.evaluation.bootstrap import DRAWS, LEVEL, Bootstrap, Interval
@@ -16,22 +16,8 @@ Record = dict[str, Any]
 """A JSON object."""
 
 SEED: Final = 20170101
-SHOWN: Final = (
-    "ndcg@10",
-    "recall@10",
-    "phr@10",
-    "ndcg@20",
-    "recall@20",
-    "ndcg_full@10",
-    "recall_repeat@10",
-    "recall_explore@10",
-)
-"""Metrics of the table, the headline first."""
-
-BRIEFLY: Final = ("ndcg@10", "recall@10", "phr@10")
-"""What fits a terminal."""
-
-_COMPARED: Final = ("ndcg@10", "recall@10", "phr@10")
+COMPARED: Final = ("ndcg@10", "recall@10", "phr@10", "revenue@10")
+"""Metrics of the paired differences, the headline first."""
 
 
 def record(experiment: Experiment, source: str, release: str | None) -> Record:
@@ -48,19 +34,32 @@ def record(experiment: Experiment, source: str, release: str | None) -> Record:
         "protocol": {
             "training": f"weeks 1-{split.LAST_TRAINING_WEEK}",
             "validation": list(split.VALIDATION_WEEKS),
-            "test": list(experiment.weeks),
+            "judged": list(experiment.weeks),
+            "chosen_on_judged": split.are_validation(experiment.weeks),
             "bootstrap": {"unit": "customer", "draws": DRAWS, "level": LEVEL, "seed": SEED},
         },
         "tuned": {
-            name: {"settings": tuned.settings, "validation_ndcg@10": _plain(tuned.score), "tried": tuned.tried}
+            name: {
+                "settings": {key: _setting_value(value) for key, value in tuned.settings.items()},
+                "validation_ndcg@10": _plain(tuned.score),
+                "tried": tuned.tried,
+            }
             for name, tuned in experiment.tuned.items()
         },
-        "settings": {setting.name: _setting(setting) for setting in experiment.settings},
+        "settings": {setting.name: _setting(setting, compared=release is not None) for setting in experiment.settings},
+        "studies": [study.to_json() for study in experiment.studies],
         "seconds": {stage: round(value) for stage, value in experiment.seconds.items()},
     }
 
 
-def _setting(setting: Setting) -> Record:
+def _setting_value(value: Any) -> Any:
+    """A baseline's setting as JSON has it; what JSON doesn't know is said in words."""
+    plain = isinstance(value, (bool, int, str)) or (isinstance(value, float) and np.isfinite(value))
+    return value if plain else str(value)
+
+
+def _setting(setting: Setting, *, compared: bool) -> Record:
+    """Figures of a setting; with ``compared``, the first method against each of the others."""
     draws = Bootstrap(setting.customer_id, SEED)
     first, *others = setting.outcomes
     return {
@@ -69,10 +68,12 @@ def _setting(setting: Setting) -> Record:
         "without_history": int((~setting.known).sum()),
         "products_per_customer_week": _plain(setting.bought.mean()),
         "candidates": setting.candidates,
+        "catalogue": setting.catalogue,
         "methods": {
             name: {
                 "metrics": {key: _interval(draws.mean(value)) for key, value in outcome.values.items()},
                 "products_named@10": outcome.named,
+                "catalogue_named@10": _plain(outcome.named / setting.catalogue),
                 "by_week": {
                     str(week): _plain(outcome.values[metrics.HEADLINE][setting.week == week].mean())
                     for week in np.unique(setting.week)
@@ -85,39 +86,19 @@ def _setting(setting: Setting) -> Record:
                 "method": first,
                 "baseline": other,
                 **{
-                    key: _interval(
-                        draws.difference(setting.outcomes[first].values[key], setting.outcomes[other].values[key])
-                    )
-                    for key in _COMPARED
+                    key: _difference(draws, setting.outcomes[first].values[key], setting.outcomes[other].values[key])
+                    for key in COMPARED
                 },
             }
             for other in others
+            if compared
         ],
     }
 
 
-def headline(figures: Record, setting: str, shown: Sequence[str] = SHOWN) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a setting's table of methods and the metrics ``shown``, best NDCG@10 first."""
-    methods = figures["settings"][setting]["methods"]
-    order = sorted(methods, key=lambda name: -methods[name]["metrics"][metrics.HEADLINE]["value"])
-    return ["method", *shown], [
-        [name, *(_text(methods[name]["metrics"][key], wide=key == metrics.HEADLINE) for key in shown)] for name in order
-    ]
-
-
-def differences(figures: Record, setting: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a setting's table of paired differences."""
-    rows = [
-        [f"{pair['method']} - {pair['baseline']}", *(_text(pair[key], wide=True, signed=True) for key in _COMPARED)]
-        for pair in figures["settings"][setting]["differences"]
-    ]
-    return ["paired difference", *_COMPARED], rows
-
-
-def _text(interval: Record, *, wide: bool, signed: bool = False) -> str:
-    form = "{:+.4f}" if signed else "{:.4f}"
-    value = form.format(interval["value"])
-    return f"{value} [{form.format(interval['low'])}, {form.format(interval['high'])}]" if wide else value
+def _difference(draws: Bootstrap, value: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> Record:
+    """The paired difference, and the same as a share of the other's mean."""
+    return _interval(draws.difference(value, other)) | {"relative": _interval(draws.relative(value, other))}
 
 
 def _interval(interval: Interval) -> Record:

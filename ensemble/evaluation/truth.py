@@ -90,6 +90,25 @@ def truth_of(dataset: Dataset, week: int, merchandise: npt.NDArray[np.int64]) ->
     )
 
 
+def spent_of(dataset: Dataset, week: int, truth: Truth) -> npt.NDArray[np.float64]:
+    """What each pair's customer paid for its product in ``week``, float64 [n] in the currency of the data, at least 0.
+
+    Args:
+        dataset: all purchases.
+        week: the truth's.
+        truth: of the week, or a part of it.
+    """
+    pairs = pl.DataFrame({"customer_id": truth.customer_id[truth.row], "product_id": truth.product_id})
+    paid = (
+        dataset.purchases.filter(pl.col("week") == week)
+        .group_by("customer_id", "product_id")
+        .agg(pl.col("value").cast(pl.Float64).sum())
+    )
+    joined = pairs.join(paid, on=["customer_id", "product_id"], how="left", maintain_order="left")
+    # A line that was returned or given back in full is no revenue, and a negative one would make shares above 1.
+    return np.maximum(joined["value"].fill_null(0.0).to_numpy(), 0.0)
+
+
 def merchandise_of(products: pl.DataFrame) -> npt.NDArray[np.int64]:
     """The products that the catalog can show, int64 [m], ascending.
 

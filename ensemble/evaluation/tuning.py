@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,9 @@ Settings = dict[str, Any]
 
 SWEEPS: Final = 2
 
+BUDGET: Final = 20
+"""Settings that are tried for a baseline at most, the same for all of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
@@ -33,6 +37,7 @@ def coordinate_search(
     grid: Mapping[str, Sequence[Any]],
     starts: Sequence[Settings],
     sweeps: int = SWEEPS,
+    budget: int = BUDGET,
 ) -> Tuned:
     """Better one setting at a time: from the best of ``starts``, try every value of each grid dimension in turn.
 
@@ -41,12 +46,15 @@ def coordinate_search(
         grid: values to try by setting; every start has all of its keys.
         starts: settings to begin from, such as published ones.
         sweeps: rounds over all dimensions at most; the search ends earlier when a round finds nothing better.
+        budget: distinct settings that are tried at most, the starts among them.
     """
     seen: dict[tuple[tuple[str, Any], ...], float] = {}
 
     def scored(settings: Settings) -> float:
         key = tuple(sorted(settings.items()))
         if key not in seen:
+            if len(seen) == budget:
+                return -math.inf
             seen[key] = score(settings)
         return seen[key]
 

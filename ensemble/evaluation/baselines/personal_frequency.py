@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ensemble.evaluation.baselines.popularity import popular, recent_buyers
+from ensemble.evaluation.baselines.popularity import ALL_TIME, popular, recent_buyers
 from ensemble.evaluation.history import History, Past, Unit
 from ensemble.evaluation.topk import TopK, merge_topk, sparse_topk
 
 
 def row_of(history: History, customer_id: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The row of ``customer_id`` ([U], ascending) that each customer number belongs to, [C]; -1 for none."""
+    if not customer_id.size:
+        return np.full(len(history.customer_id), -1)
     position = np.minimum(np.searchsorted(customer_id, history.customer_id), len(customer_id) - 1)
     return np.where(customer_id[position] == history.customer_id, position, -1)
 
@@ -22,7 +24,8 @@ def row_of(history: History, customer_id: npt.NDArray[np.int64]) -> npt.NDArray[
 class PersonalFrequency:
     """score = baskets of the customer with the product, halved every ``half_life`` weeks, + ``backoff`` x popularity.
 
-    Popularity is relative to the most popular product and has a half-life of its own.
+    Popularity is relative to the most popular product and has a half-life of its own. A half-life of ``ALL_TIME`` is
+    plain personal frequency: every basket counts the same.
     """
 
     half_life: float = 16.0
@@ -33,7 +36,7 @@ class PersonalFrequency:
     @property
     def name(self) -> str:
         """Short name for tables."""
-        return "personal frequency"
+        return "personal frequency" if self.half_life == ALL_TIME else "decayed frequency"
 
     def recommend(
         self, past: Past, customer_id: npt.NDArray[np.int64], candidates: npt.NDArray[np.int64], k: int

@@ -16,16 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble.evaluation.baselines.personal_frequency import row_of
-from ensemble.evaluation.baselines.popularity import popular
+from ensemble.evaluation.baselines.popularity import filled
 from ensemble.evaluation.history import History, Past, Unit
 from ensemble.evaluation.topk import TopK, dense_topk, merge_topk, sparse_topk
 
 HEAD: Final = 8192
 """Products, by total weight, to which neighbours may add. The rest weigh next to nothing in a mean over neighbours;
 they keep the customer's own part. It keeps the neighbours' part one dense product of two small matrices."""
-
-TIE_BREAK: Final = 1e-9
-"""Weight of relative popularity: orders what has no weight at all, and is all there is for unknown customers."""
 
 
 def decay(
@@ -119,9 +116,7 @@ class TifuKnn:
         smoothed = TopK(np.zeros((rows, k), np.int64), np.full((rows, k), -np.inf))
         smoothed.product_id[vectors.row], smoothed.score[vectors.row] = together.product_id, together.score
 
-        everyone = popular(past, self.popularity_half_life, candidates, k)
-        fill = TopK(np.repeat(everyone.product_id, rows, axis=0), np.repeat(TIE_BREAK * everyone.score, rows, axis=0))
-        return merge_topk(merge_topk(alone, smoothed, k), fill, k).product_id
+        return filled(merge_topk(alone, smoothed, k), past, self.popularity_half_life, candidates)
 
     def _vectors(self, past: Past, customer_id: npt.NDArray[np.int64]) -> _Vectors:
         if self.cache is None:

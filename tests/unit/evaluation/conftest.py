@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import polars as pl
 import pytest
@@ -5,11 +9,13 @@ import pytest
 from ensemble.data.dataset import Dataset
 from ensemble.data.weeks import week_start
 
+if TYPE_CHECKING:
+    from ensemble.training.weights import Trained
+
 CUSTOMERS, PRODUCTS, WEEKS = 25, 40, 12
 
 
-@pytest.fixture(scope="session")
-def shop() -> Dataset:
+def synthetic() -> Dataset:
     """25 customers with habits of their own, 40 products, weeks 1-12; fuel (product 40) is no merchandise."""
     rng = np.random.default_rng(7)
     habit = rng.gamma(0.3, size=(CUSTOMERS, PRODUCTS)) + 0.02
@@ -48,3 +54,17 @@ def shop() -> Dataset:
         ),
         source="synthetic",
     )
+
+
+@pytest.fixture(scope="session")
+def shop() -> Dataset:
+    return synthetic()
+
+
+@pytest.fixture(scope="session")
+def tiny(shop: Dataset) -> Trained:
+    """Weights after a moment of training: real models for what doesn't depend on their quality."""
+    from ensemble.training.train import Plan, train  # torch takes seconds to import
+
+    plan = Plan(train_weeks=(7,), validation_weeks=(9,), epochs=(1, 2, 1), validation_customers=10, threads=1)
+    return train(shop, plan)

@@ -1,3 +1,4 @@
+import importlib.util
 import math
 from collections import defaultdict
 
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 
 from ensemble.data.dataset import Dataset
 from ensemble.data.weeks import week_start
+from ensemble.errors import RacksortError
 from ensemble.evaluation.baselines.personal_frequency import PersonalFrequency
-from ensemble.evaluation.baselines.popularity import Popularity
+from ensemble.evaluation.baselines.popularity import ALL_TIME, Popularity
 from ensemble.evaluation.baselines.tifu_knn import TifuKnn, VectorCache, decay
+from ensemble.evaluation.baselines.tuned import GRIDS, STARTS, make
 from ensemble.evaluation.history import Past, Unit, past_of
-from ensemble.evaluation.recommender import Recommender
 from ensemble.evaluation.truth import merchandise_of
 
 WEEK, K = 10, 12
@@ -62,14 +64,16 @@ def scores_in(lists: npt.NDArray[np.int64], scores: dict[int, float]) -> list[fl
     return [scores[product] for product in lists.tolist() if product]
 
 
-def test_popularity_equals_a_count(shop: Dataset, past: Past) -> None:
-    found = Popularity(2.0).recommend(past, np.array([1, STRANGER]), past.merchandise, K)
-    assert found.tolist() == [ordered(week_popularity(shop, 2.0))] * 2
+@pytest.mark.parametrize("half_life", [2.0, ALL_TIME])
+def test_popularity_equals_a_count(shop: Dataset, past: Past, half_life: float) -> None:
+    found = Popularity(half_life).recommend(past, np.array([1, STRANGER]), past.merchandise, K)
+    assert found.tolist() == [ordered(week_popularity(shop, half_life))] * 2
 
 
 @pytest.mark.parametrize("unit", Unit)
-def test_personal_frequency_equals_a_count(shop: Dataset, past: Past, unit: Unit) -> None:
-    method = PersonalFrequency(half_life=3.0, backoff=0.4, popularity_half_life=2.0, unit=unit)
+@pytest.mark.parametrize("half_life", [3.0, ALL_TIME])
+def test_personal_frequency_equals_a_count(shop: Dataset, past: Past, unit: Unit, half_life: float) -> None:
+    method = PersonalFrequency(half_life=half_life, backoff=0.4, popularity_half_life=2.0, unit=unit)
     customers = np.array([1, 2, 3, STRANGER])
     found = method.recommend(past, customers, past.merchandise, K)
     popularity = week_popularity(shop, 2.0)
@@ -80,7 +84,7 @@ def test_personal_frequency_equals_a_count(shop: Dataset, past: Past, unit: Unit
             for product in products:
                 # A product's own last purchase in the basket dates it; within one basket that is hours at most, but
                 # within a week it may be days.
-                own[product] += 0.5 ** (_age_of(shop, customer, product, age, unit) / 3.0)
+                own[product] += 0.5 ** (_age_of(shop, customer, product, age, unit) / half_life)
         assert scores_in(found[row], own) == pytest.approx(scores_in(np.array(ordered(own)), own))
 
 
@@ -146,13 +150,42 @@ def test_without_decay_every_group_weighs_the_same(baskets_held: int, groups: in
     assert (np.diff(weight) <= 1e-12).all()  # later groups are as large or larger, so a basket in them weighs no more
 
 
-@pytest.mark.parametrize("method", [Popularity(), PersonalFrequency(), TifuKnn(neighbours=3)])
-def test_lists_keep_to_the_candidates_and_unknown_customers_get_the_popular(past: Past, method: Recommender) -> None:
+@pytest.mark.parametrize("name", GRIDS)
+def test_lists_keep_to_the_candidates_and_unknown_customers_get_the_popular(past: Past, name: str) -> None:
+    method = make(name, STARTS[name][0])
     candidates = np.array([2, 3, 5, 8, 13, 21])
     found = method.recommend(past, np.array([1, 4, STRANGER]), candidates, K)
     for row in found:
         named = row[row != 0]
         assert set(named) <= set(candidates.tolist())
         assert len(set(named)) == len(named) == 6
-    popular = Popularity().recommend(past, np.array([STRANGER]), candidates, K)
+    half_life = getattr(method, "popularity_half_life", None) or getattr(method, "half_life")  # noqa: B009 not of all
+    popular = Popularity(half_life).recommend(past, np.array([STRANGER]), candidates, K)
     assert found[2].tolist() == popular[0].tolist()
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_same_past_gives_the_same_lists_and_the_method_has_its_table_s_name(past: Past, name: str) -> None:
+    lists = [make(name, STARTS[name][0]).recommend(past, np.arange(1, 26), past.merchandise, K) for _ in range(2)]
+    assert lists[0].tolist() == lists[1].tolist()
+    assert make(name, STARTS[name][0]).name == name
+
+
+@pytest.mark.parametrize("name", sorted(set(GRIDS) - {"popularity", "recent popularity"}))
+def test_personal_methods_tell_customers_apart(past: Past, name: str) -> None:
+    found = make(name, STARTS[name][0]).recommend(past, np.arange(1, 26), past.merchandise, K)
+    assert len(np.unique(found, axis=0)) > 12
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_customers_and_candidates_may_be_none(past: Past, name: str) -> None:
+    method = make(name, STARTS[name][0])
+    assert method.recommend(past, np.array([], np.int64), past.merchandise, K).shape == (0, K)
+    assert not method.recommend(past, np.array([1, STRANGER]), np.array([], np.int64), K).any()
+
+
+def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lightgbm" else name)
+    with pytest.raises(RacksortError, match=r"LightGBM needs the Python package lightgbm: install racksort\[evaluate"):
+        make("LightGBM", {})
+    make("ALS", {})

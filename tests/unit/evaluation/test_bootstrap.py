@@ -41,3 +41,18 @@ def test_undefined_values_are_left_out() -> None:
     interval = Bootstrap(customer, 0, 200).mean(np.array([1.0, np.nan, 1.0, np.nan]))
     assert (interval.value, interval.low, interval.high) == (1.0, 1.0, 1.0)
     assert np.isnan(Bootstrap(customer, 0, 10).mean(np.full(4, np.nan)).value)
+
+
+def test_a_relative_difference_is_the_ratio_of_the_means_in_every_draw() -> None:
+    rng = np.random.default_rng(6)
+    customer = np.repeat(np.arange(40), 3)
+    other = rng.gamma(2.0, size=120)
+    value = 1.2 * other + rng.normal(0.0, 0.2, size=120)
+    value[5], other[7] = np.nan, np.nan  # neither counts: only pairs are compared
+    found = Bootstrap(customer, 9, 400).relative(value, other)
+    both = np.isfinite(value) & np.isfinite(other)
+    assert found.value == pytest.approx(value[both].mean() / other[both].mean() - 1)
+    drawn = np.random.default_rng(9).multinomial(40, np.full(40, 1 / 40), size=400)
+    ratios = [(w[both] * value[both]).sum() / (w[both] * other[both]).sum() - 1 for w in drawn[:, customer]]
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(ratios, [0.025, 0.975])))
+    assert np.isnan(Bootstrap(customer, 0, 10).relative(value, np.zeros(120)).value)

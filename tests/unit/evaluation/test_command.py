@@ -1,9 +1,10 @@
 import builtins
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from ensemble.data import dataset
@@ -12,22 +13,87 @@ from ensemble.errors import RacksortError
 from ensemble.evaluation import split
 from ensemble.evaluation.baselines import tuned
 from racksort.cli import app
+from tests.unit.evaluation.shops import FEW, VALIDATION_WEEKS, WEEKS
+
+Evaluate = Callable[..., Result]
 
 
-def test_the_command_prints_the_tables_and_writes_page_and_record(
-    shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def evaluate(shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
+    """The command on the synthetic shop, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dataset, "load", lambda progress: progress("anything", 1.0) or shop)
-    monkeypatch.setattr(split, "VALIDATION_WEEKS", (8, 9))
-    monkeypatch.setattr(split, "TEST_WEEKS", (10, 11))
-    monkeypatch.setattr(tuned, "GRIDS", {name: {} for name in tuned.GRIDS})
-    answer = CliRunner().invoke(app, ["evaluate", "--baselines-only", "--weeks", "1", "--write", str(tmp_path)])
+    monkeypatch.setattr(split, "VALIDATION_WEEKS", VALIDATION_WEEKS)
+    monkeypatch.setattr(split, "TEST_WEEKS", WEEKS)
+    monkeypatch.setattr(tuned, "GRIDS", FEW)
+    return lambda *arguments: CliRunner().invoke(app, ["evaluate", "--baselines-only", "--weeks", "10", *arguments])
+
+
+def test_the_command_prints_the_tables_and_writes_all_pages(evaluate: Evaluate, tmp_path: Path) -> None:
+    answer = evaluate("--write", "out", "--html", "page/one.html")
     assert answer.exit_code == 0, answer.output
-    assert "personal frequency" in answer.output
-    figures = json.loads((tmp_path / "evaluation.json").read_text())
+    assert "personal frequency" in answer.stdout
+    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert figures["release"] is None
-    assert figures["protocol"]["test"] == [10]
-    assert (tmp_path / "evaluation.md").read_text().startswith("# Ranking quality")
+    assert figures["protocol"]["judged"] == [10]
+    assert figures["protocol"]["chosen_on_judged"] is False
+    assert (tmp_path / "out" / "evaluation.md").read_text().startswith("# Ranking quality")
+    assert (tmp_path / "out" / "evaluation.html").read_text() == (tmp_path / "page" / "one.html").read_text()
+    assert (tmp_path / "out" / "evaluation-headline.svg").read_text().startswith("<svg")
+    for name in ("evaluation.md", "evaluation.json", "evaluation.html", "evaluation-headline.svg"):
+        assert f"wrote out/{name}" in answer.stderr
+
+
+def test_json_is_the_record_alone_and_the_same_when_parts_are_recalled(evaluate: Evaluate, tmp_path: Path) -> None:
+    first = evaluate("--json")
+    again = evaluate("--json")
+    assert json.loads(first.stdout) == json.loads(again.stdout)
+    kept = len(list((tmp_path / "var" / "evaluate").rglob("*.npz")))
+    assert f"{kept} parts were there from an earlier run" in again.stderr
+    assert "parts were there" not in evaluate("--json", "--fresh").stderr
+    damaged = next((tmp_path / "var" / "evaluate").rglob("tuning-popularity-*.npz"))
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    third = evaluate("--json")
+    assert f"{damaged.relative_to(tmp_path)}: damaged (" in third.stderr
+    assert json.loads(third.stdout)["settings"] == json.loads(first.stdout)["settings"]
+
+
+def test_validation_weeks_can_be_judged_and_are_called_so(evaluate: Evaluate) -> None:
+    answer = evaluate("--weeks", "8-9", "--json")
+    assert answer.exit_code == 0, answer.output
+    protocol = json.loads(answer.stdout)["protocol"]
+    assert (protocol["judged"], protocol["chosen_on_judged"]) == ([8, 9], True)
+    said = " ".join(evaluate("--weeks", "8-9").stdout.split())
+    assert "Judged on the validation weeks 8 to 9, on which settings of the baselines" in said
+
+
+@pytest.mark.parametrize("weeks", ["9-10", "11-10", "7", "53", "ten", "10-", "", "-1", "10,11", "99999999-1"])
+def test_other_weeks_are_refused_with_those_that_there_are(evaluate: Evaluate, weeks: str) -> None:
+    answer = evaluate(f"--weeks={weeks}")
+    assert isinstance(answer.exception, RacksortError)
+    assert str(answer.exception).startswith(f"--weeks {weeks}: name test weeks within 10-11, or validation weeks")
+    assert "\n" not in str(answer.exception)
+
+
+def test_the_help_says_which_weeks_are_which() -> None:
+    said = " ".join(CliRunner().invoke(app, ["evaluate", "--help"], env={"COLUMNS": "200"}).stdout.split())
+    assert "validation weeks 41-46" in said
+    assert "test weeks 47-52 decide" in said
+
+
+@pytest.mark.parametrize("arguments", [("--html", "."), ("--write", "/proc/nope")])
+def test_what_can_not_be_written_is_said_before_the_work(evaluate: Evaluate, arguments: tuple[str, str]) -> None:
+    answer = evaluate(*arguments)
+    assert isinstance(answer.exception, RacksortError)
+    assert f"name another file with {arguments[0]}" in str(answer.exception)
+    assert not list(Path("var").rglob("*.npz"))
+
+
+@pytest.mark.parametrize("option", ["--no-studies", "--baselines-only"])
+def test_studies_and_none_of_them_contradict(option: str) -> None:
+    answer = CliRunner().invoke(app, ["evaluate", option, "--studies", "odd"])
+    assert isinstance(answer.exception, RacksortError)
+    assert "give one of them" in str(answer.exception)
 
 
 def test_a_release_without_weights_is_named(tmp_path: Path) -> None:

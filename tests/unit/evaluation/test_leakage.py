@@ -7,12 +7,12 @@ import pytest
 
 from ensemble.data.dataset import Dataset
 from ensemble.errors import RacksortError
+from ensemble.evaluation.baselines import lightgbm_ranker
 from ensemble.evaluation.baselines.personal_frequency import PersonalFrequency
 from ensemble.evaluation.baselines.popularity import Popularity
-from ensemble.evaluation.baselines.tifu_knn import TifuKnn
+from ensemble.evaluation.baselines.tuned import GRIDS, STARTS, make
 from ensemble.evaluation.history import Past, past_of
 from ensemble.evaluation.leakage import check_no_lookahead, scramble_from
-from ensemble.evaluation.recommender import Recommender
 from ensemble.evaluation.truth import merchandise_of
 
 WEEK = 10
@@ -33,8 +33,10 @@ class Clairvoyant:
         return PersonalFrequency(half_life=0.5).recommend(peek, customer_id, candidates, k)
 
 
-@pytest.mark.parametrize("method", [Popularity(), PersonalFrequency(), TifuKnn(neighbours=5, groups=2)])
-def test_the_baselines_do_not_look_ahead(shop: Dataset, method: Recommender) -> None:
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_baselines_do_not_look_ahead(shop: Dataset, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lightgbm_ranker, "MOST_TREES", 20)  # hundreds take long and show no more
+    method = make(name, STARTS[name][0])
     check_no_lookahead(lambda _: method, shop, WEEK, CUSTOMERS, merchandise_of(shop.products))
 
 

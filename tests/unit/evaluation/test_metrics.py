@@ -93,3 +93,32 @@ def test_restricting_to_candidates_keeps_flags_and_drops_empty_customers() -> No
     assert truth.start.tolist() == [0, 2, 3]
     assert truth.product_id.tolist() == [2, 3, 3]
     assert truth.repeat.tolist() == [True, False, True]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(PRODUCTS, unique=True, max_size=5),
+            st.dictionaries(PRODUCTS, st.sampled_from([0.0, 0.5, 2.0, 9.0]), min_size=1, max_size=8),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(1, 5),
+)
+def test_revenue_and_categories_equal_a_naive_loop(rows: list[tuple[list[int], dict[int, float]]], k: int) -> None:
+    lists = np.array([ids + [0] * (5 - len(ids)) for ids, _ in rows])
+    truth = truth_from([set(paid) for _, paid in rows], [set() for _ in rows])
+    spent = np.array([paid[product] for _, paid in rows for product in sorted(paid)])
+    category = np.arange(13) % 4  # of the products 1..13
+    revenue = metrics.revenue_caught(lists, truth, spent, k)
+    mixed = metrics.categories_named(lists, np.arange(1, 14), category, k)
+    for index, (ids, paid) in enumerate(rows):
+        total = sum(paid.values())
+        caught = sum(paid.get(product, 0.0) for product in ids[:k])
+        assert revenue[index] == pytest.approx(caught / total if total else math.nan, nan_ok=True)
+        assert mixed[index] == len({(product - 1) % 4 for product in ids[:k]})
+
+
+def test_a_truth_without_anybody_has_no_revenue() -> None:
+    assert metrics.revenue_caught(np.zeros((0, 5), np.int64), truth_from([], []), np.zeros(0), 5).shape == (0,)

@@ -16,6 +16,7 @@ from ensemble.evaluation.triton_scorer import TritonScorer
 from ensemble.evaluation.truth import merchandise_of
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.alone  # all here share the data with those that need the server
 WEEK = 47
 
 
@@ -59,6 +60,25 @@ def test_answers_come_back_in_the_order_of_the_questions(real: Past, triton_addr
     (together,) = scorer.rank_all([row.tensors(customers, week_start(WEEK), 0)])
     np.testing.assert_allclose(alone, together.score, atol=PARITY)
     assert len(np.unique(alone, axis=0)) > 1  # customers differ, so a mix-up would show
+
+
+def test_the_models_own_outputs_blend_to_the_score_that_is_served(real: Past) -> None:
+    scorer = DirectScorer(REPOSITORY, 1)
+    (row,) = windows(real, real.weeks.product_id[:200])
+    asked = row.tensors(real.weeks.customer_id[:9], week_start(WEEK), 0)
+    said = {}
+    for model in contract.ONNX_MODELS:
+        answer = scorer.outputs(model, asked)
+        assert list(answer) == [spec.name for spec in model.outputs]
+        said |= answer
+    settings = scorer.settings
+    blend = settings.affinity * said["affinity_weight"] * said["affinity"]
+    blend += settings.demand * said["demand_weight"] * said["demand"]
+    blend += settings.preference * said["preference"] + settings.bias
+    (ranked,) = scorer.rank_all([asked])
+    by_id = np.argsort(ranked.product_id, axis=1, kind="stable")
+    served = np.take_along_axis(ranked.score, by_id, axis=1)[:, -200:]  # padding has the lowest id
+    np.testing.assert_allclose(blend[:, :200], served, atol=PARITY)
 
 
 def test_a_missing_release_and_a_missing_model_are_named(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
+import dataclasses
+
 import numpy as np
 import polars as pl
 
 from ensemble.data.dataset import Dataset
-from ensemble.evaluation.truth import merchandise_of, truth_of
+from ensemble.evaluation.truth import merchandise_of, spent_of, truth_of
 
 
 def test_truth_is_what_was_bought_in_the_week_and_marks_repeats(shop: Dataset) -> None:
@@ -42,3 +44,18 @@ def test_a_sample_of_customers_keeps_their_rows_whole(shop: Dataset) -> None:
     assert sampled.customer_id.tolist() == some.tolist()
     kept = np.isin(truth.customer_id, some)[truth.row]
     assert sampled.product_id.tolist() == truth.product_id[kept].tolist()
+
+
+def test_spending_is_summed_over_the_week_s_trips_and_returns_are_no_revenue(shop: Dataset) -> None:
+    merchandise = merchandise_of(shop.products)
+    # Lines of different amounts; some are given back.
+    value = pl.Series([float(index % 7) - 1.0 for index in range(len(shop.purchases))], dtype=pl.Float32)
+    data = dataclasses.replace(shop, purchases=shop.purchases.with_columns(value=value))
+    truth = truth_of(data, 9, merchandise).within(merchandise[::2])
+    spent = spent_of(data, 9, truth)
+    week = data.purchases.filter(pl.col("week") == 9)
+    assert len(spent) == len(truth.product_id) > 20
+    for customer, product, found in zip(truth.customer_id[truth.row], truth.product_id, spent, strict=True):
+        lines = week.filter((pl.col("customer_id") == customer) & (pl.col("product_id") == product))
+        assert found == max(sum(lines["value"].to_list()), 0.0)
+    assert (spent == 0).any()

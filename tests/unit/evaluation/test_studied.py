@@ -1,0 +1,53 @@
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from ensemble.data.dataset import Dataset, silent
+from ensemble.errors import RacksortError
+from ensemble.evaluation import studied
+from ensemble.evaluation.experiment import Experiment
+from ensemble.evaluation.study import RunStudy, Scene, Study
+from tests.unit.evaluation.shops import WEEKS, checkpoints
+from tests.unit.evaluation.test_study import STUDY
+
+NOTHING = Experiment(settings=(), tuned={}, weeks=WEEKS, seconds={"test weeks": 4.0})
+
+
+@pytest.fixture
+def scene(shop: Dataset) -> Scene:
+    ids = np.arange(1, 4)
+    return Scene(shop, ids, ids, WEEKS, cast("Any", None), silent)
+
+
+def counted(calls: list[str], key: str, fails: bool = False) -> tuple[str, RunStudy]:
+    def run(of: Scene) -> Study:
+        assert of.weeks == WEEKS
+        calls.append(key)
+        if fails:
+            raise RacksortError(f"{key} can't be answered")
+        return STUDY
+
+    return key, run
+
+
+def test_each_study_is_kept_by_itself(scene: Scene, tmp_path: Path) -> None:
+    calls: list[str] = []
+    one, bad, other = counted(calls, "one"), counted(calls, "bad", fails=True), counted(calls, "other")
+    with pytest.raises(RacksortError, match="bad can't be answered"):
+        studied.added(NOTHING, scene, (one, bad), checkpoints(tmp_path), {"weights": "a"})
+    result = studied.added(NOTHING, scene, (one, other), checkpoints(tmp_path), {"weights": "a"})
+    assert calls == ["one", "bad", "other"]
+    assert [study.to_json() for study in result.studies] == [STUDY.to_json()] * 2
+    assert result.seconds == {"test weeks": 4.0, "studies": 2.0}
+    studied.added(NOTHING, scene, (one,), checkpoints(tmp_path), {"weights": "b"})
+    assert calls[-1] == "one"
+
+
+def test_names_choose_studies_in_their_own_order_and_unknown_ones_are_named() -> None:
+    known = tuple(counted([], key) for key in ("a", "b", "c"))
+    assert studied.chosen(None, known) == known
+    assert [key for key, _ in studied.chosen("c, a", known)] == ["a", "c"]
+    with pytest.raises(RacksortError, match="no study 'd'; there are a, b, c"):
+        studied.chosen("a,d", known)
