@@ -1,9 +1,9 @@
 """The tensor contract: every name, type, shape and limit that two processes must agree on.
 
 One row is one request: a customer, a container's candidates and the moment it is asked. A batch holds up to
-``MAX_BATCH_SIZE`` rows of one bucket, because Triton batches equal shapes only. Every ``config.pbtxt`` is generated
-from this module (``ensemble.configs``), the adapter encodes and decodes with it, and the exported models are checked
-against it. It is the only module of ``ensemble`` that ``api`` may import, so it needs numpy alone.
+``MAX_BATCH_SIZE`` rows padded to one bucket, because Triton batches equal shapes only. Every ``config.pbtxt`` is
+generated from this module (``ensemble.configs``), the adapter encodes and decodes with it, and the exported models are
+checked against it. It is the only module of ``ensemble`` that ``api`` may import, so it needs numpy alone.
 """
 
 from __future__ import annotations
@@ -87,7 +87,12 @@ DEMAND: Final = TensorSpec("demand", np.float32, (N,))
 """Lift of demand: natural log of the number of customers expected to buy the candidate within 7 days at its offer, over
 the product's own long-run weekly rate. 0 = as usual; 0 too for padding and products without sales so far."""
 PREFERENCE: Final = TensorSpec("preference", np.float32, (N,))
-"""Logit of P(the customer buys the candidate within 7 days)."""
+"""What speaks for the candidate beside its category's affinity and its demand, on the scale of a logit: with both of
+them, times the two weights below, it is the logit of P(the customer buys the candidate within 7 days)."""
+AFFINITY_WEIGHT: Final = TensorSpec("affinity_weight", np.float32, (N,))
+"""How much the category's affinity counts for this customer and candidate."""
+DEMAND_WEIGHT: Final = TensorSpec("demand_weight", np.float32, (N,))
+"""How much the demand counts for this customer and candidate."""
 NOVELTY: Final = TensorSpec("novelty", np.float32, (N,))
 """1 where the customer has never bought the candidate, else 0; 0 everywhere for customers without a history."""
 
@@ -113,11 +118,22 @@ PRODUCT_POOL: Final = ModelSpec("product_pool", (PRODUCT_ID, CATEGORY_ID, OFFERS
 COLLABORATIVE_FILTER: Final = ModelSpec(
     "collaborative_filter",
     (CUSTOMER_ID, PRODUCT_ID, CATEGORY_ID, RECENT_PRODUCT_ID, RECENT_AGE, CONTEXTS),
-    (PREFERENCE, NOVELTY),
+    (PREFERENCE, NOVELTY, AFFINITY_WEIGHT, DEMAND_WEIGHT),
 )
 RANKING: Final = ModelSpec(
     "ranking",
-    (PRODUCT_ID, CATEGORY_ID, BOOST, CONTEXTS, AFFINITY, DEMAND, PREFERENCE, NOVELTY),
+    (
+        PRODUCT_ID,
+        CATEGORY_ID,
+        BOOST,
+        CONTEXTS,
+        AFFINITY,
+        DEMAND,
+        PREFERENCE,
+        NOVELTY,
+        AFFINITY_WEIGHT,
+        DEMAND_WEIGHT,
+    ),
     (RANKED_PRODUCT_ID, SCORE, COMPONENT),
 )
 

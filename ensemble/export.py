@@ -1,10 +1,11 @@
-"""From torch modules to self-contained ONNX files that every ONNX Runtime since 1.17 can serve."""
+"""From torch modules to ONNX files that every ONNX Runtime since 1.17 can serve, large tables in files beside them."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import warnings
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,27 +21,95 @@ from ensemble.contract import ModelSpec, TensorSpec
 from ensemble.errors import RacksortError
 from ensemble.models.served import CustomerModel
 from ensemble.onnx_files import TOLERANCE, session, signature_fault
+from ensemble.releases.layout import tables_in
+from ensemble.table_files import INSIDE, TableFile, large_buffers, store
 from ensemble.tensors import Tensors
 
 OPSET: Final = 18
 IR_VERSION: Final = 9
+MODEL_FILE: Final = "model.onnx"
 
 
-def to_onnx(module: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
+def write_model(
+    module: nn.Module, spec: ModelSpec, folder: Path, inside: int = INSIDE, stored: Collection[TableFile] = ()
+) -> Path:
+    """Write a model's version: its ONNX file and, where its large tables are more than ``inside``, these beside it.
+
+    Args:
+        module: as ``to_onnx`` takes it.
+        spec: of the model.
+        folder: of the version; made where missing.
+        inside: bytes of tables that the ONNX file may hold.
+        stored: tables that lie in ``folder`` already, beside which the others are put however small they are.
+
+    Returns:
+        The ONNX file.
+
+    Raises:
+        RacksortError: the export isn't what the contract says.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in {*tables_in(folder)} - {table.path for table in stored}:
+        left.unlink()  # of an earlier run
+    beside = stored or sum(table.nbytes for table in large_buffers(module).values()) > inside
+    tables = store(module, folder, stored) if beside else {}
+    path = folder / MODEL_FILE
+    onnx.save(to_onnx(module, spec, tables), str(path))
+    onnx.checker.check_model(str(path))
+    return path
+
+
+def to_onnx(module: nn.Module, spec: ModelSpec, tables: Mapping[str, TableFile] | None = None) -> onnx.ModelProto:
     """Export a module whose ``forward`` takes the spec's inputs in order, with batch and candidates left variable.
 
     A ``CustomerModel`` becomes two branches: batches without any recent event skip what events would need.
+
+    Args:
+        module: the served module.
+        spec: of the model.
+        tables: files of the module's buffers that aren't to be in the file, by the buffers' names.
+
+    Raises:
+        RacksortError: the signature isn't the spec's, or the graph uses a table otherwise than as a whole.
     """
-    proto = _exported(module, spec)
+    tables = tables or {}
+    module = _without(module, tables)
+    branches = [_exported(module, spec)]
     if isinstance(module, CustomerModel):
         plain = copy.deepcopy(module)
         plain.events = False
-        proto = choose(contract.RECENT_PRODUCT_ID.name, proto, _exported(plain, spec))
+        branches.append(_exported(plain, spec))
+    named = [_name_files(branch, tables) for branch in branches]
+    if unused := tables.keys() - set().union(*named):
+        raise RacksortError(f"{spec.name}: the graph has no table {min(unused)}, so that it can't lie in a file")
+    proto = choose(contract.RECENT_PRODUCT_ID.name, *branches) if len(branches) > 1 else branches[0]
     proto.ir_version = IR_VERSION
-    onnx.checker.check_model(proto)
     if fault := signature_fault(proto, spec):
         raise RacksortError(f"{spec.name}: exported with {fault}")
     return proto
+
+
+def _without(module: nn.Module, tables: Mapping[str, TableFile]) -> nn.Module:
+    """A copy of the module with a few rows in place of each table that has a file.
+
+    The graph doesn't depend on a table's number of rows. Each stand-in has another one, since the exporter would make
+    one table of two that are equal.
+    """
+    kept = {}
+    for number, (name, table) in enumerate(module.named_buffers()):
+        if name in tables:
+            kept[id(table)] = torch.zeros((number + 2, *table.shape[1:]), dtype=table.dtype)
+    return copy.deepcopy(module, kept)
+
+
+def _name_files(proto: onnx.ModelProto, tables: Mapping[str, TableFile]) -> set[str]:
+    """Have the graph's initializers that are ``tables`` name their files; returns which ones it has."""
+    found = set()
+    for tensor in proto.graph.initializer:
+        if tensor.name in tables:
+            tensor.CopyFrom(tables[tensor.name].initializer(tensor.name))
+            found.add(tensor.name)
+    return found
 
 
 def _exported(module: nn.Module, spec: ModelSpec) -> onnx.ModelProto:

@@ -1,8 +1,9 @@
-"""JSON that strangers may have written."""
+"""JSON as the standard has it: read from strangers, and written without infinities."""
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 
@@ -16,3 +17,12 @@ def parsed(content: bytes | str) -> Any:
         return json.loads(content)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def finite(value: Any) -> Any:
+    """The same value as JSON has it: lists for tuples, and null for a float that is infinite or no number."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -55,10 +55,10 @@ class RankingSettings:
         ValueError: a field is out of its range; the message names the field and what it may be.
     """
 
-    affinity: float = 0.25
-    """Weight of the category affinity (a logit)."""
-    demand: float = 0.25
-    """Weight of the product pool's demand (the natural log of a lift)."""
+    affinity: float = 1.0
+    """Weight of the category affinity (a logit), on top of the candidate's own weight for it."""
+    demand: float = 1.0
+    """Weight of the product pool's demand (the natural log of a lift), on top of the candidate's own weight for it."""
     preference: float = 1.0
     """Weight of the collaborative filter's preference (a logit)."""
     bias: float = 0.0
@@ -149,6 +149,8 @@ def rank(
     demand: npt.NDArray[np.float32],
     preference: npt.NDArray[np.float32],
     novelty: npt.NDArray[np.float32],
+    affinity_weight: npt.NDArray[np.float32],
+    demand_weight: npt.NDArray[np.float32],
     settings: RankingSettings,
     *,
     explain: bool = True,
@@ -162,8 +164,10 @@ def rank(
         context: see ``PAGE_SIZE``.
         affinity: logit that the customer buys from the leaf category.
         demand: natural log of expected buyers this week over the product's usual number.
-        preference: logit that the customer buys the product.
+        preference: what speaks for the product beside those two, as a logit.
         novelty: 1 where the customer never bought the product, else 0; 0 for customers without a history.
+        affinity_weight: how much the affinity counts for this customer and product.
+        demand_weight: how much the demand counts for this customer and product.
         settings: weights and rules.
         explain: whether scores and components are wanted.
 
@@ -171,8 +175,11 @@ def rank(
         ValueError: shapes that don't match, or more candidates than a position can number.
     """
     shape = product_id.shape
-    _check_shapes(shape, context, category_id, boost, affinity, demand, preference, novelty)
-    models = (affinity, demand, preference)
+    _check_shapes(
+        shape, context, category_id, boost, affinity, demand, preference, novelty, affinity_weight, demand_weight
+    )
+    with np.errstate(all="ignore"):  # models may say anything; the blend deals with what isn't finite
+        models = (affinity * affinity_weight, demand * demand_weight, preference)
     score, shown_id = _blend(product_id, boost, models, settings)
     order = _by_score(score, product_id) + _row_starts(shape)
     if settings.has_rules:

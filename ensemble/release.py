@@ -6,28 +6,22 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
 from torch import nn
 
 from ensemble import contract
+from ensemble.assembly import assemble
 from ensemble.data.dataset import Dataset, Progress, silent
-from ensemble.export import check_parity, to_onnx
-from ensemble.models.pair_map import PairMap, build_pair_tables
-from ensemble.models.served import CategoryAffinity, CollaborativeFilter, CustomerTables, ProductPool, ProductTables
-from ensemble.models.static_map import build_static_table
+from ensemble.export import check_parity, write_model
 from ensemble.ranking import RankingSettings, rank
 from ensemble.releases.golden import GOLDEN, Golden, without_events
+from ensemble.table_files import INSIDE, TableFile
 from ensemble.tensors import Tensors
-from ensemble.training.examples import taste_weights
-from ensemble.training.snapshot import Snapshot, take_snapshot
+from ensemble.training.snapshot import take_snapshot
 from ensemble.training.weights import Trained
-
-MODEL_FILE: Final = "model.onnx"
 
 
 def build_release(
@@ -37,6 +31,7 @@ def build_release(
     out_dir: Path,
     version: int = 1,
     progress: Progress = silent,
+    inside: int = INSIDE,
 ) -> dict[str, float]:
     """Write version folders of the three models and the ranking, with tables as of the start of ``week``.
 
@@ -50,6 +45,7 @@ def build_release(
         out_dir: the model repository; created where missing.
         version: number of the version folders.
         progress: told the stage and the fraction done.
+        inside: bytes of tables that a model's ONNX file may hold; with more, tables lie in files beside it.
 
     Returns:
         The largest difference between torch and ONNX Runtime for each model.
@@ -59,15 +55,43 @@ def build_release(
     """
     progress("tables", 0.0)
     snapshot = take_snapshot(data, week)
-    models = assemble(snapshot, trained)
-    rows = sample_rows(snapshot)
+    rows = sample_rows(snapshot.customer_id, snapshot.product_id, snapshot.product_category, snapshot.cutoff)
+    return write_release(assemble(snapshot, trained), trained, rows, out_dir, version, progress, inside)
+
+
+def write_release(
+    models: dict[str, nn.Module],
+    trained: Trained,
+    rows: Tensors,
+    out_dir: Path,
+    version: int,
+    progress: Progress = silent,
+    inside: int = INSIDE,
+    stored: dict[str, list[TableFile]] | None = None,
+) -> dict[str, float]:
+    """Write version folders of served models and the ranking, and what belongs to the release as a whole.
+
+    Args:
+        models: the three modules by name.
+        trained: whose nets they have.
+        rows: what they are compared on, and what is recorded.
+        out_dir: the model repository; created where missing.
+        version: number of the version folders.
+        progress: told the stage and the fraction done.
+        inside: see ``write_model``.
+        stored: tables that lie in the version folders already, by model.
+
+    Returns:
+        The largest difference between torch and ONNX Runtime for each model.
+
+    Raises:
+        RacksortError: an export that differs from torch.
+    """
     worst = {}
     for i, spec in enumerate(contract.ONNX_MODELS):
         progress("export", i / len(contract.ONNX_MODELS))
         folder = out_dir / spec.name / str(version)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / MODEL_FILE
-        onnx.save(to_onnx(models[spec.name], spec), str(path))
+        path = write_model(models[spec.name], spec, folder, inside, (stored or {}).get(spec.name, ()))
         worst[spec.name] = check_parity(models[spec.name], path, spec, rows)
     _write_ranking(out_dir / contract.RANKING.name / str(version), trained)
     trained.save(weights_path(out_dir, version))
@@ -81,68 +105,31 @@ def weights_path(repository: Path, release: int) -> Path:
     return repository / contract.ensemble_name(release) / "1" / "weights.npz"
 
 
-def assemble(snapshot: Snapshot, trained: Trained) -> dict[str, nn.Module]:
-    """The three served modules by name, with the snapshot's tables."""
-    customers = build_static_table(snapshot.customer_id)
-    products = build_static_table(snapshot.product_id)
-    taste = torch.from_numpy(taste_weights(snapshot))
-    owners = customers.slots + 1
-    buyer = customers.slot_of[snapshot.products.customer].astype(np.int64)
-    bought = products.slot_of[snapshot.products.item].astype(np.int64)
-    leaf_buyer = customers.slot_of[snapshot.categories.customer].astype(np.int64)
-    leaves = _pair_map(leaf_buyer, snapshot.categories.item, snapshot.categories.rows, owners)
-    both = _pair_map(
-        np.concatenate((2 * buyer, 2 * leaf_buyer + 1)),
-        np.concatenate((bought, snapshot.categories.item)),
-        np.concatenate((snapshot.products.rows, snapshot.categories.rows)),
-        2 * owners,
-    )
+def sample_rows(
+    customer_id: npt.NDArray[np.int64],
+    product_id: npt.NDArray[np.int64],
+    product_category: npt.NDArray[np.int32],
+    cutoff: float,
+    rows: int = 16,
+    candidates: int = 128,
+    seed: int = 0,
+) -> Tensors:
+    """Rows of known customers and products, with recent events, padding and unknown ids among them.
 
-    def customer_tables(bought: torch.Tensor) -> CustomerTables:
-        profile = (torch.from_numpy(snapshot.basket)[:, None], taste.sum(1, keepdim=True), taste @ bought)
-        return CustomerTables(
-            customers, snapshot.trips, torch.cat(profile, 1).detach().numpy(), bought, snapshot.cutoff
-        )
-
-    def product_tables(*, features: bool) -> ProductTables:
-        feature = snapshot.product_feature if features else None
-        return ProductTables(products, snapshot.product_category, feature, snapshot.new_product)
-
-    modules: dict[str, nn.Module] = {
-        contract.CATEGORY_AFFINITY.name: CategoryAffinity(
-            trained.affinity,
-            customer_tables(trained.affinity.bought),
-            product_tables(features=False),
-            leaves,
-            snapshot.category_feature,
-        ),
-        contract.PRODUCT_POOL.name: ProductPool(
-            trained.demand, product_tables(features=True), snapshot.category_feature, snapshot.cutoff
-        ),
-        contract.COLLABORATIVE_FILTER.name: CollaborativeFilter(
-            trained.preference,
-            customer_tables(trained.preference.bought),
-            product_tables(features=True),
-            both,
-            snapshot.category_feature,
-        ),
-    }
-    return {name: module.eval() for name, module in modules.items()}
-
-
-def _pair_map(
-    owner: npt.NDArray[np.int64], item: npt.NDArray[np.int64], rows: npt.NDArray[np.uint8], owners: int
-) -> PairMap:
-    return PairMap(build_pair_tables(owner, item, owners), item, rows)
-
-
-def sample_rows(snapshot: Snapshot, rows: int = 16, candidates: int = 128, seed: int = 0) -> Tensors:
-    """Rows of the snapshot's own customers and products, with recent events, padding and unknown ids among them."""
+    Args:
+        customer_id: known customers [U].
+        product_id: known products [P].
+        product_category: leaf category of each [P].
+        cutoff: where the tables end, days since 1970-01-01 UTC.
+        rows: how many.
+        candidates: in each.
+        seed: of the draws.
+    """
     rng = np.random.default_rng(seed)
-    customer = rng.choice(snapshot.customer_id, rows)
+    customer = rng.choice(customer_id, rows)
     customer[:2] = (contract.ANONYMOUS, -7)
-    at = rng.integers(0, snapshot.product_id.size, (rows, candidates))
-    product, category = snapshot.product_id[at], snapshot.product_category[at]
+    at = rng.integers(0, product_id.size, (rows, candidates))
+    product, category = product_id[at], product_category[at]
     product[:, -8:], category[:, -8:] = contract.PADDING, 0
     product[:, :2], category[:, 1] = (2**40 + 5, -1), 2**31 - 1
     offer = np.stack(
@@ -152,7 +139,7 @@ def sample_rows(snapshot: Snapshot, rows: int = 16, candidates: int = 128, seed:
     age = np.sort(rng.uniform(0, 5, recent.shape), 1)
     recent[1::3], age[1::3] = contract.PADDING, 0
     recent[:, -4:], age[:, -4:] = contract.PADDING, 0
-    context = np.stack((np.full(rows, snapshot.cutoff + 5), np.full(rows, 24)), 1)
+    context = np.stack((np.full(rows, cutoff + 5), np.full(rows, 24)), 1)
     values = {
         contract.CUSTOMER_ID: customer[:, None],
         contract.PRODUCT_ID: product,

@@ -67,12 +67,23 @@ class Dataset:
         ``week``, since a shop knows its plan when the week begins. Products are the shop's assortment list and have no
         time.
 
-        The only door to features: whatever computes one takes a dataset cut here, together with the week.
+        The door to features: whatever computes one takes a dataset cut here, together with the week, or by ``until``.
         """
         return replace(
             self,
             purchases=self.purchases.filter(pl.col("week") < week),
             promotions=self.promotions.filter(pl.col("week") <= week),
+        )
+
+    def until(self, moment: float) -> Dataset:
+        """What is known at ``moment`` (days since 1970-01-01 UTC), which may lie inside a week.
+
+        That is: earlier purchases, and the promotion plan up to and with the moment's week.
+        """
+        return replace(
+            self,
+            purchases=self.purchases.filter(pl.col("day") < moment),
+            promotions=self.promotions.filter(pl.col("week") <= weeks.week_of(moment)),
         )
 
 

@@ -16,7 +16,7 @@ _OUTLIER: Final = 4.0
 """A week's unit price beyond this factor of the product's median regular price, either way, is a wrong quantity or
 value; it's moved to the bound."""
 
-_IN_MAILER: Final = 0.2
+IN_MAILER: Final = 0.2
 """A product counts as in the mailer where more than this share of stores has it there."""
 
 _LEVELS: Final = ("leaf_category", "category", "department")
@@ -102,7 +102,7 @@ def _regular_prices(products: pl.DataFrame, prices: pl.DataFrame) -> pl.DataFram
 
 def _price_ratios(prices: pl.DataFrame, promotions: pl.DataFrame, plan: pl.DataFrame) -> pl.Series:
     """Price / regular price expected in the plan's week, in the plan's order."""
-    in_mailer = (pl.col("mailer") > _IN_MAILER).fill_null(value=False).alias("in_mailer")
+    in_mailer = (pl.col("mailer") > IN_MAILER).fill_null(value=False).alias("in_mailer")
     past = prices.join(promotions, on=["product_id", "week"], how="left", maintain_order="left").select(
         "product_id", in_mailer, (pl.col("price") / pl.col("regular")).clip(upper_bound=1.0).alias("price_ratio")
     )

@@ -29,7 +29,7 @@ class AffinityNet(nn.Module):
         """Which taste each category meets."""
         self.bias = nn.Parameter(torch.zeros(categories))
         self.taste = Taste(DIMS, DIMS)
-        self.scorer = Scorer(HISTORY_FEATURES + ITEM_FEATURES + 1, CUSTOMER_FEATURES, HIDDEN, -5.0)
+        self.scorer = Scorer(HISTORY_FEATURES + ITEM_FEATURES + 1, CUSTOMER_FEATURES, HIDDEN, (-5.0,))
 
     def match(self, total: Tensor, weight: Tensor) -> Tensor:
         """How well each category meets the customers' taste [B, C]; see ``Taste.forward``."""
@@ -45,8 +45,7 @@ class AffinityNet(nn.Module):
             matched: ``match`` of the candidates' categories [B, 1, N].
             customer: ``customer_features`` [B, 6, 1].
         """
-        seen = torch.cat((history, feature, matched), 1)
-        logits: Tensor = self.scorer(seen, customer)
+        logits: Tensor = self.scorer((history, feature, matched), customer)
         return logits.squeeze(1)
 
 

@@ -20,8 +20,11 @@ from torch import Tensor, nn
 HALF_LIVES: Final = (7.0, 28.0, 112.0)
 """Days after which a purchase counts half: a week, a month, a season."""
 
-ROW: Final = ("last_high", "last_low", "first_high", "first_low", "count_7", "count_28", "count_112", "trips")
-"""Columns of a packed history row (uint8). First and last are days before the cutoff; the counts are logarithms."""
+ROW: Final = ("last_high", "last_low", "first_high", "first_low", "count_7", "count_28", "count_112", "trips", "mailer")
+"""Columns of a packed history row (uint8). First and last are days before the cutoff; the counts are logarithms; mailer
+is the share of the trips on which the item was in the mailer."""
+
+TRIPS: Final = ROW.index("trips")
 
 ITEM_BYTES: Final = 3
 """Bytes of the item's position behind a row that is looked up, least first. As a float32 it is exact."""
@@ -41,17 +44,19 @@ def pack(
     first: npt.NDArray[np.float64],
     counts: npt.NDArray[np.float64],
     trips: npt.NDArray[np.int64],
+    mailer: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.uint8]:
-    """Pack histories into rows of 8 bytes.
+    """Pack histories into rows of 9 bytes.
 
     Args:
         last: days from the last purchase to the cutoff [n], 0..1023 (more is cut off).
         first: days from the first purchase to the cutoff [n].
         counts: purchases decayed to the moment of the last one [n, 3], at least 1, one column per half-life.
         trips: number of purchases [n], at least 1 (cut off at 255).
+        mailer: share of the purchases while the item was in the mailer [n], 0..1.
 
     Returns:
-        uint8 [n, 8], columns ``ROW``.
+        uint8 [n, 9], columns ``ROW``.
     """
     rows = np.empty((last.size, len(ROW)), np.uint8)
     for column, age in ((0, last), (2, first)):
@@ -59,19 +64,23 @@ def pack(
         rows[:, column], rows[:, column + 1] = units >> 8, units & 255
     rows[:, 4:7] = np.clip(np.rint(np.log(np.maximum(counts, 1)) / COUNT_STEP), 0, 255)
     rows[:, 7] = np.clip(trips, 1, 255)
+    rows[:, 8] = np.rint(mailer * 255)
     return rows
 
 
 def _decoder() -> Tensor:
-    """Matrix [7, 11] that turns a row into ln counts as of the cutoff (3), last and first age in days, trips, item."""
-    decoder = torch.zeros(7, len(ROW) + ITEM_BYTES)
+    """Matrix [8, 12] that turns a row into ln counts as of the cutoff (3), last and first age in days, trips, mailer's
+    share, item.
+    """
+    decoder = torch.zeros(8, len(ROW) + ITEM_BYTES)
     decoder[3, 0], decoder[3, 1] = 256 * AGE_UNIT, AGE_UNIT
     decoder[4, 2], decoder[4, 3] = 256 * AGE_UNIT, AGE_UNIT
     decoder[5, 7] = 1
     for i, rate in enumerate(_DECAY):
         decoder[i] = -rate * decoder[3]
         decoder[i, 4 + i] = COUNT_STEP
-    decoder[6, len(ROW) :] = 256.0 ** torch.arange(ITEM_BYTES)
+    decoder[6, 8] = 1 / 255
+    decoder[7, len(ROW) :] = 256.0 ** torch.arange(ITEM_BYTES)
     return decoder
 
 
@@ -122,6 +131,8 @@ class History:
         last: days since the last purchase [B, 1, N]; ``NEVER`` where there is none.
         span: days between first and last purchase [B, 1, N].
         bought: 1 where there is any purchase, else 0 [B, 1, N].
+        mailer: share of the purchases up to the cutoff while the item was in the mailer [B, 1, N]; 0 without any.
+        noted: 1 where there is a purchase up to the cutoff, else 0 [B, 1, N].
     """
 
     counts: Tensor
@@ -129,6 +140,8 @@ class History:
     last: Tensor
     span: Tensor
     bought: Tensor
+    mailer: Tensor
+    noted: Tensor
 
 
 class HistoryDecoder(nn.Module):
@@ -146,28 +159,29 @@ class HistoryDecoder(nn.Module):
         """Bring histories up to now.
 
         Args:
-            rows: uint8 [B, N, 8]; all zero where the customer never bought the candidate. Or [B, N, 11], with the
+            rows: uint8 [B, N, 9]; all zero where the customer never bought the candidate. Or [B, N, 12], with the
                 position of the item that the row is about.
             elapsed: days from the cutoff to now [B, 1], at least 0.
             added: ``add_events`` of the events since the cutoff [B, 6, N], if any.
-            item: positions of the items asked for [B, N], with rows of 11 bytes: those about others count for nothing.
+            item: positions of the items asked for [B, N], with rows of 12 bytes: those about others count for nothing.
         """
-        decoder = self.decoder[:6, : len(ROW)] if item is None else self.decoder
+        decoder = self.decoder[:7, : len(ROW)] if item is None else self.decoder
         decoded = decoder @ rows.float().transpose(1, 2)
         ago = elapsed[:, :, None]
         trips = decoded[:, 5:6]
         if item is None:
             held = trips.clamp(max=1.0)
         else:
-            held = (decoded[:, 6:] == item[:, None].float()).float()
+            held = (decoded[:, 7:] == item[:, None].float()).float()
             trips = trips * held
         counts = torch.exp(decoded[:, :3] - self.rates * ago) * held
         last = NEVER + held * (decoded[:, 3:4] + (ago - NEVER))
         first = held * (decoded[:, 4:5] + ago)
+        mailer, noted = decoded[:, 6:7] * held, held
         if added is not None:
             counts = counts + added[:, :3]
             trips = trips + added[:, 3:4]
             last = torch.minimum(last, added[:, 4:5] + NEVER)
             first = torch.maximum(first, added[:, 5:6])
             held = trips.clamp(max=1.0)
-        return History(counts, trips, last, torch.relu(first - last), held)
+        return History(counts, trips, last, torch.relu(first - last), held, mailer, noted)

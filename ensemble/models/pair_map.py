@@ -75,15 +75,26 @@ class PairTables:
     multiplier: Int32s
     slot_of: Int32s
 
+    def ranges(self) -> tuple[Int32s, npt.NDArray[np.float32]]:
+        """Middle and scale of each owner's buckets and slots, [owners, 2] each."""
+        middle = np.stack((self.buckets.middle, self.slots.middle), 1)
+        return middle, np.stack((self.buckets.scale, self.slots.scale), 1)
 
-def build_pair_tables(owner: Int64s, item: Int64s, owners: int, seed: int = 0) -> PairTables:
+
+def build_pair_tables(
+    owner: Int64s, item: Int64s, owners: int, seed: int = 0, spread: np.int32 | None = None
+) -> PairTables:
     """Draw the multipliers of every owner's hash table.
+
+    Owners don't share anything but the first hash's multiplier. So tables that are built of some owners at a time, with
+    one ``spread``, can be put one behind another.
 
     Args:
         owner: owner position of each pair [n], 0..``owners`` - 1.
         item: item position of each pair [n]; pairs are distinct.
         owners: how many owners there are, with or without pairs.
         seed: of the draws.
+        spread: the first hash's multiplier, odd; drawn too where it isn't given.
 
     Raises:
         RacksortError: more items or pairs than positions can number; or, which only a defect could explain, no
@@ -92,7 +103,9 @@ def build_pair_tables(owner: Int64s, item: Int64s, owners: int, seed: int = 0) -
     if item.size and int(item.max()) >= MAX_ITEMS:
         raise RacksortError(f"more than {MAX_ITEMS} products or categories: a history's row can't number them")
     rng = np.random.default_rng(seed)
-    low, spread = item.astype(np.int32), odd_numbers(rng, 1)[0]
+    low = item.astype(np.int32)
+    if spread is None:
+        spread = odd_numbers(rng, 1)[0]
     count = np.bincount(owner, minlength=owners)
     buckets = Layout.of(np.where(count > 0, np.maximum(count // KEYS_PER_BUCKET, 1), 0))
     bucket = scaled(low * spread, buckets.scale[owner]) + buckets.middle[owner]
@@ -114,6 +127,22 @@ def build_pair_tables(owner: Int64s, item: Int64s, owners: int, seed: int = 0) -
     raise RacksortError("no perfect hash found for the histories: choose another seed")
 
 
+def arrange_rows(tables: PairTables, item: Int64s, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Rows by slot, each with its item's number behind it: uint8 [slots, 12].
+
+    Args:
+        tables: what ``build_pair_tables`` returned.
+        item: item position of each pair [n], in the order that the tables were built from.
+        rows: packed history of each pair, uint8 [n, 9].
+    """
+    held = np.zeros((tables.slots.size, len(ROW) + ITEM_BYTES), np.uint8)
+    held[:, len(ROW) :] = 255
+    held[tables.slot_of, : len(ROW)] = rows
+    for byte in range(ITEM_BYTES):
+        held[tables.slot_of, len(ROW) + byte] = item >> 8 * byte & 255
+    return held
+
+
 class PairMap(nn.Module):
     """Packed histories of pairs, each with its item's number behind it."""
 
@@ -122,30 +151,36 @@ class PairMap(nn.Module):
     scale: Tensor
     rows: Tensor
 
-    def __init__(self, tables: PairTables, item: Int64s, rows: npt.NDArray[np.uint8]) -> None:
-        """Arrange the rows by slot.
+    def __init__(
+        self,
+        spread: int,
+        rows: npt.NDArray[np.uint8],
+        multiplier: Int32s,
+        middle: Int32s,
+        scale: npt.NDArray[np.float32],
+    ) -> None:
+        """Take over tables; ``of`` makes them.
 
         Args:
-            tables: what ``build_pair_tables`` returned.
-            item: item position of each pair [n], in the order that the tables were built from.
-            rows: packed history of each pair, uint8 [n, 8].
+            spread: the first hash's multiplier.
+            rows: what ``arrange_rows`` returns [slots, 12].
+            multiplier: each bucket's [buckets, 1].
+            middle: of each owner's buckets and slots [owners, 2].
+            scale: of the same [owners, 2].
         """
         super().__init__()
-        self._spread = tables.spread
-        held = np.zeros((tables.slots.size, len(ROW) + ITEM_BYTES), np.uint8)
-        held[:, len(ROW) :] = 255
-        held[tables.slot_of, : len(ROW)] = rows
-        for byte in range(ITEM_BYTES):
-            held[tables.slot_of, len(ROW) + byte] = item >> 8 * byte & 255
-        self.register_buffer("rows", torch.from_numpy(held))
-        self.register_buffer("multiplier", torch.from_numpy(tables.multiplier)[:, None])
-        middle = np.stack((tables.buckets.middle, tables.slots.middle), 1)
-        scale = np.stack((tables.buckets.scale, tables.slots.scale), 1)
-        self.register_buffer("middle", torch.from_numpy(middle))
-        self.register_buffer("scale", torch.from_numpy(scale))
+        self._spread = spread
+        for name, table in (("rows", rows), ("multiplier", multiplier), ("middle", middle), ("scale", scale)):
+            self.register_buffer(name, torch.from_numpy(table))
+
+    @classmethod
+    def of(cls, tables: PairTables, item: Int64s, rows: npt.NDArray[np.uint8]) -> PairMap:
+        """The map of the pairs that ``tables`` were built from; arguments as of ``arrange_rows``."""
+        held = arrange_rows(tables, item, rows)
+        return cls(tables.spread, held, tables.multiplier[:, None], *tables.ranges())
 
     def forward(self, owner: Tensor, item: Tensor) -> Tensor:
-        """Rows uint8 [B, N, 11] that hold the pair if any does.
+        """Rows uint8 [B, N, 12] that hold the pair if any does.
 
         Args:
             owner: owner positions [B, 1], int32.

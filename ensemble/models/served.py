@@ -14,9 +14,9 @@ from torch.nn import functional
 from ensemble.models.category_affinity import ITEM_FEATURES, AffinityNet, feature_major, gather_rows
 from ensemble.models.collaborative_filter import PreferenceNet
 from ensemble.models.history import HALF_LIVES, HistoryDecoder, add_events, weigh_events
-from ensemble.models.layers import BOUGHT, customer_features, history_features
+from ensemble.models.layers import BOUGHT, MAILER, PRODUCT_FEATURES, customer_features, history_features
 from ensemble.models.pair_map import PairMap
-from ensemble.models.product_pool import LONG_RUN, DemandNet
+from ensemble.models.product_pool import LONG_RUN, NEWNESS, DemandNet
 from ensemble.models.static_map import StaticMap, StaticTable
 
 _SEASON = 2
@@ -53,20 +53,20 @@ class CustomerTables(nn.Module):
         bought: Tensor,
         cutoff: float,
     ) -> None:
-        """Arrange the tables by slot.
+        """Take over tables that ``table`` has arranged by slot.
 
         Args:
             table: hash table over customer ids.
-            trips: packed trips [U, 8].
-            profile: basket size, summed weights and summed embeddings of taste [U, 2 + D] as of the cutoff.
+            trips: packed trips [slots + 1, 9].
+            profile: basket size, summed weights and summed embeddings of taste [slots + 1, 2 + D] as of the cutoff.
             bought: what a purchase in each category adds to taste [C, D].
             cutoff: days since 1970-01-01 UTC.
         """
         super().__init__()
         self.slot = StaticMap(table)
         self.decode = HistoryDecoder()
-        self.register_buffer("trips", torch.from_numpy(table.arrange(trips)))
-        self.register_buffer("profile", torch.from_numpy(table.arrange(profile)))
+        self.register_buffer("trips", torch.from_numpy(trips))
+        self.register_buffer("profile", torch.from_numpy(profile))
         self.register_buffer("bought", bought.detach().clone())
         self.register_buffer("cutoff", torch.tensor(cutoff, dtype=torch.float32))
 
@@ -230,7 +230,7 @@ class CollaborativeFilter(CustomerModel):
             net: the learned part.
             customers: tables of the customers.
             products: tables of the products.
-            pairs: histories of two owners per customer: one holds the products, the next one their leaf categories.
+            pairs: histories with products; the owner is the customer.
             feature: the leaf categories' [C, 7].
         """
         super().__init__()
@@ -247,27 +247,23 @@ class CollaborativeFilter(CustomerModel):
         recent_product_id: Tensor,
         recent_age: Tensor,
         context: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Logits and novelty [B, N]; tensors as in ``ensemble.contract``."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Logits, novelty and the weights of affinity and demand, [B, N] each; tensors as in ``ensemble.contract``."""
         category, product = self.range(category_id), self.products.slot(product_id)
         recent = self.products.recent(recent_product_id, recent_age) if self.events else None
         customer = self.customers(customer_id, recent, context)
         own_feature = gather_rows(self.products.feature, product)
-        leaf_feature = gather_rows(self.feature, category)
-        # Both levels are looked up and decoded in one pass, as twice the rows.
-        owner, item = torch.cat((2 * customer.slot, 2 * customer.slot + 1)), torch.cat((product, category))
-        added = None
-        if recent is not None:
-            weight = torch.cat((recent.per_product, recent.per_category))
-            event = torch.cat((recent_product_id, recent.category.to(torch.int64)))
-            added = add_events(weight, event, torch.cat((product_id, category.to(torch.int64))))
-        history = self.decode(self.pairs(owner, item), torch.cat((customer.elapsed, customer.elapsed)), added, item)
-        gap = torch.cat((own_feature[:, 4:5], leaf_feature[:, 4:5]))
-        seen = history_features(history, gap)
-        own, leaf = seen[: seen.shape[0] // 2], seen[seen.shape[0] // 2 :]
+        added = None if recent is None else add_events(recent.per_product, recent_product_id, product_id)
+        history = self.decode(self.pairs(customer.slot, product), customer.elapsed, added, product)
+        own = history_features(history, own_feature[:, 4:5])
         matched = _matched(self.net.match(customer.total, customer.weight), category)
-        preference = self.net(own, leaf, own_feature, leaf_feature, matched, customer.feature)
-        return preference, customer.feature[:, -1] * (1 - own[:, BOUGHT])
+        leaf_feature = gather_rows(self.feature, category)
+        mailer = history.mailer
+        if recent is not None:  # of what was first bought after the cutoff, the mailer's share is the product's own
+            mailer = mailer + (history.bought - history.noted) * own_feature[:, MAILER, None]
+        said = self.net(own, mailer, own_feature, leaf_feature, matched, customer.feature)
+        novelty = customer.feature[:, -1] * (1 - own[:, BOUGHT])
+        return said[:, 0], novelty, said[:, 1], said[:, 2]
 
 
 class ProductPool(nn.Module):
@@ -285,7 +281,7 @@ class ProductPool(nn.Module):
         self.range = CategoryRange(feature.shape[0])
         effect = net.effect.detach().numpy()
         self.register_buffer("feature", torch.from_numpy(np.concatenate((feature, effect), 1)))
-        self.register_buffer("fading", torch.eye(ITEM_FEATURES)[None, :, -1:])
+        self.register_buffer("fading", torch.eye(PRODUCT_FEATURES)[None, :, NEWNESS, None])
         self.register_buffer("cutoff", torch.tensor(cutoff, dtype=torch.float32))
 
     def forward(self, product_id: Tensor, category_id: Tensor, offer: Tensor, context: Tensor) -> Tensor:

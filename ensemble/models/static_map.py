@@ -13,7 +13,7 @@ no sum behind the product that a compiler could fuse with it: the offset is adde
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,11 @@ LOADS: Final = (0.92, 0.88, 0.85, 0.8, 0.7, 0.6, 0.4, 0.2)
 """Share of the slots that hold a key. More is smaller, less is found with more certainty: tried in turn."""
 KEYS_PER_BUCKET: Final = 4
 _TRIES: Final = 1500
+_AT_ONCE: Final = 2048
+"""Draws in one round, at least: the few buckets that wait last try several at once."""
 _INT32: Final = 2**31
 
+_T = TypeVar("_T", bound=np.generic)
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 
@@ -77,7 +80,7 @@ class StaticTable:
         """How many slots there are."""
         return self.places.size
 
-    def arrange(self, rows: npt.NDArray[np.generic], unknown: npt.ArrayLike = 0) -> npt.NDArray[np.generic]:
+    def arrange(self, rows: npt.NDArray[_T], unknown: npt.ArrayLike = 0) -> npt.NDArray[_T]:
         """Rows of the keys, as given, put into slot order: ``slots + 1`` rows, the last one being ``unknown``."""
         table = np.zeros((self.slots + 1, *rows.shape[1:]), rows.dtype)
         table[self.slot_of] = rows
@@ -173,29 +176,38 @@ def displace(
     multiplier = np.ones(buckets, np.int32)
     slot_sorted = np.zeros(low.size, np.int32)
     taken = np.zeros(slots, bool)
-    nobody = np.iinfo(np.int32).max
-    claim = np.full(slots, nobody, np.int32)
+    claim = np.empty(slots, np.int32)
     failed = []
     for size in range(int(count.max(initial=0)), 0, -1):
+        # Buckets lie along the last axis [size, buckets]: what is done to each of a bucket's few keys runs along many.
         waiting = np.flatnonzero(count == size)
-        for _ in range(_TRIES):
-            if waiting.size == 0:
-                break
-            draw = odd_numbers(rng, waiting.size)
-            member = start[waiting][:, None] + np.arange(size)
-            slot = scaled(low_sorted[member] * draw[:, None], scale_sorted[member]) + middle_sorted[member]
-            ordered = np.sort(slot, axis=1)
-            fits = ~taken[slot].any(axis=1) & (ordered[:, 1:] != ordered[:, :-1]).all(axis=1)
-            fitting = np.flatnonzero(fits)
-            # Of two buckets that want one slot in the same round, the first gets it.
-            wanted = slot[fitting]
-            np.minimum.at(claim, wanted.ravel(), np.repeat(fitting, size).astype(np.int32))
-            wins = fitting[(claim[wanted] == fitting[:, None]).all(axis=1)]
-            claim[wanted.ravel()] = nobody
-            taken[slot[wins].ravel()] = True
-            multiplier[waiting[wins]] = draw[wins]
-            slot_sorted[member[wins]] = slot[wins]
-            waiting = np.delete(waiting, wins)
+        member = start[waiting] + np.arange(size)[:, None]
+        key, home, width = low_sorted[member], middle_sorted[member], scale_sorted[member]
+        tries = 0
+        while waiting.size and tries < _TRIES:
+            several = min(max(_AT_ONCE // waiting.size, 1), _TRIES - tries)
+            tries += several
+            draws = odd_numbers(rng, waiting.size * several).reshape(-1, several)
+            slots_drawn = scaled(key[:, :, None] * draws, width[:, :, None]) + home[:, :, None]
+            fits = ~taken[slots_drawn].any(axis=0)
+            if size > 1:
+                ordered = np.sort(slots_drawn, axis=0)
+                fits &= (ordered[1:] != ordered[:-1]).all(axis=0)
+            fitting = np.flatnonzero(fits.any(axis=1))
+            draw = fits[fitting].argmax(axis=1)
+            wanted = slots_drawn[:, fitting, draw]
+            # Of two buckets that want one slot in the same round, the first gets it: it is written last.
+            number = np.arange(fitting.size, dtype=np.int32)
+            claim[wanted.T[::-1].ravel()] = np.repeat(number[::-1], size)
+            won = (claim[wanted] == number).all(axis=0)
+            wins, won_slots = fitting[won], wanted[:, won]
+            taken[won_slots] = True
+            multiplier[waiting[wins]] = draws[wins, draw[won]]
+            slot_sorted[member[:, wins]] = won_slots
+            left = np.ones(waiting.size, bool)
+            left[wins] = False
+            waiting = waiting[left]
+            key, home, width, member = (each[:, left] for each in (key, home, width, member))
         failed.append(waiting)
     slot_of = np.empty_like(slot_sorted)
     slot_of[order] = slot_sorted

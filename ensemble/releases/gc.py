@@ -76,8 +76,9 @@ def unknown(repository: Path) -> tuple[str, ...]:
     return tuple(
         f"{model.name}/{version}"
         for model in contract.MODELS
+        for pinned in [staging.pinned_versions(repository, model.name)]
         for version in sorted(staging.version_folders(repository, model.name))
-        if version not in staging.pinned_versions(repository, model.name)
+        if version not in pinned
     )
 
 

@@ -22,6 +22,9 @@ SIGNATURE: Final = "model.sig"
 CARD: Final = "model-card.md"
 CHECK: Final = "check.json"
 TRAINING: Final = "training.json"
+TABLE_SUFFIX: Final = ".table"
+TABLE: Final = re.compile(r"[a-z][a-z_]*(\.[a-z_]+)*\.table")
+"""Files beside a model's ``model.onnx`` that hold its large tables, such as ``pairs.rows.table``; see docs/scale.md."""
 
 _ENSEMBLE: Final = re.compile(r"personalize_v([1-9][0-9]*)")
 _NOT_RELEASED: Final = frozenset({".gitkeep", MANIFEST, SIGNATURE})
@@ -100,6 +103,11 @@ def anew(number: int) -> str:
         f"publish it anew: `racksort release gc --withdraw {number}`, then `publish` (with `--as` another number while "
         f"{number} serves)"
     )
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The table files in a model's version folder, sorted."""
+    return sorted(path for path in folder.iterdir() if TABLE.fullmatch(path.name))
 
 
 def numbers_in(repository: Path) -> list[int]:

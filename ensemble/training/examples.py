@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ensemble.data.dataset import Dataset
 from ensemble.data.offers import offers_at
-from ensemble.models.history import HALF_LIVES, History, HistoryDecoder
+from ensemble.data.weeks import DAYS, week_start
+from ensemble.models.history import TRIPS, History, HistoryDecoder
 from ensemble.models.layers import customer_features
-from ensemble.training.snapshot import Snapshot, take_snapshot, unpack
+from ensemble.training.short_histories import shorten
+from ensemble.training.snapshot import Snapshot, season_weights, take_snapshot
 
 OFFER_COLUMNS: Final = ("price_ratio", "mailer", "display", "coupon")
-_SEASON: Final = HALF_LIVES.index(112.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,21 @@ class Week:
     taste: npt.NDArray[np.float32]
 
 
-def open_week(data: Dataset, week: int) -> Week:
-    """Snapshot, offers and outcome of a week."""
-    snapshot = take_snapshot(data, week)
-    sold = data.purchases.filter(pl.col("week") == week).select("customer_id", "product_id").unique()
+def open_week(data: Dataset, week: int, after: float = 0.0, rng: np.random.Generator | None = None) -> Week:
+    """Snapshot, offers and outcome of a week, or of the seven days from a moment in it.
+
+    Args:
+        data: the whole dataset.
+        week: whose offers are made.
+        after: days from its start to the moment, below 7.
+        rng: draws customers whose histories are shortened; None leaves all as they are.
+    """
+    moment = week_start(week) + after if after else None
+    snapshot = take_snapshot(data, week, moment)
+    within = pl.col("week") == week if moment is None else pl.col("day").is_between(moment, moment + DAYS, "left")
+    if rng is not None:
+        snapshot = shorten(snapshot, data.before(week) if moment is None else data.until(moment), rng)
+    sold = data.purchases.filter(within).select("customer_id", "product_id").unique()
     customer, knows = find(snapshot.customer_id, sold["customer_id"].to_numpy())
     product, sells = find(snapshot.product_id, sold["product_id"].to_numpy())
     pairs = np.unique(np.stack((customer, product), 1)[knows & sells], axis=0)
@@ -72,7 +84,7 @@ def taste_weights(snapshot: Snapshot) -> npt.NDArray[np.float32]:
     """Purchases per customer and leaf category [U, C], decayed to the cutoff by the longest half-life."""
     pairs = snapshot.categories
     weights = np.zeros((snapshot.customer_id.size, pairs.items), np.float32)
-    weights[pairs.customer, pairs.item] = unpack(pairs.rows)[3][:, _SEASON]
+    weights[pairs.customer, pairs.item] = season_weights(pairs.rows)
     return weights
 
 
@@ -89,7 +101,7 @@ _decode = HistoryDecoder()
 
 
 def decode(rows: npt.NDArray[np.uint8]) -> History:
-    """Histories as of the cutoff from packed rows [B, N, 8]."""
+    """Histories as of the cutoff from packed rows [B, N, 9]."""
     history: History = _decode(torch.from_numpy(rows), torch.zeros(rows.shape[0], 1), None)
     return history
 
@@ -108,7 +120,7 @@ class CategoryBatch:
     """Customers against every leaf category.
 
     Attributes:
-        rows: packed histories [B, C, 8].
+        rows: packed histories [B, C, 9].
         label: 1 where the customer bought from the category in the week [B, C].
     """
 
@@ -134,20 +146,20 @@ class ProductBatch:
     """Customers against sampled products.
 
     Attributes:
+        position: the customers' positions [B].
         product: product positions [B, N].
         label: bought in the week [B, N].
         weight: how many products each stands for [B, N]; 0 = padding.
-        rows: packed histories with the product [B, N, 8].
-        leaf_rows: packed histories with its leaf category [B, N, 8].
+        rows: packed histories with the product [B, N, 9].
     """
 
     week: Week
     customer: CustomerBatch
+    position: npt.NDArray[np.int64]
     product: npt.NDArray[np.int64]
     label: Tensor
     weight: Tensor
     rows: npt.NDArray[np.uint8]
-    leaf_rows: npt.NDArray[np.uint8]
 
 
 POSITIVES: Final = 64
@@ -175,17 +187,14 @@ def product_batch(
     rows = snapshot.products.find(key)
     # What a customer bought, before or now, belongs to the other two strata.
     _, sold = find(week.bought[:, 0] * items + week.bought[:, 1], key[:, POSITIVES + OWN :])
-    counted = sold | (rows[:, POSITIVES + OWN :, 7] > 0)
+    counted = sold | (rows[:, POSITIVES + OWN :, TRIPS] > 0)
     other_weight = np.where(counted, 0, 1 / (OTHERS * chance[other]))
     weight = np.concatenate((positive_weight, own_weight, other_weight), 1).astype(np.float32)
     label = np.zeros_like(weight)
     label[:, :POSITIVES] = 1
-    leaf_rows = snapshot.categories.find(
-        customer[:, None] * snapshot.categories.items + snapshot.product_category[product]
-    )
-    rows[~shown], leaf_rows[~shown] = 0, 0
+    rows[~shown] = 0
     batch = customer_batch(week, customer, shown)
-    return ProductBatch(week, batch, product, torch.from_numpy(label), torch.from_numpy(weight), rows, leaf_rows)
+    return ProductBatch(week, batch, customer, product, torch.from_numpy(label), torch.from_numpy(weight), rows)
 
 
 def _draw(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from ensemble.models.category_affinity import AffinityNet
 from ensemble.models.collaborative_filter import PreferenceNet
+from ensemble.models.history import TRIPS
 from ensemble.models.layers import history_features
 from ensemble.models.product_pool import LONG_RUN, DemandNet
 from ensemble.training.examples import (
@@ -32,8 +34,23 @@ HIDDEN_CUSTOMERS: Final = 0.1
 CHUNK: Final = 128
 """Customers per step."""
 
+AWAY: Final = 0.2
+"""Share of the customers without a purchase in a week that are seen of it: all of their candidates are misses, which
+says how often customers shop and nothing of the order."""
+
+LISTWISE: Final = 1.0
+"""Weight of the loss of the order beside that of the logits."""
+
+NOWHERE: Final = -1e4
+"""Logit of what the order isn't about."""
+
+SHRINK: Final = 1e-2
+"""Penalty of the embeddings of categories, which otherwise learn the training weeks by heart."""
+
 RATE: Final = 1e-2
 """Adam's first learning rate."""
+
+Told = TypeVar("Told")
 
 Step = Callable[[float], None]
 """Told the fraction of a fit that is done."""
@@ -49,23 +66,63 @@ def affinity_logits(net: AffinityNet, batch: CategoryBatch) -> Tensor:
     return logits
 
 
-def preference_logits(net: PreferenceNet, batch: ProductBatch) -> Tensor:
-    """Logits [B, N] of the batch."""
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the other two models say in a week.
+
+    Attributes:
+        affinity: logits of each customer with each leaf category, and of an unknown customer [U + 1, C].
+        demand: lift of each product [P].
+    """
+
+    affinity: Tensor
+    demand: Tensor
+
+    def of(self, batch: ProductBatch) -> tuple[Tensor, Tensor]:
+        """Affinity and demand of the batch's products [B, N]."""
+        customer = torch.where(batch.customer.shown, torch.from_numpy(batch.position), self.affinity.shape[0] - 1)
+        product = torch.from_numpy(batch.product)
+        category = torch.from_numpy(batch.week.snapshot.product_category).long()[product]
+        return self.affinity[customer[:, None], category], self.demand[product]
+
+
+def signals(week: Week, affinity: AffinityNet, demand: DemandNet) -> Signals:
+    """What category affinity and product pool say in the week, of everybody and everything."""
+    everybody = np.arange(week.snapshot.customer_id.size)
+    with torch.no_grad():
+        logits = [
+            affinity_logits(affinity, category_batch(week, part, np.ones(part.size, bool)))
+            for part in np.array_split(everybody, max(1, everybody.size // CHUNK))
+        ]
+        unknown = affinity_logits(affinity, category_batch(week, everybody[:1], np.zeros(1, bool)))
+        return Signals(torch.cat((*logits, unknown)), demand_lift(demand, week))
+
+
+def preference_said(net: PreferenceNet, batch: ProductBatch) -> Tensor:
+    """The batch's logits and its weights of affinity and demand [B, 3, N]."""
     snapshot = batch.week.snapshot
     category = snapshot.product_category[batch.product]
     taste = batch.customer.taste
     matched = net.match(taste @ net.bought, taste.sum(1, keepdim=True)).gather(1, torch.from_numpy(category).long())
     own_feature = torch.from_numpy(snapshot.product_feature[batch.product]).transpose(1, 2)
     leaf_feature = torch.from_numpy(snapshot.category_feature[category]).transpose(1, 2)
-    logits: Tensor = net(
-        history_features(decode(batch.rows), own_feature[:, 4:5]),
-        history_features(decode(batch.leaf_rows), leaf_feature[:, 4:5]),
-        own_feature,
-        leaf_feature,
-        matched[:, None],
-        batch.customer.feature,
-    )
-    return logits
+    history = decode(batch.rows)
+    own = history_features(history, own_feature[:, 4:5])
+    said: Tensor = net(own, history.mailer, own_feature, leaf_feature, matched[:, None], batch.customer.feature)
+    return said
+
+
+def components(net: PreferenceNet, batch: ProductBatch, others: Signals) -> tuple[Tensor, Tensor, Tensor]:
+    """What affinity, demand and preference add to the batch's logits, [B, N] each."""
+    preference, affinity_weight, demand_weight = preference_said(net, batch).unbind(1)
+    affinity, demand = others.of(batch)
+    return affinity_weight * affinity, demand_weight * demand, preference
+
+
+def blended_logits(net: PreferenceNet, batch: ProductBatch, others: Signals) -> Tensor:
+    """Logits [B, N] of all three models together."""
+    affinity, demand, preference = components(net, batch, others)
+    return preference + affinity + demand
 
 
 def demand_logs(net: DemandNet, week: Week) -> Tensor:
@@ -89,46 +146,97 @@ def demand_lift(net: DemandNet, week: Week) -> Tensor:
 def fit_affinity(
     weeks: Sequence[Week], categories: int, epochs: int, seed: int, step: Step
 ) -> tuple[AffinityNet, list[float]]:
-    """Fit category affinity on all categories of a quarter of each week's customers an epoch; the loss by epoch too."""
+    """Fit category affinity on all categories of a quarter of the week's customers an epoch; the loss by epoch too.
+
+    On the logits and, by the loss of ListNet (Cao et al., 2007), on their order.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = AffinityNet(categories)
 
     def losses(week: Week) -> list[Callable[[], Tensor]]:
-        size = week.snapshot.customer_id.size
-        chosen = list(shuffled(rng, size, CHUNK))[: max(1, size // CHUNK // 4)]
+        seen, weight = seen_of(week, rng)
+        chosen = list(shuffled(rng, seen.size, CHUNK))[: max(1, seen.size // CHUNK // 4)]
 
-        def loss(customer: npt.NDArray[np.int64]) -> Tensor:
-            batch = category_batch(week, customer, rng.random(customer.size) > HIDDEN_CUSTOMERS)
-            logits = affinity_logits(net, batch)
-            return functional.binary_cross_entropy_with_logits(logits[:, 1:], batch.label[:, 1:], reduction="sum") / (
-                20 * customer.size
-            )
+        def loss(part: npt.NDArray[np.int64]) -> Tensor:
+            batch = category_batch(week, seen[part], rng.random(part.size) > HIDDEN_CUSTOMERS)
+            logits, label = affinity_logits(net, batch)[:, 1:], batch.label[:, 1:]
+            everything = torch.ones(label.shape, dtype=torch.bool)
+            return batch_loss(logits, label, weight[part][:, None], everything) + _shrinkage(net)
 
-        return [partial(loss, customer) for customer in chosen]
+        return [partial(loss, part) for part in chosen]
 
     return net, _fit(net, weeks, losses, epochs, RATE, rng, step)
 
 
 def fit_preference(
-    weeks: Sequence[Week], categories: int, epochs: int, seed: int, step: Step
+    weeks: Sequence[Week], said: Sequence[Signals], categories: int, epochs: int, seed: int, step: Step
 ) -> tuple[PreferenceNet, list[float]]:
-    """Fit the collaborative filter on sampled products, weighted to stand for the full catalogue."""
+    """Fit the collaborative filter, and how it weighs what the others ``said`` of each week.
+
+    On sampled products that stand for the full catalogue; and on the order of what each customer has bought before.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = PreferenceNet(categories)
 
-    def losses(week: Week) -> list[Callable[[], Tensor]]:
-        def loss(customer: npt.NDArray[np.int64]) -> Tensor:
-            batch = product_batch(week, customer, rng.random(customer.size) > HIDDEN_CUSTOMERS, rng)
-            each = functional.binary_cross_entropy_with_logits(
-                preference_logits(net, batch), batch.label, batch.weight, reduction="sum"
-            )
-            return each / (20 * customer.size)
+    def losses(told: tuple[Week, Signals]) -> list[Callable[[], Tensor]]:
+        week, others = told
+        seen, weight = seen_of(week, rng)
 
-        return [partial(loss, customer) for customer in shuffled(rng, week.snapshot.customer_id.size, CHUNK)]
+        def loss(part: npt.NDArray[np.int64]) -> Tensor:
+            batch = product_batch(week, seen[part], rng.random(part.size) > HIDDEN_CUSTOMERS, rng)
+            return preference_loss(blended_logits(net, batch, others), batch, weight[part]) + _shrinkage(net)
 
-    return net, _fit(net, weeks, losses, epochs, RATE, rng, step)
+        return [partial(loss, part) for part in shuffled(rng, seen.size, CHUNK)]
+
+    return net, _fit(net, list(zip(weeks, said, strict=True)), losses, epochs, RATE, rng, step)
+
+
+def seen_of(week: Week, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], Tensor]:
+    """Customers to look at in a week [n], and how many each stands for [n].
+
+    All who bought something then, and a draw of ``AWAY`` of the others, who count 1 / ``AWAY`` each.
+    """
+    there = np.unique(week.bought[:, 0])
+    away = np.setdiff1d(np.arange(week.snapshot.customer_id.size), there)
+    drawn = rng.choice(away, round(away.size * AWAY), replace=False)
+    weight = np.concatenate((np.ones(there.size), np.full(drawn.size, away.size / max(drawn.size, 1))))
+    return np.concatenate((there, drawn)), torch.from_numpy(weight.astype(np.float32))
+
+
+def batch_loss(logits: Tensor, label: Tensor, weight: Tensor, known: Tensor) -> Tensor:
+    """What a batch's logits [B, N] cost, a customer.
+
+    Args:
+        logits: of buying.
+        label: 1 where it was bought.
+        weight: how many each stands for [B, N] or [B, 1].
+        known: what the order is about [B, N].
+    """
+    weight = weight.expand_as(logits)
+    each = functional.binary_cross_entropy_with_logits(logits, label, weight, reduction="sum") / 20
+    chance = torch.log_softmax(logits.masked_fill(~known, NOWHERE), 1)
+    again = label * known
+    order = -((again * chance).sum(1) / again.sum(1).clamp(min=1)).sum()
+    return (each + LISTWISE * order) / logits.shape[0]
+
+
+def preference_loss(logits: Tensor, batch: ProductBatch, weight: Tensor) -> Tensor:
+    """``batch_loss`` of logits [B, N], whose order is about what each customer had bought before.
+
+    Args:
+        logits: of the batch's products.
+        batch: what was bought, and how many products each stands for.
+        weight: how many customers each stands for [B].
+    """
+    known = torch.from_numpy(batch.rows[:, :, TRIPS] > 0) & (batch.weight > 0)
+    return batch_loss(logits, batch.label, batch.weight * weight[:, None], known)
+
+
+def _shrinkage(net: AffinityNet | PreferenceNet) -> Tensor:
+    """What the size of the categories' embeddings costs."""
+    return SHRINK * (net.bought.square().sum() + net.wanted.square().sum() + net.bias.square().sum())
 
 
 def fit_demand(
@@ -152,8 +260,8 @@ def fit_demand(
 
 def _fit(
     net: nn.Module,
-    weeks: Sequence[Week],
-    losses: Callable[[Week], list[Callable[[], Tensor]]],
+    weeks: Sequence[Told],
+    losses: Callable[[Told], list[Callable[[], Tensor]]],
     epochs: int,
     rate: float,
     rng: np.random.Generator,

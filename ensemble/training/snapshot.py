@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ensemble.data.dataset import Dataset
+from ensemble.data.offers import IN_MAILER
 from ensemble.data.weeks import week_start
 from ensemble.errors import RacksortError
 from ensemble.models.history import AGE_UNIT, COUNT_STEP, HALF_LIVES, pack
@@ -26,6 +27,13 @@ Rows = npt.NDArray[np.uint8]
 ITEM_FEATURES: Final = ("rate_7", "rate_28", "rate_112", "repeat", "gap", "share", "newness")
 """Columns of item features: ln weekly buyers by three half-lives, share of its buyers who came back, ln(1 + days
 between a customer's purchases), ln of its share of its leaf category's buyers, 2^(-days since its first sale / 28)."""
+
+PLAN_WEEKS: Final = 20
+"""Weeks over which a product's eighth feature, its mean share of stores that had it in the mailer, looks back."""
+
+FRESH: Final = 3.5
+"""Half-life in days of a product's ninth feature, ln weekly buyers lately: what sold in the last days sells on, and it
+is most of what can be said to a customer of whom nothing is known."""
 
 _RATE_FLOOR: Final = 0.02
 """Weekly buyers that are added before the logarithm: one buyer in a year."""
@@ -67,13 +75,14 @@ class Snapshot:
         customer_id: known customers [U], ascending.
         product_id: products sold so far [P], ascending.
         product_category: leaf category of each [P]; 0 = unknown.
-        trips: packed history of each customer's shopping trips [U, 8].
+        trips: packed history of each customer's shopping trips [U, 9].
         basket: ln(1 + products per trip) of each customer [U].
         products: histories of (customer, product) pairs.
         categories: histories of (customer, leaf category) pairs; item position = category id.
-        product_feature: [P, 7], columns ``ITEM_FEATURES``.
+        product_feature: [P, 9], columns ``ITEM_FEATURES``, the share of the mailer in the last ``PLAN_WEEKS``, and the
+            rate by the half-life ``FRESH``.
         category_feature: [C, 7]; row 0 stands for unknown categories.
-        new_product: feature row [7] of a product without sales.
+        new_product: feature row [9] of a product without sales.
     """
 
     week: int
@@ -90,76 +99,115 @@ class Snapshot:
     new_product: Float32s
 
 
-def take_snapshot(data: Dataset, week: int) -> Snapshot:
-    """The snapshot at the start of ``week``, from purchases of earlier weeks only.
+def take_snapshot(data: Dataset, week: int, cutoff: float | None = None) -> Snapshot:
+    """The snapshot at the start of ``week``, from purchases of earlier weeks only; or at a moment within the week.
 
     Raises:
-        RacksortError: there are no purchases before that week.
+        RacksortError: there are no purchases before that moment.
     """
-    cut = data.before(week)
+    cut = data.before(week) if cutoff is None else data.until(cutoff)
     if cut.purchases.is_empty():
         raise RacksortError(f"no purchases before week {week}: choose a later week")
-    cutoff = week_start(week)
+    cutoff = week_start(week) if cutoff is None else cutoff
     categories = int(data.products["category_id"].max() or 0) + 1  # type: ignore[arg-type]  # an int column's maximum
-    events = (
-        cut.purchases.lazy()
-        .select("customer_id", "product_id", age=(cutoff - pl.col("day")).clip(0))
-        .unique()
-        .join(data.products.lazy().select("product_id", "category_id"), on="product_id", how="left")
-        .with_columns(pl.col("category_id").fill_null(0).cast(pl.Int64))
-        .collect()
-    )
+    events = events_of(cut, cutoff)
     customer_id = events["customer_id"].unique().sort().to_numpy()
     known = events.select("product_id", "category_id").unique("product_id").sort("product_id")
     product_id = known["product_id"].to_numpy()
     category = events["category_id"].to_numpy()
     customer = np.searchsorted(customer_id, events["customer_id"].to_numpy())
     product = np.searchsorted(product_id, events["product_id"].to_numpy())
-    age = events["age"].to_numpy()
+    age, mailer = events["age"].to_numpy(), events["mailer"].to_numpy()
     observed = float(age.max()) + 1
 
-    products = _pairs(customer, product, age, product_id.size)
-    leaves = _pairs(customer[category > 0], category[category > 0], age[category > 0], categories)
-    trips = _pairs(customer, np.zeros_like(customer), age, 1)
+    products = pairs_of(customer, product, age, mailer, product_id.size)
+    leaf = category > 0
+    leaves = pairs_of(customer[leaf], category[leaf], age[leaf], mailer[leaf], categories)
+    trips = pairs_of(customer, np.zeros_like(customer), age, mailer, 1)
     lines = np.bincount(customer, minlength=customer_id.size)
     basket = np.log1p(lines / np.maximum(trips.rows[:, 7], 1)).astype(np.float32)
 
     leaf_feature = _item_features(leaves, observed, categories)
-    feature = _item_features(products, observed, product_id.size)
+    rates = _item_features(products, observed, product_id.size)
     product_category = known["category_id"].to_numpy().astype(np.int32)
-    for features, parent in ((feature, leaf_feature[product_category, 2]), (leaf_feature, np.float32(0))):
+    for features, parent in ((rates, leaf_feature[product_category, 2]), (leaf_feature, np.float32(0))):
         features[:, 5] = features[:, 2] - parent
     leaf_feature[:, 5] -= np.float32(math.log(leaf_feature.shape[0]))
-    newcomer = np.array([*[math.log(_RATE_FLOOR)] * 3, 0, feature[:, 4].mean(), -6, 1], np.float32)
-    leaf_feature[0] = np.where(np.arange(len(ITEM_FEATURES)) < 3, newcomer, leaf_feature[1:].mean(0))
+    fresh = np.bincount(product, 2.0 ** (-age / FRESH), product_id.size) * 7 * math.log(2) / FRESH
+    beside = (_mailer_share(cut, week, product_id), np.log(fresh + _RATE_FLOOR).astype(np.float32))
+    feature = np.concatenate((rates, np.stack(beside, 1)), 1)
+    unsold = math.log(_RATE_FLOOR)
+    newcomer = np.array([unsold, unsold, unsold, 0, rates[:, 4].mean(), -6, 1, 0, unsold], np.float32)
+    leaf_feature[0] = np.where(np.arange(len(ITEM_FEATURES)) < 3, newcomer[:7], leaf_feature[1:].mean(0))
     return Snapshot(
         week, cutoff, customer_id, product_id, product_category, trips.rows, basket,
         products, leaves, feature, leaf_feature, newcomer,
     )  # fmt: skip
 
 
-def _pairs(customer: Int64s, item: Int64s, age: npt.NDArray[np.float64], items: int) -> Pairs:
+def events_of(cut: Dataset, cutoff: float) -> pl.DataFrame:
+    """Who bought what, how long before ``cutoff``, and whether it was in the mailer; one row for lines at one moment.
+
+    Returns:
+        [customer_id i64, product_id i64, age f64 in days, mailer f64 0 or 1, category_id i64, 0 where unknown].
+    """
+    return (
+        cut.purchases.lazy()
+        .join(_in_mailer(cut).lazy(), on=["product_id", "week"], how="left", maintain_order="left")
+        .group_by("customer_id", "product_id", age=(cutoff - pl.col("day")).clip(0))
+        .agg(mailer=pl.col("in_mailer").max().fill_null(0.0))
+        .join(cut.products.lazy().select("product_id", "category_id"), on="product_id", how="left")
+        .with_columns(pl.col("category_id").fill_null(0).cast(pl.Int64))
+        .collect()
+    )
+
+
+def _in_mailer(cut: Dataset) -> pl.DataFrame:
+    """[product_id, week, in_mailer = 1.0] of the products that were in the mailer of enough stores to count as such."""
+    return cut.promotions.filter(pl.col("mailer") > IN_MAILER).select("product_id", "week", in_mailer=pl.lit(1.0))
+
+
+def _mailer_share(cut: Dataset, week: int, product_id: Int64s) -> Float32s:
+    """Mean share of stores that had each product [P] in the mailer in the ``PLAN_WEEKS`` before ``week``."""
+    past = cut.promotions.filter(pl.col("week").is_between(week - PLAN_WEEKS, week - 1))
+    share = past.group_by("product_id").agg(pl.col("mailer").sum().cast(pl.Float64) / PLAN_WEEKS)
+    known = pl.DataFrame({"product_id": product_id}).join(share, on="product_id", how="left", maintain_order="left")
+    return known["mailer"].fill_null(0.0).to_numpy().astype(np.float32)
+
+
+def pairs_of(
+    customer: Int64s, item: Int64s, age: npt.NDArray[np.float64], mailer: npt.NDArray[np.float64], items: int
+) -> Pairs:
     """Aggregate events to packed pair histories; several events of a pair at one moment are one trip."""
-    events = pl.DataFrame({"key": customer.astype(np.int64) * items + item, "age": age}).lazy().unique()
+    lines = pl.DataFrame({"key": customer.astype(np.int64) * items + item, "age": age, "mailer": mailer}).lazy()
+    events = lines.group_by("key", "age").agg(pl.col("mailer").max())
     decays = [(2.0 ** (-(pl.col("age") - pl.col("age").min()) / h)).sum().alias(f"count_{h:g}") for h in HALF_LIVES]
     pairs = (
         events.group_by("key")
-        .agg(*decays, last=pl.col("age").min(), first=pl.col("age").max(), trips=pl.len())
+        .agg(
+            *decays, last=pl.col("age").min(), first=pl.col("age").max(), trips=pl.len(), mailer=pl.col("mailer").mean()
+        )
         .sort("key")
         .collect()
     )
     counts = pairs.select(pl.col("^count_.*$")).to_numpy()
-    rows = pack(pairs["last"].to_numpy(), pairs["first"].to_numpy(), counts, pairs["trips"].to_numpy())
+    ages = (pairs["last"].to_numpy(), pairs["first"].to_numpy())
+    rows = pack(*ages, counts, pairs["trips"].to_numpy(), pairs["mailer"].to_numpy())
     return Pairs(pairs["key"].to_numpy(), rows, items)
 
 
 def unpack(rows: Rows) -> tuple[Float32s, Float32s, Float32s, Float32s]:
-    """Last age, first age (days), trips, and counts [n, 3] decayed to the cutoff, of packed rows [n, 8]."""
+    """Last age, first age (days), trips, and counts [n, 3] decayed to the cutoff, of packed rows [n, 9]."""
     wide = rows.astype(np.float32)
     last = (wide[:, 0] * 256 + wide[:, 1]) * AGE_UNIT
     first = (wide[:, 2] * 256 + wide[:, 3]) * AGE_UNIT
     counts = np.exp(wide[:, 4:7] * COUNT_STEP) * 2.0 ** (-last[:, None] / np.array(HALF_LIVES, np.float32))
     return last, first, wide[:, 7], counts.astype(np.float32)
+
+
+def season_weights(rows: Rows) -> Float32s:
+    """Purchases [n] of packed rows [n, 9], decayed to the cutoff by the longest half-life: taste's weights."""
+    return unpack(rows)[3][:, -1]
 
 
 def _item_features(pairs: Pairs, observed: float, items: int) -> Float32s:

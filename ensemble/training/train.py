@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -14,9 +14,13 @@ import torch
 from ensemble.data.dataset import Dataset, Progress, silent
 from ensemble.errors import RacksortError
 from ensemble.training.examples import Week, open_week
-from ensemble.training.fit import fit_affinity, fit_demand, fit_preference
+from ensemble.training.fit import Signals, fit_affinity, fit_demand, fit_preference, signals
 from ensemble.training.validation import Scored, compare, fit_blend, score_week
 from ensemble.training.weights import Trained
+
+WITHIN: Final = (1.0, 6.0)
+"""Days of a week between which a moment is drawn, from which every second week is looked at as well: customers come at
+any time, and just after a purchase as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,10 @@ class Plan:
         seed: of everything that is drawn.
     """
 
-    train_weeks: tuple[int, ...] = tuple(range(16, 41, 2))
+    train_weeks: tuple[int, ...] = tuple(range(26, 41))
     validation_weeks: tuple[int, ...] = tuple(range(41, 47))
     sample: float = 1.0
-    epochs: tuple[int, int, int] = (6, 25, 6)
+    epochs: tuple[int, int, int] = (6, 25, 8)
     validation_customers: int = 800
     threads: int = 2
     seed: int = 1
@@ -89,36 +93,48 @@ def train(data: Dataset, plan: Plan | None = None, progress: Progress = silent) 
     torch.set_num_threads(plan.threads)
     clock = _Clock(progress)
 
-    def opened(stage: str, wanted: tuple[int, ...]) -> list[Week]:
+    def opened(stage: str, wanted: Sequence[tuple[int, float]], rng: np.random.Generator | None = None) -> list[Week]:
         weeks = []
-        for i, week in enumerate(wanted):
+        for i, (week, after) in enumerate(wanted):
             progress(stage, i / len(wanted))
-            weeks.append(open_week(data, week))
+            weeks.append(open_week(data, week, after, rng))
         return weeks
 
-    weeks = clock.timed("features", lambda _step: opened("features", plan.train_weeks))
+    rng = np.random.default_rng(plan.seed)
+    starts = [(week, 0.0) for week in plan.train_weeks]
+    # Not the last one: its seven days would reach into the weeks that the blend is chosen on.
+    within = [(week, float(rng.uniform(*WITHIN))) for week in plan.train_weeks[:-1:2]]
+    weeks = clock.timed("features", lambda _step: opened("features", starts + within, rng))
     categories = weeks[0].snapshot.categories.items
     affinity, affinity_loss = clock.timed(
         "category affinity", lambda step: fit_affinity(weeks, categories, plan.epochs[0], plan.seed, step)
     )
     demand, demand_loss = clock.timed(
-        "product pool", lambda step: fit_demand(weeks, categories, plan.epochs[1], plan.seed, step)
+        "product pool", lambda step: fit_demand(weeks[: len(starts)], categories, plan.epochs[1], plan.seed, step)
     )
+    said = clock.timed("what these say", lambda _step: [signals(week, affinity, demand) for week in weeks])
     preference, preference_loss = clock.timed(
-        "collaborative filter", lambda step: fit_preference(weeks, categories, plan.epochs[2], plan.seed, step)
+        "collaborative filter",
+        lambda step: fit_preference(weeks, said, categories, plan.epochs[2], plan.seed, step),
     )
     weeks.clear()
-    nets = (affinity, demand, preference)
 
     def validated(_step: Callable[[float], None]) -> tuple[Any, dict[str, Any]]:
-        def scored(weeks: list[Week]) -> list[Scored]:
-            return [chunk for week in weeks for chunk in score_week(week, nets, plan.validation_customers, plan.seed)]
+        def scored(weeks: list[Week], said: list[Signals]) -> list[Scored]:
+            return [
+                chunk
+                for week, others in zip(weeks, said, strict=True)
+                for chunk in score_week(week, preference, others, plan.validation_customers, plan.seed)
+            ]
+
+        def looked_at(wanted: Sequence[int]) -> tuple[list[Week], list[Signals]]:
+            later = opened("validation", [(week, 0.0) for week in wanted])
+            return later, [signals(week, affinity, demand) for week in later]
 
         choosing, measuring = plan.validation_weeks[::2], plan.validation_weeks[1::2] or plan.validation_weeks
-        later = opened("validation", choosing)
-        settings, choice = fit_blend(later, nets, scored(later), plan.seed)
-        later = opened("validation", measuring)
-        measure = {"weeks": measuring, "quality": compare(scored(later), settings)}
+        later, others = looked_at(choosing)
+        settings, choice = fit_blend(later, preference, others, scored(later, others), plan.seed)
+        measure = {"weeks": measuring, "quality": compare(scored(*looked_at(measuring)), settings)}
         return settings, {"choice": {"weeks": choosing, **choice}, **measure}
 
     settings, validation = clock.timed("validation", validated)

@@ -12,23 +12,24 @@ import torch
 from torch.nn import functional
 
 from ensemble.contract import CONTEXT
-from ensemble.models.category_affinity import AffinityNet
 from ensemble.models.collaborative_filter import PreferenceNet
-from ensemble.models.product_pool import DemandNet
+from ensemble.models.history import TRIPS
 from ensemble.ranking import RankingSettings, rank
-from ensemble.training.examples import ProductBatch, Week, category_batch, customer_batch, product_batch
-from ensemble.training.fit import affinity_logits, demand_lift, preference_logits
+from ensemble.training.examples import ProductBatch, Week, customer_batch, product_batch
+from ensemble.training.fit import HIDDEN_CUSTOMERS, Signals, components
 from ensemble.training.snapshot import unpack
 
 K: Final = 10
 POPULAR: Final = 1000
 """Products that every customer is offered besides those bought before: the rest gets nowhere near a list's top."""
 _CHUNK: Final = 64
-_AFFINITY: Final = np.round(np.arange(-0.2, 0.61, 0.1), 1)
-_DEMAND: Final = np.round(np.arange(0, 1.51, 0.1), 1)
+_AFFINITY: Final = np.round(np.arange(0.4, 1.41, 0.1), 1)
+_DEMAND: Final = np.round(np.arange(0.4, 1.61, 0.1), 1)
 _DISCOUNTS: Final = (0.9, 0.95, 0.97, 1.0)
 DISCOUNT_PRICE: Final = 0.005
 """Share of NDCG@10 that the category discount may cost: the price of a list that isn't all of one kind."""
+CALIBRATED: Final = 1024
+"""Customers of each week that the blend is calibrated on."""
 _HEAD: Final = 128
 """Leading products of a list that the discount is tried on: what lies behind them can't rise to the first ten."""
 
@@ -40,7 +41,7 @@ class Scored:
     """Customers of one chunk against everything that they may be shown.
 
     Attributes:
-        component: affinity, demand, preference [B, N, 3]; -inf preference = padding.
+        component: affinity and demand times their weights, preference [B, N, 3]; -inf preference = padding.
         category: leaf categories [B, N].
         frequency: trips with the product, halved every 112 days [B, N].
         popularity: ln weekly buyers, half-life 28 days [B, N].
@@ -56,24 +57,16 @@ class Scored:
     bought: npt.NDArray[np.int64]
 
 
-def score_week(
-    week: Week, nets: tuple[AffinityNet, DemandNet, PreferenceNet], customers: int, seed: int
-) -> list[Scored]:
-    """Score a draw of the customers who bought in the week."""
+def score_week(week: Week, net: PreferenceNet, others: Signals, customers: int, seed: int) -> list[Scored]:
+    """Score a draw of the customers who bought in the week, of which the other models say ``others``."""
     rng = np.random.default_rng(seed)
     shoppers = np.unique(week.bought[:, 0])
     chosen = np.sort(rng.choice(shoppers, min(customers, shoppers.size), replace=False))
     with torch.no_grad():
-        demand = demand_lift(nets[1], week).numpy()
-        return [_score(week, nets, demand, chosen[i : i + _CHUNK]) for i in range(0, chosen.size, _CHUNK)]
+        return [_score(week, net, others, chosen[i : i + _CHUNK]) for i in range(0, chosen.size, _CHUNK)]
 
 
-def _score(
-    week: Week,
-    nets: tuple[AffinityNet, DemandNet, PreferenceNet],
-    demand: Floats,
-    customer: npt.NDArray[np.int64],
-) -> Scored:
+def _score(week: Week, net: PreferenceNet, others: Signals, customer: npt.NDArray[np.int64]) -> Scored:
     snapshot = week.snapshot
     items = snapshot.product_id.size
     popular = np.argpartition(-snapshot.product_feature[:, 1], min(POPULAR, items - 1))[:POPULAR]
@@ -89,15 +82,12 @@ def _score(
     key = customer[:, None] * items + product
     category = snapshot.product_category[product]
     rows = snapshot.products.find(key)
-    leaf_rows = snapshot.categories.find(customer[:, None] * snapshot.categories.items + category)
     shown = np.ones(customer.size, bool)
     blank = torch.zeros(product.shape)
-    batch = ProductBatch(week, customer_batch(week, customer, shown), product, blank, blank, rows, leaf_rows)
-    preference = preference_logits(nets[2], batch).numpy()
-    affinity = affinity_logits(nets[0], category_batch(week, customer, shown)).numpy()
-    component = np.stack((np.take_along_axis(affinity, category, 1), demand[product], preference), 2)
+    batch = ProductBatch(week, customer_batch(week, customer, shown), customer, product, blank, blank, rows)
+    component = torch.stack(components(net, batch, others), 2).numpy()
     component[~real] = (0, 0, -np.inf)
-    frequency = unpack(rows.reshape(-1, 8))[3][:, 2].reshape(product.shape) * (rows[..., 7] > 0)
+    frequency = unpack(rows.reshape(-1, rows.shape[2]))[3][:, 2].reshape(product.shape) * (rows[..., TRIPS] > 0)
     label = np.isin(key, week.bought[:, 0] * items + week.bought[:, 1]) & real
     bought = np.searchsorted(week.bought[:, 0], customer, "right") - np.searchsorted(week.bought[:, 0], customer)
     popularity = np.where(real, snapshot.product_feature[product, 1], -np.inf)
@@ -144,7 +134,8 @@ def ranked(scored: Sequence[Scored], settings: RankingSettings) -> list[npt.NDAr
         context = np.zeros((head.shape[0], len(CONTEXT)), np.float32)
         category = np.take_along_axis(chunk.category, head, 1)
         models = (component[..., 0], component[..., 1], component[..., 2])
-        made = rank(names, category, zeros, context, *models, zeros, settings, explain=False)
+        ones = np.ones(head.shape, np.float32)  # the components hold their weights already
+        made = rank(names, category, zeros, context, *models, zeros, ones, ones, settings, explain=False)
         lists.append(np.take_along_axis(head, made.product_id[:, :K] - 1, 1))
     return lists
 
@@ -154,10 +145,13 @@ def _weights(settings: RankingSettings) -> tuple[float, float, float]:
 
 
 def compare(scored: Sequence[Scored], settings: RankingSettings) -> dict[str, dict[str, float]]:
-    """Quality of the list, the blend without rules, preference alone, and two simple rankings, of the same products."""
+    """Quality of the list, the blend, the blend with a model left out, and simple rankings, of the same products."""
+    weights = _weights(settings)
     return {
         "list": measured(scored, ranked(scored, settings)),
-        "blend": quality(scored, blended(scored, _weights(settings))),
+        "blend": quality(scored, blended(scored, weights)),
+        "without affinity": quality(scored, blended(scored, (0.0, *weights[1:]))),
+        "without demand": quality(scored, blended(scored, (weights[0], 0.0, weights[2]))),
         "preference": quality(scored, blended(scored, (0.0, 0.0, 1.0))),
         "personal frequency": quality(scored, [c.frequency + 1e-3 * np.exp(c.popularity) for c in scored]),
         "popularity": quality(scored, [c.popularity for c in scored]),
@@ -165,7 +159,7 @@ def compare(scored: Sequence[Scored], settings: RankingSettings) -> dict[str, di
 
 
 def fit_blend(
-    weeks: Sequence[Week], nets: tuple[AffinityNet, DemandNet, PreferenceNet], scored: Sequence[Scored], seed: int
+    weeks: Sequence[Week], net: PreferenceNet, said: Sequence[Signals], scored: Sequence[Scored], seed: int
 ) -> tuple[RankingSettings, dict[str, Any]]:
     """Choose the blend's weights by NDCG@10, calibrate it as a logit of "bought within the week", choose the discount.
 
@@ -174,7 +168,7 @@ def fit_blend(
     (Platt, 1999). The category discount is the strongest that costs at most ``DISCOUNT_PRICE`` of NDCG@10.
 
     Returns:
-        The settings, and NDCG@10 on ``scored`` of the best grid point, of preference alone, and by discount.
+        The settings, and NDCG@10 on ``scored`` of the best grid point, of common factors of 1, and by discount.
     """
     points = {
         (a, d): quality(scored, blended(scored, (a, d, 1.0)))["ndcg@10"]
@@ -182,15 +176,14 @@ def fit_blend(
         for d in map(float, _DEMAND)
     }
     (affinity, demand), best = max(points.items(), key=lambda point: point[1])
-    scale, bias = _calibrate(weeks, nets, (affinity, demand, 1.0), seed)
+    scale, bias = _calibrate(weeks, net, said, (affinity, demand, 1.0), seed)
     settings = replace(RankingSettings(), affinity=affinity * scale, demand=demand * scale, preference=scale, bias=bias)
     tried = {d: replace(settings, category_discount=d) for d in _DISCOUNTS}
     by_discount = {d: measured(scored, ranked(scored, rules))["ndcg@10"] for d, rules in tried.items()}
     discount = next(d for d in _DISCOUNTS if by_discount[d] >= by_discount[1.0] * (1 - DISCOUNT_PRICE))
     choice = {
         "best": best,
-        "preference alone": points[0.0, 0.0],
-        "without demand": max(value for (_, d), value in points.items() if d == 0),
+        "all weights 1": points[1.0, 1.0],
         "by discount": {str(d): value for d, value in by_discount.items()},
     }
     return tried[discount], choice
@@ -198,7 +191,8 @@ def fit_blend(
 
 def _calibrate(
     weeks: Sequence[Week],
-    nets: tuple[AffinityNet, DemandNet, PreferenceNet],
+    net: PreferenceNet,
+    said: Sequence[Signals],
     weights: tuple[float, float, float],
     seed: int,
 ) -> tuple[float, float]:
@@ -206,17 +200,12 @@ def _calibrate(
     rng = np.random.default_rng(seed)
     score, label, weight = [], [], []
     with torch.no_grad():
-        for week in weeks:
-            customer = rng.choice(
-                week.snapshot.customer_id.size, min(256, week.snapshot.customer_id.size), replace=False
-            )
-            shown = np.ones(customer.size, bool)
-            batch = product_batch(week, customer, shown, rng)
-            affinity = affinity_logits(nets[0], category_batch(week, customer, shown))
-            category = torch.from_numpy(week.snapshot.product_category[batch.product]).long()
-            demand = demand_lift(nets[1], week)[torch.from_numpy(batch.product)]
-            parts = (affinity.gather(1, category), demand, preference_logits(nets[2], batch))
-            score.append((torch.stack(parts, 2) @ torch.tensor(weights)).flatten())
+        for week, others in zip(weeks, said, strict=True):
+            size = week.snapshot.customer_id.size
+            customer = rng.choice(size, min(CALIBRATED, size), replace=False)
+            batch = product_batch(week, customer, rng.random(customer.size) > HIDDEN_CUSTOMERS, rng)
+            parts = torch.stack(components(net, batch, others), 2)
+            score.append((parts @ torch.tensor(weights)).flatten())
             label.append(batch.label.flatten())
             weight.append(batch.weight.flatten())
     x, y, w = torch.cat(score), torch.cat(label), torch.cat(weight)

@@ -38,6 +38,16 @@ class Trained:
     settings: RankingSettings
     summary: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Set weights below the smallest normal number to 0.
+
+        The penalty of embeddings shrinks those of categories that nobody buys for ever, into numbers that a CPU needs
+        up to a hundred times as long for: they were two thirds of the collaborative filter's time.
+        """
+        for net in (self.affinity, self.demand, self.preference):
+            for weight in net.parameters():
+                weight.data[weight.data.abs() < torch.finfo(weight.dtype).tiny] = 0.0
+
     @property
     def categories(self) -> int:
         """Category ids are 0..categories - 1."""

@@ -13,7 +13,7 @@ from ensemble.releases.check import contents
 from ensemble.releases.check.finding import Faults, Result, Severity, servable
 from ensemble.releases.check.options import Options
 from ensemble.releases.golden import GOLDEN
-from ensemble.releases.layout import CARD, CHECK, MANIFEST, SIGNATURE, TRAINING, Release
+from ensemble.releases.layout import CARD, CHECK, MANIFEST, SIGNATURE, TRAINING, Release, tables_in
 from ensemble.releases.lock import LOCK
 
 MODEL_FILE: Final = "model.onnx"
@@ -26,6 +26,7 @@ def check(release: Release, options: Options) -> Result:
     """Every file that must be there is, as a plain file, and no other; their sizes; weights and training's record."""
     faults = Faults("files")
     needed, allowed = _expected(release)
+    allowed |= _tables(release)
     found = _plain_files(release.repository, allowed, faults)
     sizes = {path: status.st_size for path, status in found.items()}
     for path in sorted(sizes.keys() - allowed):
@@ -122,6 +123,18 @@ def _expected(release: Release) -> tuple[set[str], set[str]]:
     extras = f"{release.name}/1"
     needed.update(f"{extras}/{name}" for name in (contents.WEIGHTS, TRAINING, GOLDEN))
     return needed, needed | {LOCK} | {f"{extras}/{name}" for name in (MANIFEST, SIGNATURE, CARD, CHECK, ".gitkeep")}
+
+
+def _tables(release: Release) -> set[str]:
+    """Paths of the models' table files; whether the models use them is told by their ONNX files."""
+    folders = (release.version_dirs[model.name] for model in contract.ONNX_MODELS)
+    return {path.relative_to(release.repository).as_posix() for folder in folders for path in tables_in(folder)}
+
+
+def process_bytes(release: Release, options: Options) -> int:
+    """Memory that a process may have which reads or runs models: ONNX Runtime's maps of their tables count as such."""
+    tables = (release.repository / path for path in _tables(release))
+    return options.process_bytes + sum(path.lstat().st_size for path in tables)
 
 
 def _walk(repository: Path) -> list[tuple[str, os.stat_result]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
+
+from ensemble.json_content import finite
 
 Record = dict[str, Any]
 """A JSON object."""
@@ -122,7 +123,7 @@ class Report:
 
     def to_json(self) -> Record:
         """The report as a JSON object, with null for a figure that is infinite or no number."""
-        return {"format": FORMAT, "passed": self.passed, **_strict(asdict(self))}
+        return {"format": FORMAT, "passed": self.passed, **finite(asdict(self))}
 
 
 FORMAT: Final = 1
@@ -146,15 +147,6 @@ class Faults:
     def result(self, figure: str, data: Record | None = None) -> Result:
         """What the check returns."""
         return Result(tuple(self.found), figure, data or {})
-
-
-def _strict(value: Any) -> Any:
-    """The same value as JSON has it."""
-    if isinstance(value, dict):
-        return {name: _strict(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(text: str) -> str:

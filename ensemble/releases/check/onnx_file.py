@@ -1,18 +1,21 @@
-"""What an ONNX file holds, read without running it: where its data lies, operators, signature, weights."""
+"""What an ONNX file and its table files hold, read without running them: data, operators, signature, weights."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from ensemble import contract
 from ensemble.onnx_files import signature_fault
+from ensemble.releases.layout import TABLE, tables_in
 
 NEWEST_OPSET: Final = 20
 NEWEST_IR: Final = 10
@@ -21,6 +24,10 @@ NEWEST_IR: Final = 10
 _STANDARD: Final = frozenset({"", "ai.onnx"})
 _EXPORT: Final = "export it again with `racksort train`"
 _KNOWN: Final = "use ONNX's own operators"
+_AT_ONCE: Final = 1 << 20
+_MOST_DENORMAL: Final = 0.001
+"""Share of a tensor's numbers that may be denormal, where that is more than a few: of these nobody notices anything."""
+_FEW: Final = 16
 _SHOWN: Final = 3
 """Names in a message, at most."""
 
@@ -58,10 +65,11 @@ def faults_of(path: Path, name: str) -> list[Fault]:
     if not proto.graph.node:
         return [Fault("isn't a whole ONNX file (it has no graph)", _EXPORT, unservable=True)]
     tensors = [*_tensors(proto.graph, "")]
-    found = [*_external(tensors), *_operators(proto)]
+    beside = {tensor.name for tensor in proto.graph.initializer if _is_external(tensor)}
+    found = [*_external(tensors, beside, path.parent), *_operators(proto)]
     if not any(fault.unservable for fault in found):
         try:
-            onnx.checker.check_model(proto, full_check=True)
+            onnx.checker.check_model(str(path) if beside else proto, full_check=True)
         except Exception as error:  # noqa: BLE001 the checker and its shape inference raise several kinds, all about the file
             found.append(Fault(f"is no valid ONNX model ({_line(error)})", _EXPORT))
     if fault := signature_fault(proto, spec):
@@ -72,19 +80,51 @@ def faults_of(path: Path, name: str) -> list[Fault]:
                 unservable=True,
             )
         )
-    found.extend(_weights(tensors))
+    found.extend(_weights(tensors, path.parent))
     return found
 
 
-def _external(tensors: list[_Held]) -> list[Fault]:
-    outside = [
-        held.where
-        for held in tensors
-        if held.tensor.data_location == onnx.TensorProto.EXTERNAL or held.tensor.external_data
-    ]
-    if not outside:
-        return []
-    return [Fault(f"keeps data outside of the file ({_some(outside)})", "save it in one file", unservable=True)]
+def _is_external(tensor: onnx.TensorProto) -> bool:
+    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data)
+
+
+def _external(tensors: list[_Held], beside: set[str], folder: Path) -> list[Fault]:
+    """Data that isn't in the file, if it is anything but whole table files of the graph's tables (``beside``)."""
+    outside, used = [], set()
+    for where, tensor in tensors:
+        if not _is_external(tensor):
+            continue
+        try:
+            table = _table(tensor, folder)
+        except (KeyError, ValueError, TypeError, OSError):
+            table = None
+        if table is None or where not in beside:
+            outside.append(where)
+        else:
+            used.add(table[0])
+    found = []
+    if outside:
+        what = f"keeps data outside of the file and not in a table file of its own ({_some(outside)})"
+        found.append(Fault(what, _EXPORT, unservable=True))
+    if unused := [path.name for path in tables_in(folder) if path not in used]:
+        found.append(Fault(f"has no table for {_some(unused)} beside it", "remove what belongs to no table"))
+    return found
+
+
+def _table(tensor: onnx.TensorProto, folder: Path) -> tuple[Path, np.dtype[Any]] | None:
+    """File and element type of a tensor that is a whole table file; None where it isn't.
+
+    Raises:
+        KeyError, ValueError, TypeError, OSError: the tensor says something that can't be, or there is no such file.
+    """
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    path = folder / said.get("location", "")
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    size = math.prod(tensor.dims) * dtype.itemsize
+    whole = int(said.get("offset", "0")) == 0 and int(said.get("length", "-1")) == size == path.lstat().st_size
+    if not (whole and TABLE.fullmatch(said["location"]) and path.is_file() and not path.is_symlink()):
+        return None
+    return path, dtype
 
 
 def _operators(proto: onnx.ModelProto) -> list[Fault]:
@@ -113,24 +153,52 @@ def _operators(proto: onnx.ModelProto) -> list[Fault]:
     return found
 
 
-def _weights(tensors: list[_Held]) -> list[Fault]:
-    """Tensors that hold anything but finite numbers."""
-    sick = []
+def _weights(tensors: list[_Held], folder: Path) -> list[Fault]:
+    """Tensors that hold numbers that aren't finite, or many that are slow to reckon with."""
+    sick, slow = [], []
     for where, tensor in tensors:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            continue
         try:
-            values = numpy_helper.to_array(tensor)
-            finite = np.isfinite(values.astype(np.float64)).all() if values.dtype.kind not in "OSUbiu" else True
+            if not _is_external(tensor):
+                values = numpy_helper.to_array(tensor)
+            elif (table := _table(tensor, folder)) is not None:
+                values = np.memmap(*table, mode="r")
+            else:
+                continue  # said already
+            infinite, denormal = _odd_numbers(values)
         except Exception as error:  # noqa: BLE001 whatever a made-up tensor makes numpy raise
             sick.append(f"{where} can't be read: {_line(error)}")
             continue
-        if not finite:
-            count = int(values.size - np.isfinite(values.astype(np.float64)).sum())
-            sick.append(f"{where}: {count:,} of {values.size:,}")
-    if not sick:
-        return []
-    return [Fault(f"holds numbers that aren't finite ({_some(sick)})", "train again; look at the learning rate")]
+        if infinite:
+            sick.append(f"{where}: {infinite:,} of {values.size:,}")
+        if denormal > max(_FEW, values.size * _MOST_DENORMAL):
+            slow.append(f"{where}: {denormal:,} of {values.size:,}")
+    found = []
+    if sick:
+        found.append(
+            Fault(f"holds numbers that aren't finite ({_some(sick)})", "train again; look at the learning rate")
+        )
+    if slow:
+        what = f"holds numbers so small that CPUs take up to a hundred times as long for them ({_some(slow)})"
+        found.append(Fault(what, "set weights below 1.2e-38 to 0: the answers are the same"))
+    return found
+
+
+def _odd_numbers(values: npt.NDArray[Any]) -> tuple[int, int]:
+    """How many numbers aren't finite and how many are denormal, part by part: a table may be larger than the memory.
+
+    Of half precision none counts as denormal: as single precision, which it is reckoned with, all of it is normal.
+    """
+    if values.dtype.kind in "OSUbiu":
+        return 0, 0
+    wide = values.dtype == np.float64
+    smallest = 0.0 if values.dtype == np.float16 else float(np.finfo(np.float64 if wide else np.float32).tiny)
+    flat = values.reshape(-1)
+    infinite = denormal = 0
+    for at in range(0, flat.size, _AT_ONCE):
+        part = np.abs(flat[at : at + _AT_ONCE].astype(np.float64))
+        infinite += int((~np.isfinite(part)).sum())
+        denormal += int(((part > 0) & (part < smallest)).sum())
+    return infinite, denormal
 
 
 def _is_known(node: onnx.NodeProto, opset: int) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ensemble import contract
 from ensemble.releases.check import invariance
-from ensemble.releases.check.files import MODEL_FILE, plain, too_large
+from ensemble.releases.check.files import MODEL_FILE, plain, process_bytes, too_large
 from ensemble.releases.check.finding import Faults, Result, Severity
 from ensemble.releases.check.isolated import StoppedError, Tell, isolated
 from ensemble.releases.check.options import Options
@@ -33,7 +33,7 @@ def check_files(release: Release, options: Options) -> Result:
         if not plain(release, path) or too_large(path.stat().st_size, options):
             continue  # the files' check has said so
         try:
-            found = isolated(_read, path, model.name, timeout_s=_READ_S, most_bytes=options.process_bytes)
+            found = isolated(_read, path, model.name, timeout_s=_READ_S, most_bytes=process_bytes(release, options))
         except StoppedError as error:
             faults.add(where, f"reading it {error}", _LOOK, Severity.UNSERVABLE)
             continue
@@ -57,7 +57,7 @@ def check_behaviour(release: Release, rows: Tensors, options: Options) -> Result
         where = path.relative_to(release.repository).as_posix()
         try:
             found: dict[str, Any] = isolated(
-                _run, path, model.name, dict(rows), timeout_s=_RUN_S, most_bytes=options.process_bytes
+                _run, path, model.name, dict(rows), timeout_s=_RUN_S, most_bytes=process_bytes(release, options)
             )
         except StoppedError as error:
             faults.add(where, f"running it {error}", _LOOK, Severity.UNSERVABLE)

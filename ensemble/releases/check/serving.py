@@ -12,7 +12,7 @@ from ensemble import contract
 from ensemble.errors import RacksortError
 from ensemble.releases.check import invariance, probes
 from ensemble.releases.check.asking import Answer, Asked
-from ensemble.releases.check.files import MODEL_FILE
+from ensemble.releases.check.files import MODEL_FILE, process_bytes
 from ensemble.releases.check.finding import Faults, Result, Severity
 from ensemble.releases.check.isolated import StoppedError, Tell, isolated
 from ensemble.releases.check.options import Options
@@ -84,7 +84,7 @@ def check_golden(release: Release, golden: Golden, asked: Asked | None, options:
     data: dict[str, Any] = {}
     paths = {model.name: release.version_dirs[model.name] / MODEL_FILE for model in contract.ONNX_MODELS}
     try:
-        found = isolated(_compare, paths, golden, timeout_s=_RUN_S, most_bytes=options.process_bytes)
+        found = isolated(_compare, paths, golden, timeout_s=_RUN_S, most_bytes=process_bytes(release, options))
     except StoppedError as error:
         found = {"error": f"running the models {error}", "apart": {}}
     if found["error"]:

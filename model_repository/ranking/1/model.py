@@ -26,6 +26,8 @@ INPUTS: Final = (
     "demand",
     "preference",
     "novelty",
+    "affinity_weight",
+    "demand_weight",
 )
 """Names of the inputs, in the order of ``ranking.rank``'s arguments."""
 

@@ -6,25 +6,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.models.history import HALF_LIVES, NEVER, HistoryDecoder, add_events, pack, weigh_events
-from ensemble.training.snapshot import _pairs
+from ensemble.models.history import HALF_LIVES, NEVER, ROW, HistoryDecoder, add_events, pack, weigh_events
+from ensemble.training.snapshot import pairs_of
 
 ITEMS = 4
+MAILER_ERROR = 1 / 510 + 1e-6
+"""Half a step of a share that is kept as a byte, and float32's rounding."""
 moments = st.integers(0, 64 * 300).map(lambda step: step / 64)
-past = st.lists(st.tuples(st.integers(0, ITEMS - 1), moments), max_size=40)
+past = st.lists(st.tuples(st.integers(0, ITEMS - 1), moments, st.sampled_from([0.0, 1.0])), max_size=40)
 recent = st.lists(st.tuples(st.integers(1, ITEMS - 1), st.floats(0, 6, width=32)), max_size=16)
 
 
 @given(past, recent, st.floats(6.5, 20, width=32))
 @settings(max_examples=150, deadline=None)
 def test_history_at_request_time_equals_counting_all_purchases_anew(
-    past: list[tuple[int, float]], recent: list[tuple[int, float]], elapsed: float
+    past: list[tuple[int, float, float]], recent: list[tuple[int, float]], elapsed: float
 ) -> None:
     """Item 0 stands for padding among the recent events, so that it is only bought in the past."""
-    rows = np.zeros((1, ITEMS, 8), np.uint8)
+    rows = np.zeros((1, ITEMS, len(ROW)), np.uint8)
     if past:
-        item, age = (np.array(column) for column in zip(*past, strict=True))
-        pairs = _pairs(np.zeros(item.size, np.int64), item.astype(np.int64), age.astype(np.float64), ITEMS)
+        item, age, mailer = (np.array(column) for column in zip(*past, strict=True))
+        pairs = pairs_of(np.zeros(item.size, np.int64), item.astype(np.int64), age.astype(np.float64), mailer, ITEMS)
         rows[0, pairs.item] = pairs.rows
     event = np.zeros((1, 16), np.int64)
     event_age = np.zeros((1, 16), np.float32)
@@ -36,7 +38,7 @@ def test_history_at_request_time_equals_counting_all_purchases_anew(
     made = HistoryDecoder()(torch.from_numpy(rows), torch.tensor([[elapsed]]), added)
 
     for item in range(ITEMS):
-        days = {a + elapsed for i, a in past if i == item} | {float(np.float32(a)) for i, a in recent if i == item}
+        days = {a + elapsed for i, a, _ in past if i == item} | {float(np.float32(a)) for i, a in recent if i == item}
         ago = np.array(sorted(days))
         for i, half_life in enumerate(HALF_LIVES):
             # The tables keep logarithms of counts in steps that put them at most 1.2 % off.
@@ -47,6 +49,25 @@ def test_history_at_request_time_equals_counting_all_purchases_anew(
         assert made.bought[0, 0, item].item() == (1 if ago.size else 0)
         assert made.last[0, 0, item].item() == pytest.approx(ago.min() if ago.size else NEVER, abs=0.01)
         assert made.span[0, 0, item].item() == pytest.approx(np.ptp(ago) if ago.size else 0, abs=0.02)
+        # Lines at one moment are one trip, in the mailer if any of them was. Events since the cutoff don't change this.
+        trips: dict[float, float] = {}
+        for i, a, shown in past:
+            if i == item:
+                trips[a] = max(trips.get(a, 0), shown)
+        share = sum(trips.values()) / len(trips) if trips else 0
+        assert abs(made.mailer[0, 0, item].item() - share) <= MAILER_ERROR
+        if not trips:
+            assert made.mailer[0, 0, item].item() == 0
+
+
+@given(st.integers(1, 255).flatmap(lambda trips: st.tuples(st.integers(0, trips), st.just(trips))))
+def test_the_mailers_share_decodes_to_within_half_a_step(counted: tuple[int, int]) -> None:
+    share = counted[0] / counted[1]
+    rows = pack(np.ones(1), np.ones(1), np.ones((1, 3)), np.array([counted[1]]), np.array([share]))
+    made = HistoryDecoder()(torch.from_numpy(rows[None]), torch.full((1, 1), 5.0), None)
+    assert abs(made.mailer.item() - share) <= MAILER_ERROR
+    if share in (0, 1):
+        assert made.mailer.item() == pytest.approx(share, abs=1e-6)
 
 
 def test_padding_adds_nothing_even_to_a_padded_candidate() -> None:
@@ -56,7 +77,8 @@ def test_padding_adds_nothing_even_to_a_padded_candidate() -> None:
 
 
 def test_ages_and_trips_beyond_the_rows_range_are_cut_off_not_wrapped() -> None:
-    rows = pack(np.array([5000.0]), np.array([5000.0]), np.ones((1, 3)), np.array([999]))
+    rows = pack(np.array([5000.0]), np.array([5000.0]), np.ones((1, 3)), np.array([999]), np.ones(1))
     made = HistoryDecoder()(torch.from_numpy(rows[None]), torch.zeros(1, 1), None)
     assert made.trips.item() == 255
     assert 1023 < made.last.item() <= 1024
+    assert made.mailer.item() == pytest.approx(1, abs=1e-6)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ensemble.errors import RacksortError
-from ensemble.models.history import HistoryDecoder
+from ensemble.models.history import ROW, HistoryDecoder
 from ensemble.models.pair_map import MAX_ITEMS, Layout, PairMap, build_pair_tables
 
 OWNERS = 7
@@ -17,8 +17,8 @@ pairs = st.sets(st.tuples(st.integers(0, OWNERS - 1), st.integers(0, 400)), max_
 
 def build(known: set[tuple[int, int]], seed: int = 0) -> tuple[PairMap, npt.NDArray[np.uint8]]:
     owner, item = np.array(sorted(known), np.int64).reshape(-1, 2).T
-    rows = np.random.default_rng(seed).integers(1, 256, (owner.size, 8)).astype(np.uint8)
-    return PairMap(build_pair_tables(owner, item, OWNERS, seed), item, rows), rows
+    rows = np.random.default_rng(seed).integers(1, 256, (owner.size, len(ROW))).astype(np.uint8)
+    return PairMap.of(build_pair_tables(owner, item, OWNERS, seed), item, rows), rows
 
 
 @given(pairs, st.integers(0, 3))
@@ -28,17 +28,17 @@ def test_every_pair_brings_its_row_and_no_other_pair_passes_for_one(known: set[t
     owner = torch.arange(OWNERS, dtype=torch.int32)[:, None]
     item = torch.arange(500, dtype=torch.int32).expand(OWNERS, -1)
     found = lookup(owner, item).numpy()
-    named = found[..., 8:].astype(np.int64) @ 256 ** np.arange(3)
+    named = found[..., len(ROW) :].astype(np.int64) @ 256 ** np.arange(3)
     held = {(int(o), int(i)) for o, i in np.argwhere(named == item.numpy())}
     assert held == known
     for (o, i), row in zip(sorted(known), rows, strict=True):
-        assert (found[o, i, :8] == row).all()
+        assert (found[o, i, : len(ROW)] == row).all()
 
 
 @given(pairs)
 @settings(max_examples=30, deadline=None)
 def test_a_row_about_another_item_decodes_to_no_history(known: set[tuple[int, int]]) -> None:
-    lookup, _ = build(known)
+    lookup, packed = build(known)
     item = torch.arange(500, dtype=torch.int32).expand(OWNERS, -1)
     rows = lookup(torch.arange(OWNERS, dtype=torch.int32)[:, None], item)
     made = HistoryDecoder()(rows, torch.full((OWNERS, 1), 3.0), None, item)
@@ -48,6 +48,9 @@ def test_a_row_about_another_item_decodes_to_no_history(known: set[tuple[int, in
     assert made.counts.transpose(1, 2)[stranger].abs().max() == 0
     assert (made.last[:, 0][stranger] == 1024).all()
     assert made.span[:, 0][stranger].abs().max() == 0
+    assert made.mailer[:, 0][stranger].abs().max() == 0
+    for (o, i), row in zip(sorted(known), packed, strict=True):
+        assert made.mailer[o, 0, i].item() == pytest.approx(row[ROW.index("mailer")] / 255, abs=1e-6)
 
 
 def test_one_owners_rows_lie_together() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -22,11 +23,16 @@ def small(repository: Path, number: int, content: str = "", versions: dict[str, 
     for name in ("model.py", "ranking.py"):
         put(ranking / name, f"# {name} {content}\n")
     shutil.copyfile(REPOSITORY / "ranking" / "1" / "settings.json", ranking / "settings.json")
-    configs.write(repository, configs.generate(number, pinned, HISTORY_UNTIL_DAY))
+    configs.write(repository, _configs(number, tuple(pinned.items())))
     extras = repository / contract.ensemble_name(number) / "1"
     put(extras / "weights.npz", f"weights {number} {content}")
     put(extras / "training.json", json.dumps({"week": 47, "seed": number}))
     return repository
+
+
+@functools.cache
+def _configs(number: int, pinned: tuple[tuple[str, int], ...]) -> dict[str, str]:
+    return configs.generate(number, dict(pinned), HISTORY_UNTIL_DAY)
 
 
 def put(path: Path, text: str) -> None:

@@ -21,9 +21,11 @@ def test_the_committed_release_s_card_says_what_one_wants_to_know() -> None:
     assert "| tables hold purchases until | 2017-11-13 05:00 UTC |" in text
     assert "| blend chosen on weeks | 41, 43, 45 |" in text
     assert "| measured on weeks | 42, 44, 46 |" in text
-    assert "| trained on weeks | not recorded |" in text
+    assert "| trained on weeks | 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40 |" in text
     assert "| ranking | ndcg@10 | recall@10 |" in text
-    assert "| list | 0.3143 | 0.1701 |" in text
+    summary = json.loads((REPOSITORY / contract.ensemble_name(1) / "1" / "training.json").read_bytes())
+    measured = summary["validation"]["quality"]["list"]
+    assert f"| list | {measured['ndcg@10']:.4f} | {measured['recall@10']:.4f} |" in text
     assert "| discount for each product of its category ahead | 0.9 |" in text
     assert "| products of a category, at most | no cap |" in text
     assert "Published without a check's report." in text

@@ -573,6 +573,7 @@ async def test_who_gives_requests_no_time_makes_nobody_else_fail(tmp_path: Path)
         assert (await patient).json()["degraded_reasons"] == []
 
 
+@pytest.mark.alone  # within a deadline of 50 ms
 async def test_a_canary_is_judged_by_those_who_wait_as_long_as_all_do(tmp_path: Path) -> None:
     path = tmp_path / store.NAME
     store.change(path, lambda traffic: verbs.canary(traffic, 2, 50.0, at=AT))

@@ -276,3 +276,18 @@ def test_what_is_published_with_another_key_is_not_said_to_be_signed(tmp_path: P
     assert publish(candidate, live, PUBLISHER).signed
     with pytest.raises(RacksortError, match=r"with the public half of .*others/release\.key \(Key mismatch"):
         publish(candidate, live, Publisher("0.1.0", key=others.private))
+
+
+def test_table_files_are_published_signed_verified_and_collected_like_all_others(tmp_path: Path, live: Path) -> None:
+    repository = small(tmp_path / "candidate", 2)
+    table = "collaborative_filter/2/pairs.rows.table"
+    put(repository / table, "rows" * 5000)
+    keys = make_keys(tmp_path / "keys")
+    publish(release_in(repository), live, replace(PUBLISHER, key=keys.private))
+    release = release_in(live, 2)
+    assert table in {entry.path for entry in verify(release, keys.public).manifest.files}
+    put(live / table, "rows" * 4999 + "rowz")
+    with pytest.raises(RacksortError, match=r"pairs\.rows\.table"):
+        verify(release, keys.public)
+    withdraw(live, 2)
+    assert not (live / table).exists()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,14 @@ def test_a_week_without_a_past_and_a_missing_file_are_named(shop: Dataset, train
         build_release(shop, 2, trained, tmp_path)
     with pytest.raises(RacksortError, match=r"gone\.npz: no such file"):
         Trained.load(tmp_path / "gone.npz")
+
+
+def test_weights_that_are_too_small_for_normal_arithmetic_are_nothing(repository: Path) -> None:
+    trained = Trained.load(weights_path(repository, 1))
+    wanted = trained.preference.wanted.detach()
+    before = wanted.clone()
+    wanted[0] = 1e-40
+    assert bool((wanted[0] != 0).all())
+    after = replace(trained).preference.wanted.detach()
+    assert not after[0].any()
+    assert torch.equal(after[1:], before[1:])

@@ -59,8 +59,24 @@ def test_padding_is_not_listed_while_there_is_anything_else() -> None:
 
 def test_comparison_names_the_list_the_blend_and_the_simple_rankings() -> None:
     made = compare([scored()], PLAIN)
-    assert list(made) == ["list", "blend", "preference", "personal frequency", "popularity"]
-    assert made["blend"] == made["preference"] == made["list"]
+    assert list(made) == [
+        "list",
+        "blend",
+        "without affinity",
+        "without demand",
+        "preference",
+        "personal frequency",
+        "popularity",
+    ]
+    assert made["blend"] == made["preference"] == made["list"] == made["without affinity"] == made["without demand"]
+
+
+def test_a_blend_without_a_model_is_the_blend_with_a_weight_of_0() -> None:
+    chunk, settings = scored(), replace(PLAIN, affinity=1.5, demand=0.5)
+    made = compare([chunk], settings)
+    assert made["without affinity"] == quality([chunk], blended([chunk], (0, 0.5, 1)))
+    assert made["without demand"] == quality([chunk], blended([chunk], (1.5, 0, 1)))
+    assert len({made[name]["ndcg@10"] for name in ("blend", "without affinity", "without demand", "preference")}) == 4
 
 
 def test_the_blend_is_measured_on_weeks_that_it_was_not_chosen_on(trained: Trained) -> None:

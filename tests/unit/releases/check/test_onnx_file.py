@@ -54,6 +54,11 @@ def sick_weight(proto: onnx.ModelProto) -> None:
     tensor.raw_data = NAN.tobytes() + tensor.raw_data[4:]
 
 
+def slow_weights(proto: onnx.ModelProto) -> None:
+    tensor = next(t for t in proto.graph.initializer if t.data_type == TensorProto.FLOAT and len(t.raw_data) > 64)
+    tensor.raw_data = np.float32(1e-40).tobytes() * (len(tensor.raw_data) // 4)
+
+
 def data_outside(proto: onnx.ModelProto) -> None:
     external(next(t for t in proto.graph.initializer if len(t.raw_data) > 64))
 
@@ -100,6 +105,7 @@ def dangling(proto: onnx.ModelProto) -> None:
         (other_type, "product_id INT32[?, ?]"),
         (another_output, "more FLOAT[]"),
         (sick_weight, "aren't finite"),
+        (slow_weights, "take up to a hundred times as long"),
         (data_outside, "keeps data outside of the file"),
         (own_operator, "domain shop.example"),
         (unheard_operator, "doesn't know: Guess"),
@@ -117,6 +123,24 @@ def test_each_fault_of_the_committed_product_pool_is_named(change: Change, said:
     found = faults(tmp_path, proto)
     assert any(said in fault.what for fault in found), found
     assert all(fault.remedy for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "count", "slow"),
+    [
+        (np.float32, 1e-40, 16, False),
+        (np.float32, 1e-40, 17, True),
+        (np.float64, 1e-40, 17, False),
+        (np.float64, 1e-310, 17, True),
+        (np.float16, 6e-8, 64, False),
+    ],
+)
+def test_few_numbers_may_be_denormal_by_their_own_type(
+    kind: type[np.floating], value: float, count: int, slow: bool, tmp_path: Path
+) -> None:
+    held = np.array([value] * count + [1.0] * (64 - count), kind)
+    found = faults(tmp_path, branched(constant("sick_weight", held), as_node=False))
+    assert any("take up to a hundred times as long" in fault.what for fault in found) is slow, found
 
 
 def test_a_nan_in_a_branch_of_the_committed_filter_is_found(tmp_path: Path) -> None:
