@@ -1,0 +1,1 @@
+"""Synthetic releases of any size, to see what a release costs at millions of customers."""
