@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from ensemble.errors import RacksortError
 from loadtest import closed_loop, wrk
 from loadtest.cpu import seconds_by_process
 from loadtest.measurement import Measurement
+from loadtest.peers import known
+from loadtest.peers.pools import write_folder
+from loadtest.peers.starting import started
 from loadtest.servers import DIRECT, Server, running
 from loadtest.traffic import product_paths
 
@@ -44,6 +48,10 @@ class Case:
     """Answers that were degraded; -1 where the server doesn't count them."""
     cpu_us: dict[str, float] = field(default_factory=dict)
     """Microseconds of CPU for each request, by process."""
+    rows_per_call: float | None = None
+    """Rows of a call of the ensemble, on average; None where the server doesn't count them."""
+    generator_us: float | None = None
+    """Microseconds of CPU that the load generator takes for each request, where that was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class Plan:
     repository: Path
     seconds: int = 10
     connections: tuple[int, ...] = (64, 256)
-    grid_connections: int = 64
+    grid_connections: tuple[int, ...] = (64,)
     peer_workers: tuple[int, ...] = (1, 2)
     cores: int = 2
     reached_seconds: int = 30
@@ -77,13 +85,19 @@ def run(plan: Plan, report: Report) -> list[Case]:
         grid_paths = product_paths(grids, CUSTOMERS, _PATHS, seed=1)
         expected = sample(server.url, list_paths)
         cases += measure(OURS, "lists", server, list_paths, plan.connections, plan.seconds, report)
-        cases += measure(OURS, "grids", server, grid_paths, (plan.grid_connections,), plan.seconds, report)
-    for workers in plan.peer_workers:
-        name = f"FastAPI x {workers}"
-        with _plain_fastapi(plan, workers, list_paths[0]) as server:
-            compare(name, expected, sample(server.url, list_paths))
-            cases += measure(name, "lists", server, list_paths, plan.connections, plan.seconds, report)
-            cases += measure(name, "grids", server, grid_paths, (plan.grid_connections,), plan.seconds, report)
+        cases += measure(OURS, "grids", server, grid_paths, plan.grid_connections, plan.seconds, report)
+    if not plan.peer_workers:
+        return cases
+    [fastapi] = known.chosen("fastapi")
+    with tempfile.TemporaryDirectory(prefix="racksort-bench-") as folder:
+        path = Path(folder, "pools.npz")
+        write_folder(plan.catalog, path)
+        for workers in plan.peer_workers:
+            name = f"FastAPI x {workers}"
+            with started(fastapi, {"workers": workers}, path, plan.repository, ready_path=list_paths[0]) as server:
+                compare(name, expected, sample(server.url, list_paths))
+                cases += measure(name, "lists", server, list_paths, plan.connections, plan.seconds, report)
+                cases += measure(name, "grids", server, grid_paths, plan.grid_connections, plan.seconds, report)
     return cases
 
 
@@ -133,23 +147,6 @@ def start_racksort(
         lambda port: [sys.executable, "-m", "racksort", "serve", "--port", str(port), *options],
         "/readyz",
         environment=variables if elasticsearch_url is None else {"ELASTICSEARCH_URL": elasticsearch_url, **variables},
-    )
-
-
-def _plain_fastapi(plan: Plan, workers: int, ready_path: str) -> AbstractContextManager[Server]:
-    return running(
-        lambda port: [
-            *(sys.executable, "-m", "uvicorn", "--factory", "loadtest.peers.plain_fastapi:create_app"),
-            *("--port", str(port), "--workers", str(workers)),
-            *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),
-        ],
-        ready_path,
-        environment={
-            "RACKSORT_PEER_CATALOG": str(plan.catalog),
-            "RACKSORT_PEER_REPOSITORY": str(plan.repository),
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        },
     )
 
 
@@ -213,23 +210,41 @@ def measure(
         label = f"{name}: {pools}, {count} connections"
         report(label, 0.0)
         generator(server.url, paths, count, 2)  # warm: connections, caches, branch predictors
-        degraded, used = _degraded(server.url), seconds_by_process(server.pid)
+        before, used, own = _counted(server.url), seconds_by_process(server.pid), _own_seconds()
         measured = generator(server.url, paths, count, seconds)
-        after, used_after = _degraded(server.url), seconds_by_process(server.pid)
+        own = _own_seconds() - own
+        after, used_after = _counted(server.url), seconds_by_process(server.pid)
         report(label, 1.0)
         spent = {
             process: (used_after[process] - used[process]) / measured.requests * 1e6
             for process in used.keys() & used_after.keys()
         }
-        yield counted(Case(name, pools, measured, after - degraded if after >= 0 else -1, spent))
+        degraded, rows, calls = (end - begin for end, begin in zip(after, before, strict=True))
+        yield counted(
+            Case(
+                name,
+                pools,
+                measured,
+                degraded=degraded if after[0] >= 0 else -1,
+                cpu_us=spent,
+                rows_per_call=rows / calls if calls > 0 else None,
+                generator_us=own / measured.requests * 1e6,
+            )
+        )
 
 
-def _degraded(url: str) -> int:
-    """Degraded answers so far, by the server's own metrics; -1 where it has none."""
+def _counted(url: str) -> tuple[int, ...]:
+    """Degraded answers, rows ranked and calls so far, by the server's own metrics; -1 of each where it has none."""
     try:
-        return total(url, "racksort_degraded_total")
+        return totals(url, "racksort_degraded_total", "racksort_batch_rows_sum", "racksort_batch_rows_count")
     except OSError:
-        return -1
+        return -1, -1, -1
+
+
+def _own_seconds() -> float:
+    """CPU seconds of this process and of those that it has waited for, such as wrk."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def total(url: str, counter: str) -> int:
@@ -238,7 +253,16 @@ def total(url: str, counter: str) -> int:
     Raises:
         OSError: the server has no metrics.
     """
+    return totals(url, counter)[0]
+
+
+def totals(url: str, *counters: str) -> tuple[int, ...]:
+    """The same of several at one moment.
+
+    Raises:
+        OSError: the server has no metrics.
+    """
     with DIRECT.open(f"{url}/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    values = re.findall(rf"^{counter}(?:\{{[^}}]*\}})? (\S+)$", text, flags=re.MULTILINE)
-    return round(sum(map(float, values)))
+    found = (re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, flags=re.MULTILINE) for name in counters)
+    return tuple(round(sum(map(float, values))) for values in found)

@@ -115,7 +115,7 @@ def _reached(
         label = "searches/s at full speed" if rate is None else f"searches/s at {rate:,.0f} requests/s"
         report(label, 0.0)
         before, used = _searches(client), sum(seconds_by_process(pid).values())
-        asked, degraded = bench.total(url, "racksort_searches_total"), bench.total(url, "racksort_degraded_total")
+        asked, degraded = bench.totals(url, "racksort_searches_total", "racksort_degraded_total")
         if rate is not None:
             measured = closed_loop.run(url, paths, plan.connections[-1], plan.reached_seconds, rate=rate)
         else:

@@ -15,22 +15,31 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from loadtest.measurement import Measurement
+from loadtest.open_loop import gets, posts
 
 
 def run(
-    base_url: str, paths: Sequence[str], connections: int, seconds: int, *, rate: float = float("inf")
+    base_url: str,
+    paths: Sequence[str],
+    connections: int,
+    seconds: int,
+    *,
+    rate: float = float("inf"),
+    bodies: Sequence[str] = (),
 ) -> Measurement:
     """Load ``base_url`` for ``seconds`` with ``connections`` connections that cycle through ``paths``.
 
-    Of ``rate`` requests a second each has its moment, and is sent then or as soon as a connection is free.
+    Of ``rate`` requests a second each has its moment, and is sent then or as soon as a connection is free. ``bodies``
+    are JSON to be posted, one for each path; without them, requests are GETs.
     """
-    return asyncio.run(_run(base_url, paths, connections, seconds, rate))
+    requests = posts(base_url, paths, bodies) if bodies else gets(base_url, paths)
+    return asyncio.run(_run(base_url, requests, connections, seconds, rate))
 
 
-async def _run(base_url: str, paths: Sequence[str], connections: int, seconds: int, rate: float) -> Measurement:
+async def _run(base_url: str, whole: Sequence[bytes], connections: int, seconds: int, rate: float) -> Measurement:
     target = urlsplit(base_url)
     host, port = target.hostname or "127.0.0.1", target.port or 80
-    requests = cycle([f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode() for path in paths])
+    requests = cycle(whole)
     latencies: list[float] = []
     started = time.perf_counter()
     moments = (started + number / rate for number in count())

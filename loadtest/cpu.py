@@ -13,6 +13,14 @@ _PARENT, _USER, _SYSTEM = 1, 11, 12
 
 def seconds_by_process(root: int) -> dict[str, float]:
     """CPU seconds, user and system, used so far by ``root`` and each of its descendants; Triton's stubs by model."""
+    used: dict[str, float] = {}
+    for _, name, ticks in family(root):
+        used[name] = used.get(name, 0.0) + ticks * _TICK_S
+    return used
+
+
+def family(root: int) -> list[tuple[int, str, int]]:
+    """``root`` and its descendants: process id, name, and CPU time so far in the kernel's ticks."""
     stats = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -21,15 +29,10 @@ def seconds_by_process(root: int) -> dict[str, float]:
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has just ended
         stats[int(entry.name)] = (int(fields[_PARENT]), int(fields[_USER]) + int(fields[_SYSTEM]), command)
-    family = {root}
-    while more := {pid for pid, (parent, _, _) in stats.items() if parent in family} - family:
-        family |= more
-    used: dict[str, float] = {}
-    for pid in family & stats.keys():
-        _, ticks, command = stats[pid]
-        name = _name(command) if pid != root else "adapter"
-        used[name] = used.get(name, 0.0) + ticks * _TICK_S
-    return used
+    members = {root}
+    while more := {pid for pid, (parent, _, _) in stats.items() if parent in members} - members:
+        members |= more
+    return [(pid, _name(stats[pid][2]) if pid != root else "adapter", stats[pid][1]) for pid in members & stats.keys()]
 
 
 def _name(command: list[str]) -> str:

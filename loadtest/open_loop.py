@@ -137,6 +137,15 @@ def gets(base_url: str, paths: Sequence[str]) -> list[bytes]:
     return [f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode() for path in paths]
 
 
+def posts(base_url: str, paths: Sequence[str], bodies: Sequence[str]) -> list[bytes]:
+    """Whole requests that post JSON, one of ``bodies`` to each of ``paths``."""
+    head = f"HTTP/1.1\r\nhost: {urlsplit(base_url).hostname}\r\ncontent-type: application/json\r\ncontent-length:"
+    return [
+        f"POST {path} {head} {len(body.encode())}\r\n\r\n{body}".encode()
+        for path, body in zip(paths, bodies, strict=True)
+    ]
+
+
 class _Run:
     def __init__(
         self,

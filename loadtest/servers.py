@@ -1,31 +1,31 @@
-"""Starts a server under test in its own process group on a free loopback port, and ends it with the block."""
+"""Starts a server under test in its own process group on a free loopback port, and ends it with the block.
+
+With it end all processes that it started, also those in groups of their own.
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ensemble.errors import RacksortError
+from ensemble.runtime import processes
+from loadtest.processes import below
 
 _LOOPBACK = "127.0.0.1"
+_KILLED_S = 10.0
+"""How long a killed process is waited for."""
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Opens loopback addresses without asking a proxy of the environment."""
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def running(
     Raises:
         RacksortError: the server ended or wasn't ready in time; names its last line of output.
     """
-    port = free_port()
+    port = processes.claim_port(0, "the server")
     base_url = f"http://{_LOOPBACK}:{port}"
     with tempfile.NamedTemporaryFile(prefix="racksort-server-", suffix=".log") as log:
         process = subprocess.Popen(  # noqa: S603 - our own servers, no shell
@@ -58,7 +58,7 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,  # not a new session: kernels share cores out by session, and load and server share them
         )
         try:
             _wait(process, base_url + ready_path, start_timeout_s, Path(log.name))
@@ -79,11 +79,29 @@ def _wait(process: subprocess.Popen[bytes], url: str, timeout_s: float, log: Pat
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the server to end, then insist on its whole process group."""
-    with suppress(ProcessLookupError):
-        process.send_signal(signal.SIGINT)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(20)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """Ask the server to end, then insist on its whole process group and on whoever else it had started."""
+    family = _opened(below(process.pid))
+    try:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for descriptor in family:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                select.select([descriptor], [], [], _KILLED_S)  # readable once it has ended
+    finally:
+        for descriptor in family:
+            os.close(descriptor)
+
+
+def _opened(pids: Iterable[int]) -> list[int]:
+    """Descriptors of the processes that are still there: unlike a number, a descriptor never comes to mean another."""
+    descriptors = []
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            descriptors.append(os.pidfd_open(pid))
+    return descriptors

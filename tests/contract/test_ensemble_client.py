@@ -69,6 +69,18 @@ async def test_an_answer_holds_each_candidate_once_and_padding_last(ensemble: En
         assert not got[size:].any()
 
 
+async def test_rows_of_all_buckets_share_a_call_as_if_each_were_alone(ensemble: Ensemble) -> None:
+    rows = [row(pool(size, seed=size), customer=size, page_size=24) for size in (30, 1_000, 128, 300)]
+    rows.append(row(pool(100, seed=9), customer=9, page_size=5))
+    together = await ensemble.rank(Batch(tuple(rows)))
+    assert together.product_id.shape == (5, 1_024)
+    for each, got in zip(rows, together.product_id, strict=True):
+        (alone,) = (await ensemble.rank(Batch((each,)))).product_id
+        shown = min(24, np.count_nonzero(alone))  # behind a short page the rules may look at more in a narrower call
+        assert got[:shown].tolist() == alone[:shown].tolist()
+        assert sorted(got.tolist()) == sorted(np.pad(alone, (0, 1_024 - alone.size)).tolist())
+
+
 async def test_excluded_candidates_come_back_as_padding(ensemble: Ensemble) -> None:
     candidates = pool(40, seed=1, excluded=15)
     (got,) = (await ensemble.rank(Batch((row(candidates),)))).product_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from racksort.commands.loadtest import gate, open_loop, prepare, run
+from racksort.commands.loadtest import gate, open_loop, peers, prepare, run
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -26,3 +26,4 @@ app.command("prepare")(prepare.command)
 app.command("run")(run.command)
 app.command("gate")(gate.command)
 app.command("open-loop")(open_loop.command)
+app.command("peers")(peers.command)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.servers import free_port
+from ensemble.runtime import processes
 from tests.conftest import REPOSITORY
 
 
 @pytest.fixture
 def canned(tmp_path: Path) -> Iterator[str]:
     """Its address; its traffic is canned.npz."""
-    port = free_port()
+    port = processes.claim_port(0, "the server")
     command = [sys.executable, "-m", "loadtest.canned", str(port), str(tmp_path / "canned.npz")]
     with subprocess.Popen(command, cwd=REPOSITORY.parent) as process:
         try:

@@ -19,6 +19,8 @@ from loadtest.shopping import MAX_PAGES, NEW_CUSTOMERS, build, ensure_replay
 
 MIX = Mix(seed=3)
 
+on_real_data = pytest.mark.slow  # the catalog and the traffic take ten seconds to make
+
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
@@ -47,6 +49,7 @@ def test_the_same_seed_is_the_same_file_and_another_one_is_not(
     ]
 
 
+@on_real_data
 def test_known_customers_come_as_often_as_they_went_shopping(dataset: Dataset, replay: Replay) -> None:
     bought = dataset.purchases.filter(pl.col("week").is_between(FIRST_WEEK, LAST_WEEK))
     trips = bought.select("customer_id", "basket_id").unique()["customer_id"].value_counts()
@@ -62,6 +65,7 @@ def test_known_customers_come_as_often_as_they_went_shopping(dataset: Dataset, r
     )
 
 
+@on_real_data
 def test_the_mix_is_what_was_asked_for(replay: Replay) -> None:
     sessions = replay.customer.size
     assert sessions == MIX.sessions
@@ -79,6 +83,7 @@ def test_the_mix_is_what_was_asked_for(replay: Replay) -> None:
     assert set(replay.limit[~grid].tolist()) == {12, 24}
 
 
+@on_real_data
 def test_containers_are_drawn_by_zipf_s_law(replay: Replay) -> None:
     for grid in (False, True):
         opened = replay.container_id[replay.target[replay.grid[replay.target] == grid]]
@@ -89,6 +94,7 @@ def test_containers_are_drawn_by_zipf_s_law(replay: Replay) -> None:
         assert shares[:10] == pytest.approx(law[:10], rel=0.1)
 
 
+@on_real_data
 async def test_members_are_what_the_catalog_shows(replay: Replay, catalog_dir: Path) -> None:
     from api.catalog.embedded import EmbeddedCatalog
 
@@ -100,6 +106,7 @@ async def test_members_are_what_the_catalog_shows(replay: Replay, catalog_dir: P
         assert memberships[number]
 
 
+@on_real_data
 def test_a_visit_asks_for_what_its_session_says(replay: Replay) -> None:
     for number, visit in enumerate(islice(visits(replay, 0), 200)):
         target = replay.target[number]
@@ -112,6 +119,7 @@ def test_a_visit_asks_for_what_its_session_says(replay: Replay) -> None:
         assert visit.name.startswith("grid" if replay.grid[target] else "list")
 
 
+@on_real_data
 def test_sessions_come_over_and_over(replay: Replay) -> None:
     last = replay.customer.size - 1
     end, begin = islice(visits(replay, last), 2)
