@@ -29,6 +29,8 @@ from api.routes import router
 from api.rules.live import Rules
 from api.services import running
 from api.settings import Settings
+from api.telemetry.telemetry import telemetry
+from api.tls_follower import TlsFollower
 
 _DESCRIPTION = """
 Products of a shop page's containers, sorted for one customer in real time.
@@ -68,28 +70,33 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics = Metrics()
-        folder = settings.precomputed_dir
-        precomputed = None if folder is None else PrecomputedRung.open(folder)
-        rules = None if settings.rules_dir is None else Rules.open(settings.rules_dir)
-        used_catalog = catalog or await open_catalog(settings, metrics)
-        traffic = (
-            None if settings.releases is None else _followed(settings, settings.releases, document, server, keeper)
-        )
-        timeout_s = settings.call_timeout_ms / 1e3
-        if traffic is not None:
-            used_ensemble = traffic.server.ensemble(traffic.document.live)
-        else:
-            used_ensemble = ensemble or TritonEnsemble(settings.triton, settings.release, timeout_s=timeout_s)
-        events = open_events(settings, metrics)
-        async with running(
-            settings, used_catalog, used_ensemble, metrics, precomputed, rules, events, traffic=traffic
-        ) as services:
-            app.state.services = services
-            shortcut.products = ProductsEndpoint(services.pipeline, services.explained, services.metrics)
-            if events is not None:
-                shortcut.events = EventsEndpoint(events, services.metrics, services.max_body_bytes)
-            yield
-            shortcut.products = shortcut.events = None
+        # Ends last: events are written before a collector is waited for, and late calls still have spans.
+        async with telemetry(settings, metrics) as telling:
+            folder = settings.precomputed_dir
+            precomputed = None if folder is None else PrecomputedRung.open(folder)
+            rules = None if settings.rules_dir is None else Rules.open(settings.rules_dir)
+            used_catalog = catalog or await open_catalog(settings, metrics)
+            traffic = (
+                None if settings.releases is None else _followed(settings, settings.releases, document, server, keeper)
+            )
+            timeout_s = settings.call_timeout_ms / 1e3
+            if traffic is not None:
+                used_ensemble = traffic.server.ensemble(traffic.document.live)
+            else:
+                used_ensemble = ensemble or TritonEnsemble(
+                    settings.triton, settings.release, timeout_s=timeout_s, tls=TlsFollower.of(settings.triton_tls)
+                )
+            events = open_events(settings, metrics)
+            async with running(
+                settings, used_catalog, used_ensemble, metrics, precomputed, rules, events, traffic=traffic
+            ) as services:
+                app.state.services = services
+                shortcut.telemetry = telling
+                shortcut.products = ProductsEndpoint(services.pipeline, services.explained, metrics, telling)
+                if events is not None:
+                    shortcut.events = EventsEndpoint(events, metrics, services.max_body_bytes, telling)
+                yield
+                shortcut.products = shortcut.events = shortcut.telemetry = None
 
     shortcut = ShortCut(title="racksort", description=_DESCRIPTION, version="1", lifespan=lifespan)
     shortcut.include_router(router)
@@ -108,7 +115,10 @@ def _followed(
 ) -> Followed:
     begun = document or store.read(path, live=settings.release)
     timeout_s = settings.call_timeout_ms / 1e3
-    return Followed(path, begun, server or TritonReleases(settings.triton, timeout_s=timeout_s, keeper=keeper))
+    used_server = server or TritonReleases(
+        settings.triton, timeout_s=timeout_s, keeper=keeper, tls=TlsFollower.of(settings.triton_tls)
+    )
+    return Followed(path, begun, used_server)
 
 
 async def open_catalog(

@@ -1,9 +1,11 @@
 """Micro-batching: the requests in flight share calls of the ensemble.
 
 Each bucket has a first-in-first-out queue. Whenever one of the call slots is free, up to ``contract.MAX_BATCH_SIZE``
-rows leave the queue whose head has waited longest. No timer delays a row: batches grow by themselves while all slots
-are taken, and a lone request goes out at once (after the event loop's current turn, so that requests which arrived
-together travel together). Lives in one event loop and needs no locks.
+rows leave the queue whose head has waited longest. Rows of other buckets come along where padding them, all to the
+largest bucket, costs less than the call that it saves: with many containers of all sizes a bucket alone has a row or
+two waiting, and calls of these take most of the time that there is. No timer delays a row: batches grow by themselves
+while all slots are taken, and a lone request goes out at once (after the event loop's current turn, so that requests
+which arrived together travel together). Lives in one event loop and needs no locks.
 
 A server that hangs holds all slots. Once nobody waits for what is in them, new rows are refused at once, until a call
 ends, by itself or by its time limit. Rows that wait already may go on to their own deadlines: the slot that becomes
@@ -25,6 +27,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -33,9 +36,15 @@ import numpy.typing as npt
 from api.ensemble_client import Ensemble, Ranked
 from api.errors import CallerGone, EnsembleRejected, EnsembleTimeout, EnsembleUnavailable, QueueFull, Unavailable
 from api.metrics import Metrics
+from api.telemetry.trace import Call, Trace
 from api.tensors import Batch, Row
 from ensemble import contract
 
+LAST_CALLS_S: Final = 1.0
+"""For calls in flight when the process ends."""
+SPARED: Final = 4_900
+"""Candidates of padding that cost as much as a call, where calls are nearly empty: 2.9 ms of CPU besides its rows, of
+all processes together, over 0.6 us a candidate. Between fuller calls it is 1.5 to 2.3 ms (docs/performance.md)."""
 _NEVER: Final = float("inf")
 _TOO_LATE: Final = "a call begun now would end after the request's deadline"
 
@@ -53,7 +62,7 @@ class Answer(NamedTuple):
 class _Waiting:
     """A row on its way. ``future`` is done as soon as nobody needs the answer any more."""
 
-    __slots__ = ("deadline", "future", "gone", "hung_from", "row", "send_until", "since")
+    __slots__ = ("deadline", "future", "gone", "hung_from", "row", "send_until", "since", "trace")
 
     def __init__(
         self,
@@ -64,6 +73,7 @@ class _Waiting:
         send_until: float,
         gone: Callable[[], bool] | None,
         hung_from: float,
+        trace: Trace | None,
     ) -> None:
         self.row = row
         self.future = future
@@ -72,6 +82,7 @@ class _Waiting:
         self.send_until = send_until
         self.gone = gone
         self.hung_from = hung_from
+        self.trace = trace
 
     def wanted(self, now: float) -> bool:
         """Whether somebody still waits, and not in vain. Where the caller's connection is closed, nobody does."""
@@ -130,6 +141,8 @@ class Batcher:
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_at = 0.0
         self._closed = False
+        self._traced = 0
+        """Traced rows that wait or are in calls: without any, no call looks for them."""
 
     @property
     def waiting(self) -> int:
@@ -149,6 +162,7 @@ class Batcher:
         *,
         send_until: float = _NEVER,
         hung_from: float = 0.0,
+        trace: Trace | None = None,
     ) -> asyncio.Future[Answer]:
         """Queue one row; cancelling the future abandons it.
 
@@ -161,6 +175,7 @@ class Batcher:
             send_until: from when on it isn't worth sending the row, on ``clock``; ``deadline`` at the latest.
             hung_from: from when on the row's call hangs, on ``clock``; ``deadline`` at the earliest. Later for who has
                 little patience: else such callers could have everybody refused.
+            trace: the request's, where it is traced.
 
         Raises:
             QueueFull: ``max_waiting`` rows wait already.
@@ -178,7 +193,13 @@ class Batcher:
         send_until = min(send_until, deadline)
         if now >= send_until:
             raise EnsembleTimeout(_TOO_LATE)
-        waiting = _Waiting(row, self._loop.create_future(), now, deadline, send_until, gone, max(deadline, hung_from))
+        waiting = _Waiting(
+            row, self._loop.create_future(), now, deadline, send_until, gone, max(deadline, hung_from), trace
+        )
+        if trace is not None:
+            trace.queues()
+            self._traced += 1
+            waiting.future.add_done_callback(self._untraced)
         self._queues[row.candidates.bucket].append(waiting)
         self._waiting += 1
         if self._sweep is None or deadline < self._sweep_at:
@@ -188,7 +209,7 @@ class Batcher:
             self._loop.call_soon(self._pump)
         return waiting.future
 
-    async def close(self, patience_s: float = 1.0) -> None:
+    async def close(self, patience_s: float = LAST_CALLS_S) -> None:
         """Refuse new rows, fail what still waits, and let the calls in flight end, for as long as ``patience_s``."""
         self._closed = True
         for queue in self._queues.values():
@@ -229,22 +250,35 @@ class Batcher:
         self._pump()
 
     def _next_rows(self) -> list[_Waiting]:
-        """Up to a batch of rows that are still wanted, from the bucket whose head has waited longest."""
+        """Up to a batch of rows that are still wanted: see the module's text for which."""
         now = self._clock()
-        oldest: deque[_Waiting] | None = None
+        heads = []
         for queue in self._queues.values():
             while queue and not queue[0].wanted(now):
                 self._skip(queue)
-            if queue and (oldest is None or queue[0].since < oldest[0].since):
-                oldest = queue
+            if queue:
+                heads.append(queue)
+        heads.sort(key=_since)
         rows: list[_Waiting] = []
-        while oldest and len(rows) < contract.MAX_BATCH_SIZE:
-            if oldest[0].wanted(now):
-                rows.append(oldest.popleft())
+        width = 0
+        for queue in heads:
+            bucket = queue[0].row.candidates.bucket
+            wider = max(width, bucket)
+            padding = len(rows) * (wider - width) + len(queue) * (wider - bucket)
+            # A queue that doesn't fit as a whole needs a call of its own all the same, so that nothing would be saved.
+            if not rows or (len(rows) + len(queue) <= contract.MAX_BATCH_SIZE and padding <= SPARED):
+                width = wider
+                self._take(queue, rows, now)
+        return rows
+
+    def _take(self, queue: deque[_Waiting], rows: list[_Waiting], now: float) -> None:
+        """Move rows that are still wanted from a queue into a batch, until it is full."""
+        while queue and len(rows) < contract.MAX_BATCH_SIZE:
+            if queue[0].wanted(now):
+                rows.append(queue.popleft())
                 self._waiting -= 1
             else:
-                self._skip(oldest)
-        return rows
+                self._skip(queue)
 
     def _skip(self, queue: deque[_Waiting]) -> None:
         queue.popleft()
@@ -261,12 +295,20 @@ class Batcher:
             _fail(rows, error)
 
     async def _send(self, rows: Sequence[_Waiting]) -> None:
-        self._metrics.batch_rows[rows[0].row.candidates.bucket].observe(len(rows))
+        batch = Batch(tuple([waiting.row for waiting in rows]))
+        self._metrics.batch_rows[batch.bucket].observe(len(rows))
         sent = self._clock()
-        ranked = await self._ensemble.rank(Batch(tuple([waiting.row for waiting in rows])))
+        if self._traced and (traces := [waiting.trace for waiting in rows if waiting.trace is not None]):
+            call = Call(traces, rows=len(rows), bucket=batch.bucket)
+            ranked = await call.made(self._ensemble.rank(replace(batch, metadata=call.metadata)))
+        else:
+            ranked = await self._ensemble.rank(batch)
         took = self._clock() - sent
         self._took(sent - rows[0].since, took)
         _deliver(rows, ranked, sent, took)
+
+    def _untraced(self, _: asyncio.Future[Answer]) -> None:
+        self._traced -= 1
 
     async def _isolate(self, rows: Sequence[_Waiting], error: EnsembleRejected) -> None:
         """Find the row that made the server reject a call, and answer the others."""
@@ -317,6 +359,10 @@ class Batcher:
             queue.extend(wanted)
         if following < _NEVER:
             self._sweep_by(following)
+
+
+def _since(queue: deque[_Waiting]) -> float:
+    return queue[0].since
 
 
 def _deliver(rows: Sequence[_Waiting], ranked: Ranked, sent: float, took: float) -> None:

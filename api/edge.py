@@ -7,8 +7,7 @@ declared once and described in the OpenAPI document all the same.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import orjson
@@ -24,9 +23,12 @@ from api.openapi import complete
 from api.parameters import parse_query
 from api.pipeline import Pipeline
 from api.problems import BUSY, INTERNAL, MEDIA_TYPE, Problem, method_not_allowed, problem_of
+from api.telemetry.answer_log import Headers
+from api.telemetry.ordinary import accompanied
+from api.telemetry.request_ids import sent_id
+from api.telemetry.telemetry import Telemetry, untraced
+from api.telemetry.trace import Trace
 from api.types import ExplainedQuery, Page
-
-_log = logging.getLogger(__name__)
 
 _PREFIX: Final = b"/v1/containers/"
 _SUFFIX: Final = b"/products"
@@ -36,15 +38,12 @@ _PROBLEM: Final = (b"content-type", MEDIA_TYPE.encode())
 
 
 _BUSY_BODY: Final[Message] = {"type": "http.response.body", "body": BUSY.encoded()}
-_BUSY_START: Final[Message] = {
-    "type": "http.response.start",
-    "status": BUSY.status,
-    "headers": (
-        _PROBLEM,
-        (b"content-length", b"%d" % len(BUSY.encoded())),
-        (b"retry-after", b"%d" % (BUSY.retry_after_s or 0)),
-    ),
-}
+_BUSY_HEADERS: Final[Headers] = (
+    _PROBLEM,
+    (b"content-length", b"%d" % len(BUSY.encoded())),
+    (b"retry-after", b"%d" % (BUSY.retry_after_s or 0)),
+)
+_TEMPLATE: Final = "/v1/containers/{container_id}/products"
 
 
 def encoded(page: Page) -> bytes:
@@ -80,19 +79,46 @@ def server_timing(page: Page) -> bytes:
 class ProductsEndpoint:
     """Answers the hot route."""
 
-    def __init__(self, pipeline: Pipeline, explained: ExplainedPages, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        explained: ExplainedPages,
+        metrics: Metrics,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self._explain = explained.explain
         self._recommend = pipeline.recommend
         self._overwhelmed = pipeline.overwhelmed
         self._metrics = metrics
+        telemetry = telemetry or untraced()
+        self._begin = None if telemetry.tracer is None else telemetry.tracer.begin
+        self._answers = telemetry.answers
+        self._samples = telemetry.answers.samples
 
-    async def __call__(self, container_id: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, container_id: bytes, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Answer one request; ``container_id`` is percent-encoded."""
+        headers = scope["headers"]
+        request_id = sent_id(headers)
+        if self._begin is None or (trace := self._begin(headers, request_id)) is None:
+            return self._answer(container_id, scope, receive, send, request_id, None)
+        answering = self._answer(container_id, scope, receive, send, trace.request_id, trace)
+        return trace.until(answering, scope["method"], _TEMPLATE)
+
+    async def _answer(
+        self,
+        container_id: bytes,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: bytes | None,
+        trace: Trace | None,
+    ) -> None:
         if scope["method"] != "GET":
-            await self._refuse(send, method_not_allowed(scope["method"], "GET, HEAD"), (b"allow", b"GET, HEAD"))
+            problem = method_not_allowed(scope["method"], "GET, HEAD")
+            await self._refuse(send, problem, request_id, trace, (b"allow", b"GET, HEAD"))
             return
         if self._overwhelmed():
-            await self._turn_away(send)
+            await self._turn_away(send, request_id, trace)
             return
         try:
             query = parse_query(container_id, scope["query_string"], scope["headers"])
@@ -100,33 +126,44 @@ class ProductsEndpoint:
                 answer = await self._explain(query, why_not=query.why_not, gone=gone_check(receive))
                 route, page, body = EXPLAIN, answer.page, explained_body(encoded(answer.page), answer)
             else:
-                page = await self._recommend(query, gone_check(receive))
+                page = await self._recommend(query, gone_check(receive), trace)
                 route, body = PRODUCTS, encoded(page)
         except CallerGone:
             return
         except TooManyRequests:
-            await self._turn_away(send)
+            await self._turn_away(send, request_id, trace)
             return
         except AdapterError as error:
-            await self._refuse(send, problem_of(error))
+            await self._refuse(send, problem_of(error), request_id, trace)
             return
         except Exception:  # noqa: BLE001 - the edge of the program: logged in full, answered without details
-            _log.exception("a request failed by a mistake of ours")
-            await self._refuse(send, INTERNAL)
+            request_id = self._answers.failed(request_id, trace)
+            await self._refuse(send, INTERNAL, request_id, trace)
             return
         self._metrics.observe_page(route, page)
-        headers = (_JSON, (b"content-length", b"%d" % len(body)), (b"server-timing", server_timing(page)))
+        headers: Headers = (_JSON, (b"content-length", b"%d" % len(body)), (b"server-timing", server_timing(page)))
+        if request_id is not None or page.degraded or self._samples:
+            headers += self._answers.paged(route, page, request_id, trace)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _turn_away(self, send: Send) -> None:
+    async def _turn_away(self, send: Send, request_id: bytes | None, trace: Trace | None) -> None:
         """Refuse, at the least possible cost."""
         self._metrics.observe_problem(PRODUCTS, BUSY.status)
-        await send(_BUSY_START)
+        headers = _BUSY_HEADERS + self._answers.refused(PRODUCTS, BUSY, request_id, trace)
+        await send({"type": "http.response.start", "status": BUSY.status, "headers": headers})
         await send(_BUSY_BODY)
 
-    async def _refuse(self, send: Send, problem: Problem, *headers: tuple[bytes, bytes]) -> None:
+    async def _refuse(
+        self,
+        send: Send,
+        problem: Problem,
+        request_id: bytes | None,
+        trace: Trace | None,
+        *headers: tuple[bytes, bytes],
+    ) -> None:
         self._metrics.observe_problem(PRODUCTS, problem.status)
+        headers += self._answers.refused(PRODUCTS, problem, request_id, trace)
         if problem.retry_after_s is not None:
             headers = (*headers, (b"retry-after", b"%d" % problem.retry_after_s))
         body = problem.encoded()
@@ -163,6 +200,8 @@ class ShortCut(FastAPI):
     """Set by the lifespan, once there is something to answer with."""
     events: EventsEndpoint | None = None
     """The same; None where events are off."""
+    telemetry: Telemetry | None = None
+    """The same."""
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, with the hot route in it."""
@@ -183,5 +222,8 @@ class ShortCut(FastAPI):
                     return
             elif path == _EVENTS and scope["method"] == "POST" and self.events is not None:
                 await self.events(scope, receive, send)
+                return
+            if self.telemetry is not None:
+                await accompanied(super().__call__, self.telemetry, scope, receive, send)
                 return
         await super().__call__(scope, receive, send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -13,6 +14,8 @@ from tritonclient.grpc import service_pb2
 
 from api.errors import EnsembleError, EnsembleRejected, EnsembleTimeout, EnsembleUnavailable
 from api.tensors import Batch
+from api.tls_follower import TlsFollower
+from api.triton_link import TritonLink, refuse_closed
 from api.wire import RequestEncoder, decode, decode_explained
 from ensemble import contract
 
@@ -101,13 +104,27 @@ class Ensemble(Protocol):
         ...
 
 
+class _Calls:
+    """The calls of a channel."""
+
+    def __init__(self, channel: Any) -> None:
+        self.infer = channel.unary_unary(
+            _INFER, request_serializer=None, response_deserializer=service_pb2.ModelInferResponse.FromString
+        )
+        self.config = channel.unary_unary(
+            _CONFIG,
+            request_serializer=service_pb2.ModelConfigRequest.SerializeToString,
+            response_deserializer=service_pb2.ModelConfigResponse.FromString,
+        )
+
+
 class TritonEnsemble:
     """A release's ensemble on a Triton server, over one gRPC channel.
 
     Asks for ``ranked_product_id`` alone where no explanation is wanted.
     """
 
-    def __init__(self, address: str, release: int, *, timeout_s: float) -> None:
+    def __init__(self, address: str, release: int, *, timeout_s: float, tls: TlsFollower | None = None) -> None:
         """Open the channel; it connects with the first call, so this must run in the event loop.
 
         Args:
@@ -115,38 +132,34 @@ class TritonEnsemble:
             release: number of the release to ask for.
             timeout_s: time limit of one call. It only frees the call slot of a server that hangs, so it should be
                 far above the slowest healthy call: short ones cancel in bulk, which Triton has crashed on.
+            tls: follows the files of TLS; None for none.
         """
         self._address = address
         self._model = contract.ensemble_name(release)
         self._timeout = timeout_s
-        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-        self._infer = self._channel.unary_unary(
-            _INFER, request_serializer=None, response_deserializer=service_pb2.ModelInferResponse.FromString
-        )
-        self._config = self._channel.unary_unary(
-            _CONFIG,
-            request_serializer=service_pb2.ModelConfigRequest.SerializeToString,
-            response_deserializer=service_pb2.ModelConfigResponse.FromString,
-        )
+        self._link = TritonLink(address, tls, _CHANNEL_OPTIONS, _Calls, longest_s=timeout_s)
         self._wire = RequestEncoder(self._model)
         self._explaining_wire = RequestEncoder(self._model, contract.ENSEMBLE_OUTPUTS)
 
     async def rank(self, batch: Batch) -> Ranked:
         """One ModelInfer call; see :class:`Ensemble`."""
-        response = await self._answer(self._wire.encode(batch))
+        response = await self._answer(self._wire.encode(batch), batch.metadata)
         return Ranked(decode(response, len(batch.rows), batch.bucket), self._model)
 
     async def explain(self, batch: Batch) -> Explained:
         """One ModelInfer call; see :class:`Ensemble`."""
-        response = await self._answer(self._explaining_wire.encode(batch))
+        response = await self._answer(self._explaining_wire.encode(batch), batch.metadata)
         product_id, score, component = decode_explained(response, len(batch.rows), batch.bucket)
         return Explained(product_id, self._model, score, component)
 
-    async def _answer(self, request: bytes) -> Any:
+    async def _answer(self, request: bytes, metadata: tuple[tuple[str, str], ...]) -> Any:
         try:
-            response = await self._infer(request, timeout=self._timeout)
+            response = await self._link.bound.infer(request, timeout=self._timeout, metadata=metadata or None)
         except grpc.aio.AioRpcError as error:
             raise self._translated(error) from error
+        except asyncio.CancelledError:
+            refuse_closed(self._address)
+            raise
         if response.model_name != self._model:  # the page would name a release that didn't make it
             raise EnsembleUnavailable(f"{response.model_name!r} answered for {self._model}")
         return response
@@ -154,11 +167,16 @@ class TritonEnsemble:
     async def history_until_day(self) -> float | None:
         """The parameter ``contract.HISTORY_UNTIL_DAY`` of the release's configuration, where it has one."""
         try:
-            response = await self._config(service_pb2.ModelConfigRequest(name=self._model), timeout=self._timeout)
+            response = await self._link.bound.config(
+                service_pb2.ModelConfigRequest(name=self._model), timeout=self._timeout
+            )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:  # an extension of Triton's to the protocol
                 return None
             raise self._translated(error) from error
+        except asyncio.CancelledError:
+            refuse_closed(self._address)
+            raise
         parameters = response.config.parameters
         if contract.HISTORY_UNTIL_DAY not in parameters:
             return None
@@ -176,11 +194,14 @@ class TritonEnsemble:
 
     async def close(self) -> None:
         """Close the channel; calls in flight fail."""
-        await self._channel.close()
+        await self._link.close()
 
     def _translated(self, error: grpc.aio.AioRpcError) -> EnsembleError:
         code = error.code()
-        text = f"Triton at {self._address}: {code.name}: {(error.details() or 'no details').splitlines()[0]}"
+        said = (error.details() or "no details").splitlines()[0]
+        if code is grpc.StatusCode.UNAVAILABLE:
+            said = self._link.explained(said)
+        text = f"Triton at {self._address}: {code.name}: {said}"
         if code is grpc.StatusCode.INVALID_ARGUMENT:
             return EnsembleRejected(text)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -6,9 +6,9 @@ route, which takes it or says what is wrong; so both ways answer alike.
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Coroutine
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import orjson
@@ -23,8 +23,10 @@ from api.events.parsing import moment
 from api.metrics import ROUTE_OF, Metrics
 from api.parameters import MAX_ID
 from api.problems import INTERNAL, MEDIA_TYPE, Problem, problem_of
-
-_log = logging.getLogger(__name__)
+from api.telemetry.answer_log import Headers
+from api.telemetry.request_ids import sent_id
+from api.telemetry.telemetry import Telemetry, untraced
+from api.telemetry.trace import Trace
 
 PATH: Final = "/v1/events"
 _JSON: Final = (b"content-type", b"application/json")
@@ -54,36 +56,54 @@ _decoder: Final = msgspec.json.Decoder(_Request)
 class EventsEndpoint:
     """Answers ``POST /v1/events``."""
 
-    def __init__(self, events: Events, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(
+        self, events: Events, metrics: Metrics, max_body_bytes: int, telemetry: Telemetry | None = None
+    ) -> None:
         self._events = events
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        telemetry = telemetry or untraced()
+        self._begin = None if telemetry.tracer is None else telemetry.tracer.begin
+        self._answers = telemetry.answers
+        self._samples = telemetry.answers.samples
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Answer one request."""
+        headers = scope["headers"]
+        request_id = sent_id(headers)
+        if self._begin is None or (trace := self._begin(headers, request_id)) is None:
+            return self._answer(scope, receive, send, request_id, None)
+        return trace.until(self._answer(scope, receive, send, trace.request_id, trace), scope["method"], PATH)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, request_id: bytes | None, trace: Trace | None
+    ) -> None:
         try:
             content = await _content(scope, receive, self._max_body_bytes)
             taken = await self._events.post(posted(content))
         except CallerGone:
             return
         except AdapterError as error:
-            await self._refuse(send, problem_of(error))
+            await self._refuse(send, problem_of(error), request_id, trace)
             return
         except Exception:  # noqa: BLE001 - the edge of the program: logged in full, answered without details
-            _log.exception("a request failed by a mistake of ours")
-            await self._refuse(send, INTERNAL)
+            request_id = self._answers.failed(request_id, trace)
+            await self._refuse(send, INTERNAL, request_id, trace)
             return
         encoded = orjson.dumps(answered(taken))
-        headers = (_JSON, (b"content-length", b"%d" % len(encoded)))
+        headers: Headers = (_JSON, (b"content-length", b"%d" % len(encoded)))
+        if request_id is not None or taken.degraded or self._samples:
+            headers += self._answers.answered(_ROUTE, 200, request_id, trace, taken.degraded)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": encoded})
 
-    async def _refuse(self, send: Send, problem: Problem) -> None:
+    async def _refuse(self, send: Send, problem: Problem, request_id: bytes | None, trace: Trace | None) -> None:
         self._metrics.observe_problem(_ROUTE, problem.status)
         encoded = problem.encoded()
-        headers = [_PROBLEM, (b"content-length", b"%d" % len(encoded))]
+        headers: Headers = (_PROBLEM, (b"content-length", b"%d" % len(encoded)))
+        headers += self._answers.refused(_ROUTE, problem, request_id, trace)
         if problem.retry_after_s is not None:
-            headers.append((b"retry-after", b"%d" % problem.retry_after_s))
+            headers += ((b"retry-after", b"%d" % problem.retry_after_s),)
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": encoded})
 

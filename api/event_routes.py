@@ -23,6 +23,7 @@ from api.openapi_examples import EVENTS_UNAVAILABLE
 from api.parameters import MAX_ID, whole
 from api.routes import WithServices
 from api.services import Services
+from api.telemetry.ordinary import DEGRADED
 
 router = APIRouter()
 _PROBLEMS = problem_responses(413, 415, 422, 431, 500)
@@ -78,7 +79,7 @@ def _events(services: Services) -> Events:
 async def post_events(request: Request, services: WithServices) -> schemas.EventsAnswer:
     """Takes up to 1,000 events; the next page reflects them. An event that is sent again counts once."""
     asked = await body.read(request, schemas.EventsRequest, services.max_body_bytes)
-    return _answer(await _events(services).post([of_schema(event) for event in asked.events]))
+    return _answer(request, await _events(services).post([of_schema(event) for event in asked.events]))
 
 
 @router.post(
@@ -93,7 +94,7 @@ async def post_events(request: Request, services: WithServices) -> schemas.Event
 async def merge_events(request: Request, services: WithServices) -> schemas.EventsAnswer:
     """Makes the visitor's events the customer's; again it does nothing."""
     asked = await body.read(request, schemas.MergeRequest, services.max_body_bytes)
-    return _answer(await _events(services).merge(asked.visitor_id, asked.customer_id))
+    return _answer(request, await _events(services).merge(asked.visitor_id, asked.customer_id))
 
 
 @router.get(
@@ -178,5 +179,6 @@ def _in_path(request: Request, name: str, parse: Callable[[str], T]) -> T:
         raise InvalidParameter(Fault(name, str(error))) from None
 
 
-def _answer(taken: Taken) -> schemas.EventsAnswer:
+def _answer(request: Request, taken: Taken) -> schemas.EventsAnswer:
+    request.scope[DEGRADED] = taken.degraded
     return schemas.EventsAnswer.model_validate(answered(taken))

@@ -24,6 +24,7 @@ from api.rules.view import View
 from api.scroll.position import Position
 from api.scroll.scroll import Scroll
 from api.scroll.stock import followed
+from api.telemetry.trace import Trace
 from api.types import DEGRADED_WINDOW, PARTIAL_POOL, STALE_POOL, Page, Pool, Query, Ranking, Source, Timing
 
 _FIRST_PAGE, _DEEP_SCROLL, _RERANK = Priority.FIRST_PAGE, Priority.DEEP_SCROLL, Priority.RERANK
@@ -94,12 +95,13 @@ class Pipeline:
         """Whether a request for a first page should be refused before it is even read."""
         return self._ranker.turns_away(_FIRST_PAGE)
 
-    async def recommend(self, query: Query, gone: Callable[[], bool] | None = None) -> Page:
+    async def recommend(self, query: Query, gone: Callable[[], bool] | None = None, trace: Trace | None = None) -> Page:
         """A container's products for a customer.
 
         Args:
             query: what is asked for.
             gone: tells whether the caller has gone away meanwhile.
+            trace: the request's, where it is traced.
 
         Raises:
             UnknownContainer, UnknownCategory, ReleaseNotServed: there is nothing of that name.
@@ -109,6 +111,8 @@ class Pipeline:
             CallerGone: nobody waits any more.
         """
         budget = self._budget(query)
+        if trace is not None:
+            trace.arrived = budget.arrived
         lane = self._lanes.of(query)
         position = None if query.cursor is None else self._scroll.position(query)
         waits_until = self._patience.pool_until(budget, query.timeout_s)
@@ -118,8 +122,8 @@ class Pipeline:
         except CatalogUnavailable as error:
             return self._without_pool(query, position, budget, error)
         if position is not None:
-            return await self._scrolled(lane, query, pool, position, budget, gone, reading)
-        return await self._rank(lane, query, pool, _FIRST_PAGE, budget, gone, reading)
+            return await self._scrolled(lane, query, pool, position, budget, gone, reading, trace)
+        return await self._rank(lane, query, pool, _FIRST_PAGE, budget, gone, reading, trace)
 
     async def without_ensemble(self, query: Query) -> Page:
         """What :meth:`recommend` would answer if the ensemble couldn't be used: asked for, so no degraded answer.
@@ -140,7 +144,11 @@ class Pipeline:
         return self._page(query, ranking, flaws(pool, pooled), None, pooled, order, budget)
 
     async def rerank(
-        self, query: Query, product_ids: npt.NDArray[np.int64], gone: Callable[[], bool] | None = None
+        self,
+        query: Query,
+        product_ids: npt.NDArray[np.int64],
+        gone: Callable[[], bool] | None = None,
+        trace: Trace | None = None,
     ) -> Page:
         """The caller's own products, sorted for a customer; see :meth:`recommend`.
 
@@ -148,10 +156,12 @@ class Pipeline:
             CatalogUnavailable: nothing is known of the products.
         """
         budget = self._budget(query)
+        if trace is not None:
+            trace.arrived = budget.arrived
         lane = self._lanes.of(query)
         reading = None if self._recall is None else self._recall.begin(query, budget.pool_until)
         pool = await self._catalog.lookup(product_ids, deadline=budget.pool_until)
-        return await self._rank(lane, query, pool, _RERANK, budget, gone, reading)
+        return await self._rank(lane, query, pool, _RERANK, budget, gone, reading, trace)
 
     async def _rank(
         self,
@@ -162,11 +172,12 @@ class Pipeline:
         budget: Budget,
         gone: Callable[[], bool] | None,
         reading: Reading | None,
+        trace: Trace | None,
     ) -> Page:
         pooled = self._clock()
         query, lacking = await self._recalled(lane, query, reading)
         rules, pool = self._ruled(query, pool)
-        order = await self._order(lane, query, pool, priority, budget, gone)
+        order = await self._order(lane, query, pool, priority, budget, gone, trace)
         order = _arranged(rules, query, pool, order)
         ranking = Ranking(order.product_id[: query.limit], order.source, order.release)
         if self._served is not None and order.source is _ENSEMBLE:
@@ -184,6 +195,7 @@ class Pipeline:
         budget: Budget,
         gone: Callable[[], bool] | None,
         reading: Reading | None,
+        trace: Trace | None,
     ) -> Page:
         """A page behind the first one: what is left of the window, else the first of the next one."""
         pooled = self._clock()
@@ -194,7 +206,7 @@ class Pipeline:
             left = rules.arranged(query, pool, left)
         order = _Order(left, position.source, position.release)
         if not left.size and (window := self._scroll.window(pool, position)) is not None:
-            order = await self._order(lane, query, window.pool, _DEEP_SCROLL, budget, gone)
+            order = await self._order(lane, query, window.pool, _DEEP_SCROLL, budget, gone, trace)
             order = _arranged(rules, query, window.pool, order)
             position = replace(position, swept=window.swept, source=order.source, release=order.release)
         elif order.source is not _ENSEMBLE:
@@ -216,9 +228,18 @@ class Pipeline:
         return (None, pool) if rules is None else (rules, rules.pool(pool))
 
     async def _order(
-        self, lane: Lane, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
+        self,
+        lane: Lane,
+        query: Query,
+        pool: Pool,
+        priority: Priority,
+        budget: Budget,
+        gone: Callable[[], bool] | None,
+        trace: Trace | None,
     ) -> _Order:
         """All candidates of the pool, best first."""
+        if trace is not None:
+            trace.candidates = int(pool.product_id.size)
         if not pool.product_id.size:
             return _Order(pool.product_id, Source.POPULARITY, None)
         counts = lane.counts
@@ -226,7 +247,7 @@ class Pipeline:
         if not customers:
             counts.unjudged[Unjudged.NAMED] += 1
         try:
-            answer = await self._ranker.rank(lane, query, pool, priority, budget, gone)
+            answer = await self._ranker.rank(lane, query, pool, priority, budget, gone, trace)
         except Unavailable as error:
             if customers and self._ranker.impatient(error, budget):
                 counts.unjudged[Unjudged.IMPATIENT] += 1

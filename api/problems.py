@@ -23,7 +23,9 @@ from api.metrics import OTHER, ROUTE_OF
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-_CLIENT_CLOSED_REQUEST: Final = 499
+PROBLEM: Final = "racksort.problem"
+"""Key of a request's scope under which its error's answer is left, for the log."""
+CLIENT_CLOSED_REQUEST: Final = 499
 """Not registered, but what proxies commonly log for it."""
 
 
@@ -103,7 +105,7 @@ async def _adapter_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, AdapterError):
         raise error
     if isinstance(error, CallerGone):
-        return Response(status_code=_CLIENT_CLOSED_REQUEST)  # nobody reads it
+        return Response(status_code=CLIENT_CLOSED_REQUEST)  # nobody reads it
     return _counted(request, problem_of(error))
 
 
@@ -127,7 +129,8 @@ async def _bug(request: Request, _: Exception) -> Response:
 
 
 def _counted(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    """The answer, seen by the metrics; before the app has started there are none."""
+    """The answer, seen by the metrics and the log; before the app has started there are none."""
+    request.scope[PROBLEM] = problem
     if services := getattr(request.app.state, "services", None):
         services.metrics.observe_problem(ROUTE_OF.get(request.url.path, OTHER), problem.status)
     return response_of(problem, headers)

@@ -21,6 +21,7 @@ from api.releases.lane import Lane
 from api.resilience.budget import Budget
 from api.resilience.limiter import Limiter, Outcome, Priority
 from api.resilience.waiting_room import WaitingRoom
+from api.telemetry.trace import Trace
 from api.tensors import Candidates, Row
 from api.types import Pool, Query
 
@@ -77,7 +78,14 @@ class Ranker:
         return isinstance(error, _LATE) and self._short(budget)
 
     async def rank(
-        self, lane: Lane, query: Query, pool: Pool, priority: Priority, budget: Budget, gone: Callable[[], bool] | None
+        self,
+        lane: Lane,
+        query: Query,
+        pool: Pool,
+        priority: Priority,
+        budget: Budget,
+        gone: Callable[[], bool] | None,
+        trace: Trace | None = None,
     ) -> Answer:
         """The pool's products in the order of the lane's release.
 
@@ -88,6 +96,7 @@ class Ranker:
             priority: what the request is worth while not all can be ranked.
             budget: the request's moments.
             gone: tells whether the caller has gone away meanwhile.
+            trace: the request's, where it is traced.
 
         Raises:
             EnsembleError, QueueFull, RowInvalid: it can't be ranked now.
@@ -102,8 +111,12 @@ class Ranker:
             raise TooManyRequests(f"{self._limiter.in_flight} requests are being ranked")
         if self._clock() >= budget.send_until:  # such as after waiting for a first pool: no sign of overload
             raise EnsembleTimeout("there is no time left to rank in")
+        if trace is not None:
+            trace.waits()
         # Who gets in later than the ranking takes would be late.
         permit = await self._room.enter(priority, budget.pool_until)
+        if trace is not None:
+            trace.enters()
         if permit is None:
             raise Overloaded(f"{self._limiter.in_flight} requests are being ranked, and no place became free")
         outcome = _IGNORED
@@ -114,6 +127,7 @@ class Ranker:
                 gone,
                 send_until=budget.send_until,
                 hung_from=budget.arrived + self._limiter.deadline_s if self._short(budget) else 0.0,
+                trace=trace,
             )
             outcome = _ANSWERED
         except (EnsembleTimeout, QueueFull) as error:

@@ -17,6 +17,8 @@ from api.openapi import page_response, problem_content, problem_responses, reque
 from api.parameters import TIMEOUT, parse_timeout
 from api.problems import Problem, response_of
 from api.services import Services
+from api.telemetry.ordinary import PAGE, TRACE
+from api.telemetry.trace import Trace
 from api.types import Query, Recent
 from ensemble import contract
 
@@ -67,13 +69,15 @@ async def rank(request: Request, services: WithServices) -> Response:
         timeout_s=timeout_s,
     )
     products = np.array(asked.product_ids, dtype=np.int64)
+    trace: Trace | None = request.scope.get(TRACE)
     if asked.explain or asked.why_not is not None:
         gone = gone_check(request.receive)
         answer = await services.explained.explain(query, products, why_not=asked.why_not, gone=gone)
         route, page, content = EXPLAIN, answer.page, explained_body(encoded(answer.page), answer)
     else:
-        page = await services.pipeline.rerank(query, products, gone_check(request.receive))
+        page = await services.pipeline.rerank(query, products, gone_check(request.receive), trace)
         route, content = RANK, encoded(page)
+    request.scope[PAGE] = (route, page)
     services.metrics.observe_page(route, page)
     headers = {"server-timing": server_timing(page).decode("ascii")}
     return Response(content, headers=headers, media_type="application/json")

@@ -23,6 +23,8 @@ from api.releases.document import Traffic
 from api.releases.server import Keeper
 from api.services import Services
 from api.settings import Settings
+from api.telemetry.figures import LogFigures
+from api.telemetry.log_queue import Lines, logging_to
 from api.transport.descriptors import room_for
 from api.transport.drain import DrainingServer
 from api.transport.limits import Limits
@@ -42,7 +44,7 @@ _REMEDIES = {
 }
 
 
-_GC_THRESHOLDS = (50_000, 20, 20)
+GC_THRESHOLDS = (50_000, 20, 20)
 """A request leaves no cycles behind, but its short-lived objects set the collector off every few requests by default,
 for 5 % of the adapter's CPU time. What does form cycles is still found."""
 
@@ -69,8 +71,11 @@ def serve(
             setting ``start_timeout_ms``.
     """
     try:
-        with contextlib.closing(listen(settings.host, settings.port)) as listener:
-            uvloop.run(_serve(settings, listener, on_ready, on_open, keeper, document))
+        with (
+            logging_to(sys.stderr, settings.log_format, settings.log_level) as lines,
+            contextlib.closing(listen(settings.host, settings.port)) as listener,
+        ):
+            uvloop.run(_serve(settings, listener, on_ready, on_open, keeper, document, lines))
     except StartupError as error:
         sys.stderr.write(f"racksort: {error}\n")
         raise SystemExit(2) from error
@@ -106,11 +111,13 @@ async def _serve(
     on_open: Callable[[Services], None] | None,
     keeper: Keeper | None,
     document: Traffic | None,
+    lines: Lines,
 ) -> None:
     app = create_app(settings, keeper=keeper, document=document)
     # The lifespan is entered here rather than by uvicorn, which would log a traceback where one line is enough.
     async with app.router.lifespan_context(app):
         services: Services = app.state.services
+        services.metrics.registry.register(LogFigures(lines))
         if on_open is not None:
             on_open(services)
         if not any(each.size for each in await services.catalog.containers()):
@@ -139,7 +146,7 @@ async def _serve(
         # What lives now lives as long as the process: the collector needn't look at it again.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
+        gc.set_threshold(*GC_THRESHOLDS)
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -198,7 +205,7 @@ def configured(app: object, watch: Watch) -> uvicorn.Config:
         ws="none",
         lifespan="off",
         access_log=False,
-        log_level="warning",
+        log_config=None,  # its lines go where ours do
         proxy_headers=False,
         server_header=False,
         date_header=False,

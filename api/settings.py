@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import ssl
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.catalog.elastic.connection import Connection
@@ -22,10 +20,23 @@ from api.releases.guard import GuardPolicy
 from api.resilience.breaker_policy import BreakerPolicy
 from api.resilience.budget import Patience
 from api.resilience.limiter import LimiterPolicy
-from api.scroll.seal import MIN_KEY
+from api.setting_checks import fit_together
+from api.setting_types import (
+    BLANK_IS_TRUE,
+    BLANK_IS_UNSET,
+    Authority,
+    Collector,
+    CursorKeys,
+    Fingerprint,
+    HostAndPort,
+    Moment,
+    Urls,
+    ValkeyUrl,
+)
+from api.setting_variables import PREFIX
+from api.tls_files import TlsFiles
 from ensemble import contract
 
-PREFIX = "RACKSORT_"
 _NOT_OURS = (f"{PREFIX}PEER_", f"{PREFIX}PATHS")
 """Variables of the load test's tools."""
 _LEAST_RANKING = 16
@@ -50,15 +61,17 @@ class Settings(BaseSettings):
     """Folder of the embedded catalog."""
     catalog: Literal["embedded", "elasticsearch"] = "embedded"
     """Where candidates come from."""
-    elasticsearch_url: str | None = Field(default=None, validation_alias="ELASTICSEARCH_URL")
+    elasticsearch_url: Urls = Field(default=None, validation_alias="ELASTICSEARCH_URL")
     """Elasticsearch's address, such as ``https://search.shop.svc:9200``; several nodes are comma separated."""
-    elasticsearch_api_key: SecretStr | None = Field(default=None, validation_alias="ELASTICSEARCH_API_KEY")
+    elasticsearch_api_key: Annotated[SecretStr | None, BLANK_IS_UNSET] = Field(
+        default=None, validation_alias="ELASTICSEARCH_API_KEY"
+    )
     """Encoded API key; serving needs to read and to view metadata of ``racksort-*``."""
-    elasticsearch_ca_cert: Path | None = Field(default=None, validation_alias="ELASTICSEARCH_CA_CERT")
+    elasticsearch_ca_cert: Authority = Field(default=None, validation_alias="ELASTICSEARCH_CA_CERT")
     """File of the authority that signed Elasticsearch's certificate; the system's where not set."""
-    elasticsearch_fingerprint: str | None = Field(default=None, validation_alias="ELASTICSEARCH_FINGERPRINT")
+    elasticsearch_fingerprint: Fingerprint = Field(default=None, validation_alias="ELASTICSEARCH_FINGERPRINT")
     """SHA-256 of Elasticsearch's certificate, in hexadecimal, instead of an authority."""
-    elasticsearch_verify: bool = Field(default=True, validation_alias="ELASTICSEARCH_VERIFY")
+    elasticsearch_verify: Annotated[bool, BLANK_IS_TRUE] = Field(default=True, validation_alias="ELASTICSEARCH_VERIFY")
     """Whether Elasticsearch's certificate is checked at all."""
     elasticsearch_timeout_ms: int = Field(default=1_000, ge=1, le=60_000)
     """Time limit of one search. Requests don't wait that long: see ``cold_pool_ms``."""
@@ -89,10 +102,18 @@ class Settings(BaseSettings):
     """Bytes that the embedded store takes, at most."""
     events_timeout_ms: int = Field(default=250, ge=1, le=60_000)
     """Time limit of one call of the Valkey server. Requests don't wait that long: their budget says how long."""
-    valkey_url: SecretStr | None = None
+    valkey_url: ValkeyUrl = None
     """Address of the Valkey or Redis server, such as ``rediss://racksort:password@events.shop.svc:6379/0``."""
-    triton: str = "127.0.0.1:8001"
+    triton: HostAndPort = "127.0.0.1:8001"
     """``host:port`` of Triton's gRPC endpoint."""
+    triton_tls_ca: Annotated[Path | None, BLANK_IS_UNSET] = None
+    """File of the authority that signed Triton's certificate, in PEM; calls go over TLS where it is set."""
+    triton_tls_cert: Annotated[Path | None, BLANK_IS_UNSET] = None
+    """File of the certificate that the adapter shows Triton, in PEM, for mutual TLS."""
+    triton_tls_key: Annotated[Path | None, BLANK_IS_UNSET] = None
+    """File of its key, without a password."""
+    triton_tls_name: Annotated[str | None, BLANK_IS_UNSET] = None
+    """The name that Triton's certificate holds, where that isn't the one in ``triton``."""
     release: int = Field(default=1, ge=1)
     """Number of the release that ranks: ``personalize_v<release>``, where no document of releases says otherwise."""
     releases: Path | None = None
@@ -106,7 +127,7 @@ class Settings(BaseSettings):
     """A canary's p99 may be so many times the live release's."""
     canary_churn: float = Field(default=0.8, ge=0, le=1)
     """Mean of 1 - rank-biased overlap between a canary's rankings and the live release's, at most; 1 allows any."""
-    now: datetime | None = None
+    now: Moment = None
     """The moment to rank for, ISO 8601 (UTC unless it says otherwise); the catalog's own where not set."""
     deadline_ms: int = Field(default=50, ge=1, le=60_000)
     """A request's whole time where the caller doesn't say. The answer comes from the next rung of the ladder before."""
@@ -123,7 +144,7 @@ class Settings(BaseSettings):
     slow_call_ms: int | None = Field(default=None, ge=1, le=60_000)
     """A call of Triton that takes so long counts as slow, and two of them as a server that hangs: the breaker opens.
     Three times ``deadline_ms`` where not set, and 150 at least."""
-    cursor_keys: SecretStr | None = None
+    cursor_keys: CursorKeys = None
     """Secrets that cursors are sealed with, separated by commas: the first seals, all open. Without any, cursors end
     with the process."""
     cursor_ttl_s: int = Field(default=3_600, ge=1, le=2_592_000)
@@ -151,6 +172,18 @@ class Settings(BaseSettings):
     """Whether there is a page at ``/console`` to look at what is served."""
     probe_interval_ms: int = Field(default=1_000, ge=10, le=60_000)
     """How often the readiness probe looks whether an inference is due."""
+    otlp_endpoint: Collector = None
+    """Address of the collector that traces go to, by OTLP over HTTP, such as ``http://collector:4318``."""
+    trace_sample: float = Field(default=0.0, ge=0, le=1)
+    """Share of the requests without a caller's decision that are traced."""
+    trace_parents_per_s: float = Field(default=10.0, ge=0, le=100_000)
+    """Requests a second that are traced because their caller traces, at most."""
+    log_format: Literal["text", "json"] = "text"
+    """How lines of the log look."""
+    log_level: Literal["error", "warning", "info"] = "warning"
+    """What the log tells, at least."""
+    access_log_sample: float = Field(default=0.0, ge=0, le=1)
+    """Share of the answers that the log has a line of."""
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:  # the fields' own types check the values
@@ -181,6 +214,13 @@ class Settings(BaseSettings):
     def patience(self) -> Patience:
         """How long requests may take."""
         return Patience(self.deadline_ms / 1e3, self.max_deadline_ms / 1e3, self.cold_pool_ms / 1e3)
+
+    @property
+    def triton_tls(self) -> TlsFiles | None:
+        """TLS to Triton; None for none."""
+        if self.triton_tls_ca is None:
+            return None
+        return TlsFiles(self.triton_tls_ca, self.triton_tls_cert, self.triton_tls_key, self.triton_tls_name)
 
     @property
     def limiter_policy(self) -> LimiterPolicy:
@@ -233,141 +273,9 @@ class Settings(BaseSettings):
             self.elasticsearch_verify,
         )
 
-    @field_validator(
-        "elasticsearch_url",
-        "elasticsearch_api_key",
-        "elasticsearch_ca_cert",
-        "elasticsearch_fingerprint",
-        "elasticsearch_verify",
-        mode="before",
-    )
-    @classmethod
-    def _blank_is_unset(cls, value: object, info: ValidationInfo) -> object:
-        blank = isinstance(value, str) and not value.strip()
-        return cls.model_fields[info.field_name or ""].default if blank else value
-
-    @field_validator("elasticsearch_url")
-    @classmethod
-    def _urls(cls, value: str | None) -> str | None:
-        for url in [] if value is None else value.split(","):
-            try:
-                parts = urlsplit(url.strip())
-                complete = parts.scheme in {"http", "https"} and parts.hostname and parts.port
-            except ValueError:
-                complete = False
-            if not complete or parts.username is not None:
-                raise ValueError(
-                    "isn't an address with scheme and port; write it as https://search.shop.svc:9200, without a name "
-                    "or password, which ELASTICSEARCH_API_KEY replaces"
-                )
-        return value
-
-    @field_validator("cursor_keys")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        keys = [] if value is None else value.get_secret_value().split(",")
-        if any(len(key.strip().encode()) < MIN_KEY for key in keys):
-            raise ValueError(
-                f"holds a key of less than {MIN_KEY} bytes; make each with `openssl rand -hex 32`, separated by commas"
-            )
-        return value
-
-    @field_validator("elasticsearch_fingerprint")
-    @classmethod
-    def _sha256(cls, value: str | None) -> str | None:
-        digits = "" if value is None else value.replace(":", "")
-        if value is not None and (len(digits) != 64 or set(digits.lower()) - set("0123456789abcdef")):
-            raise ValueError("isn't the SHA-256 of a certificate: 64 hexadecimal digits")
-        return value
-
-    @field_validator("elasticsearch_ca_cert")
-    @classmethod
-    def _readable(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_file():
-            raise ValueError(f"{str(value)!r} isn't a file; give the authority's certificate in PEM")
-        try:
-            ssl.create_default_context(cafile=value)
-        except (ssl.SSLError, OSError) as error:
-            raise ValueError(f"{str(value)!r} holds no certificate in PEM ({error.strerror or error})") from None
-        return value
-
-    @field_validator("valkey_url")
-    @classmethod
-    def _valkey(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None or not value.get_secret_value().strip():
-            return None
-        try:
-            parts = urlsplit(value.get_secret_value())
-            sound = parts.scheme in {"redis", "rediss"} and parts.hostname and parts.port != 0
-        except ValueError:
-            sound = False
-        if not sound:  # not shown: it may hold a password
-            raise ValueError("isn't an address such as redis://127.0.0.1:6379/0, or rediss:// for TLS")
-        return value
-
-    @field_validator("triton")
-    @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not host or "/" in value or not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
-            raise ValueError(f"{value!r} isn't host:port; give Triton's gRPC endpoint, such as 127.0.0.1:8001")
-        return value
-
-    @field_validator("now", mode="before")
-    @classmethod
-    def _iso(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        if not value.strip():
-            return None
-        try:
-            return datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"{value!r} isn't a time in ISO 8601; write it as 2017-11-13T05:00:00Z") from None
-
-    @field_validator("now")
-    @classmethod
-    def _utc(cls, value: datetime | None) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
-
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.max_deadline_ms < self.deadline_ms:
-            raise ValueError(
-                f"{PREFIX}MAX_DEADLINE_MS ({self.max_deadline_ms}) is shorter than {PREFIX}DEADLINE_MS "
-                f"({self.deadline_ms}), which callers get without asking; raise it to that at least"
-            )
-        if self.call_timeout_ms < self.max_deadline_ms:
-            raise ValueError(
-                f"{PREFIX}CALL_TIMEOUT_MS ({self.call_timeout_ms}) is shorter than {PREFIX}MAX_DEADLINE_MS "
-                f"({self.max_deadline_ms}); raise it to twice that, or lower the deadline"
-            )
-        if self.slow_call_ms is not None and not self.deadline_ms <= self.slow_call_ms <= self.call_timeout_ms:
-            raise ValueError(
-                f"{PREFIX}SLOW_CALL_MS ({self.slow_call_ms}) must be at least {PREFIX}DEADLINE_MS "
-                f"({self.deadline_ms}), or calls in time would be slow, and at most {PREFIX}CALL_TIMEOUT_MS "
-                f"({self.call_timeout_ms}), or none would be"
-            )
-        if not self.pool_refresh_ms < self.pool_stale_ms <= self.pool_expire_ms:
-            raise ValueError(
-                f"{PREFIX}POOL_REFRESH_MS ({self.pool_refresh_ms}), {PREFIX}POOL_STALE_MS ({self.pool_stale_ms}) and "
-                f"{PREFIX}POOL_EXPIRE_MS ({self.pool_expire_ms}) must grow in this order"
-            )
-        if self.events == "valkey" and self.valkey_url is None:
-            raise ValueError(
-                f"{PREFIX}VALKEY_URL isn't set: {PREFIX}EVENTS=valkey needs the server's address, such as "
-                "redis://127.0.0.1:6379/0"
-            )
-        if self.drain_ms >= self.grace_ms:
-            raise ValueError(
-                f"{PREFIX}DRAIN_MS ({self.drain_ms}) leaves nothing of {PREFIX}GRACE_MS ({self.grace_ms}) to answer "
-                "what is in flight; raise the grace by some seconds"
-            )
-        if self.max_waiting < contract.MAX_BATCH_SIZE:
-            raise ValueError(
-                f"{PREFIX}MAX_WAITING ({self.max_waiting}) can't fill a batch; make it at least "
-                f"{contract.MAX_BATCH_SIZE}"
-            )
+        fit_together(self)
         return self
 
 

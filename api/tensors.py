@@ -7,9 +7,11 @@ meets its batch mates. A batch is then a matter of joining bytes.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -101,24 +103,28 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of one bucket that travel in one call."""
+    """Rows that travel in one call, padded to the largest of their buckets."""
 
     rows: tuple[Row, ...]
+    metadata: tuple[tuple[str, str], ...] = ()
+    """What the server is told besides: the trace that the call belongs to."""
+    bucket: int = field(init=False)
+    """Candidates of each row, padding included."""
 
-    @property
-    def bucket(self) -> int:
-        """Candidates of each row, padding included."""
-        return self.rows[0].candidates.bucket
+    def __post_init__(self) -> None:
+        """Look for the largest bucket once: encoding, decoding and checking ask for it."""
+        object.__setattr__(self, "bucket", max([row.candidates.bucket for row in self.rows]))
 
     def parts(self) -> tuple[Sequence[bytes], ...]:
-        """Each tensor as its rows' little-endian C-order bytes, in the order of ``contract.ENSEMBLE_INPUTS``."""
+        """Each tensor's little-endian C-order bytes, piece by piece, in the order of ``contract.ENSEMBLE_INPUTS``."""
         candidates, customers, recent_products, recent_ages, contexts = zip(*self.rows, strict=True)
+        missing = [self.bucket - each.bucket for each in candidates]
         return (
             customers,
-            [each.product_id for each in candidates],
-            [each.category_id for each in candidates],
-            [each.offer for each in candidates],
-            [each.boost for each in candidates],
+            _widened([each.product_id for each in candidates], missing, contract.PRODUCT_ID),
+            _widened([each.category_id for each in candidates], missing, contract.CATEGORY_ID),
+            _widened([each.offer for each in candidates], missing, contract.OFFERS),
+            _widened([each.boost for each in candidates], missing, contract.BOOST),
             recent_products,
             recent_ages,
             contexts,
@@ -179,6 +185,20 @@ def _expect(
             f"pool {pool.container_id!r}: {name} is {array.dtype}{list(array.shape)}, "
             f"not {np.dtype(dtype)}{list(shape)}"
         )
+
+
+def _widened(rows: list[bytes], missing: Sequence[int], spec: contract.TensorSpec) -> list[bytes]:
+    """The rows, each followed by as many padding candidates as it is ``missing``."""
+    if not any(missing):
+        return rows
+    size = np.dtype(spec.dtype).itemsize * math.prod(spec.dims[1:])
+    return [piece for row, more in zip(rows, missing, strict=True) for piece in (row, _zeros(more * size))]
+
+
+@cache
+def _zeros(size: int) -> bytes:
+    """Padding: some forty sizes exist, 16 KB at most."""
+    return bytes(size)
 
 
 def _padded(array: npt.NDArray[np.generic], size: int) -> bytes:

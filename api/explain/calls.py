@@ -1,7 +1,7 @@
 """The way of an explained row to the ensemble: a call of its own, at the lowest priority, one at a time.
 
 The rows that are only ranked never wait for it: it takes none of the batcher's call slots, and one call beside those is
-all it can add to the server's load. Explanations don't depend on batch mates, since no answer does.
+all it can add to the server's load. Explanations don't depend on batch mates, since no page does.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from api.catalog.protocol import Catalog
 from api.ensemble_client import Ensemble, Ranked
-from api.errors import CatalogUnavailable, EnsembleError, EnsembleRejected
+from api.errors import CatalogUnavailable, EnsembleError, EnsembleRejected, EnsembleUnavailable
 from api.fallback.layout import ContainerLists, Section
 from api.fallback.writer import GenerationWriter, Plan
 from api.tensors import Batch, Candidates, Row
@@ -120,7 +120,7 @@ async def fill(
         sleep: waits so many seconds.
 
     Raises:
-        EnsembleError: a call has failed several times. The shards before are finished.
+        EnsembleError: a call has failed several times, or a list has no answer. The shards before are finished.
         FallbackInvalid: the answers don't fit the pools.
         OSError: the store can't be written.
     """
@@ -139,6 +139,8 @@ async def fill(
                     group.create_task(work())
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
+        if missing := customers.size * task.ranked - shard.answered:  # a group doesn't tell of work that was cancelled
+            raise EnsembleUnavailable(f"{missing} lists weren't ranked: run `racksort precompute` again, which goes on")
         writer.append(shard.lists)
 
 
@@ -150,6 +152,8 @@ class _Shard:
         self._sections = sections
         self.lists = [np.full((customers.size, each.places), contract.PADDING, np.int64) for each in sections]
         """Per container, [customers, places]."""
+        self.answered = 0
+        """Of the lists that are ranked, those that have come in."""
 
     def batches(self, task: Task, day: float) -> Iterator[tuple[list[_Place], Batch]]:
         """All rows by bucket, in full batches but for the last of each."""
@@ -171,6 +175,7 @@ class _Shard:
     def put(self, places: Sequence[_Place], ranked: Ranked) -> None:
         for (number, row), product_id in zip(places, ranked.product_id, strict=True):
             self.lists[number][row] = product_id[: self._sections[number].places]
+        self.answered += len(places)
 
 
 async def _patiently(ensemble: Ensemble, batch: Batch, sleep: Callable[[float], Awaitable[None]]) -> Ranked:

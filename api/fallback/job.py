@@ -19,6 +19,7 @@ from api.fallback.store import PrecomputedLists
 from api.fallback.writer import GenerationWriter
 from api.metrics import Metrics
 from api.settings import Settings
+from api.tls_follower import TlsFollower
 from ensemble import contract
 
 _CALL_TIMEOUT_S: Final = 30.0
@@ -71,8 +72,9 @@ async def rank_all(
         OSError: ``out`` can't be written.
     """
     release = contract.ensemble_name(settings.release)
+    tls = TlsFollower.of(settings.triton_tls)
     catalog = await open_catalog(settings, Metrics(), for_rules=False)
-    ensemble = TritonEnsemble(settings.triton, settings.release, timeout_s=_CALL_TIMEOUT_S)
+    ensemble = TritonEnsemble(settings.triton, settings.release, timeout_s=_CALL_TIMEOUT_S, tls=tls)
     try:
         task = await prepare(
             catalog, customers, release=release, products=products, created_at=time.time(), today=settings.now_day

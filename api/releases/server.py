@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -16,6 +16,8 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from api.ensemble_client import Ensemble, TritonEnsemble
 from api.errors import EnsembleUnavailable, ReleaseRefused
 from api.releases.document import Traffic
+from api.tls_follower import TlsFollower
+from api.triton_link import TritonLink, refuse_closed
 from ensemble import contract
 
 _log = logging.getLogger(__name__)
@@ -112,30 +114,35 @@ class TritonReleases:
     Where another process runs the server, only what this one has loaded is unloaded again.
     """
 
-    def __init__(self, address: str, *, timeout_s: float, keeper: Keeper | None = None) -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float, keeper: Keeper | None = None, tls: TlsFollower | None = None
+    ) -> None:
         """Connects with the first question.
 
         Args:
             address: ``host:port`` of Triton's gRPC endpoint.
             timeout_s: time limit of one inference.
             keeper: runs the server, where that is this process.
+            tls: follows the files of TLS, also for the ways to the releases; None for none.
         """
         self._address = address
         self._timeout = timeout_s
         self._keeper = keeper
         self._loaded: set[int] = set()
-        self._channel = grpc.aio.insecure_channel(address, [("grpc.enable_http_proxy", 0)])
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._tls = tls
+        options = [("grpc.enable_http_proxy", 0)]
+        stub = service_pb2_grpc.GRPCInferenceServiceStub
+        self._link = TritonLink(address, tls, options, stub, longest_s=_LOAD_S)
 
     def ensemble(self, release: int) -> Ensemble:
         """See :class:`ReleaseServer`. gRPC shares the connection of channels that are alike."""
-        return TritonEnsemble(self._address, release, timeout_s=self._timeout)
+        return TritonEnsemble(self._address, release, timeout_s=self._timeout, tls=self._tls)
 
     async def ready(self, release: int) -> bool:
         """See :class:`ReleaseServer`."""
         request = service_pb2.ModelReadyRequest(name=contract.ensemble_name(release))
         try:
-            return bool((await self._stub.ModelReady(request, timeout=_ASK_S)).ready)
+            return bool((await self._answer(self._link.bound.ModelReady(request, timeout=_ASK_S))).ready)
         except grpc.aio.AioRpcError as error:
             if error.code() in _UNREACHABLE and "model" not in (error.details() or ""):
                 raise self._translated(error) from error
@@ -185,19 +192,26 @@ class TritonReleases:
         """Close the channel, and hear no more."""
         if self._keeper is not None:
             self._keeper.hear(lambda _release, _why: None)
-        await self._channel.close()
+        await self._link.close()
+
+    async def _answer(self, call: Awaitable[Any]) -> Any:
+        try:
+            return await call
+        except asyncio.CancelledError:
+            refuse_closed(self._address)
+            raise
 
     async def _load(self, model: str) -> None:
         request = service_pb2.RepositoryModelLoadRequest(model_name=model)
         try:
-            await self._stub.RepositoryModelLoad(request, timeout=_LOAD_S)
+            await self._answer(self._link.bound.RepositoryModelLoad(request, timeout=_LOAD_S))
         except grpc.aio.AioRpcError as error:
             raise self._translated(error) from error
 
     async def _unload(self, release: int) -> None:
         request = service_pb2.RepositoryModelUnloadRequest(model_name=contract.ensemble_name(release))
         try:
-            await self._stub.RepositoryModelUnload(request, timeout=_LOAD_S)
+            await self._answer(self._link.bound.RepositoryModelUnload(request, timeout=_LOAD_S))
         except grpc.aio.AioRpcError as error:
             if error.code() in _UNREACHABLE:
                 raise self._translated(error) from error
@@ -221,7 +235,7 @@ class TritonReleases:
 
     def _translated(self, error: Any) -> EnsembleUnavailable | ReleaseRefused:
         said = " ".join((error.details() or "no details").partition("\n\nAt:")[0].split())  # a traceback follows there
-        text = f"Triton at {self._address}: {said}"
+        text = f"Triton at {self._address}: {self._link.explained(said)}"
         if error.code() is grpc.StatusCode.UNIMPLEMENTED or "not allowed" in said or "restricted" in said:
             return ControlOff(f"{text}; it lets nobody load models: have it load the release")
         return EnsembleUnavailable(text) if error.code() in _UNREACHABLE else ReleaseRefused(text)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from api.batcher import Answer, Batcher
@@ -94,6 +95,25 @@ def test_the_bucket_whose_head_waited_longest_goes_first(world: World) -> None:
     assert [batch.bucket for batch in world.ensemble.calls] == [64, 64, 1024, 64]
 
 
+def test_few_rows_of_other_buckets_come_along(world: World) -> None:
+    world.ensemble.gate.clear()
+    world.submit(1)
+    world.loop.advance()
+    world.submit(2)
+    world.loop.advance()  # both slots are taken
+    (large,) = world.submit(3, candidates=LARGE)
+    world.loop.advance(0.01)
+    small = world.submit(*range(4, 9))
+    world.ensemble.gate.set()
+    world.loop.advance()
+    assert [(batch.bucket, len(batch.rows)) for batch in world.ensemble.calls] == [(64, 1), (64, 1), (1024, 6)]
+    expected = fake_order(4, POOL.product_id, POOL.boost)
+    answer = small[0].result().product_id
+    assert answer[:10].tolist() == expected.tolist()
+    assert not answer[10:].any()
+    assert np.count_nonzero(large.result().product_id) == 1_000
+
+
 def test_a_full_queue_refuses() -> None:
     world = World(max_waiting=70)
     world.ensemble.gate.clear()
@@ -112,7 +132,9 @@ def test_a_full_queue_refuses() -> None:
 
 def test_a_deadline_ends_the_waiting_for_queue_and_call_alike(world: World) -> None:
     world.ensemble.gate.clear()
-    called = world.submit(1, patience=0.3) + world.submit(2, candidates=LARGE, patience=0.3)
+    called = world.submit(1, patience=0.3)
+    world.loop.advance()
+    called += world.submit(2, candidates=LARGE, patience=0.3)
     world.loop.advance()
     queued = world.submit(3, patience=0.3)
     patient = world.submit(4, patience=0.5)

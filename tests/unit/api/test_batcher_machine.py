@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-from api.batcher import Answer, Batcher
+from api.batcher import SPARED, Answer, Batcher
 from api.ensemble_client import Ranked
 from api.errors import CallerGone, EnsembleRejected, EnsembleTimeout, EnsembleUnavailable, QueueFull
 from api.metrics import Metrics
@@ -22,7 +22,7 @@ from tests.unit.api.virtual_time import VirtualLoop
 
 MAX_CALLS = 2
 MAX_WAITING = 150
-POOLS = (make_pool(20), make_pool(100, first=500), make_pool(64, first=900))
+POOLS = (make_pool(20), make_pool(100, first=500), make_pool(64, first=900), make_pool(1_000, first=2_000))
 CANDIDATES = tuple(Candidates.of(pool) for pool in POOLS)
 
 
@@ -85,13 +85,16 @@ class BatcherMachine(RuleBasedStateMachine):
     def _check_batch(self, batch: Batch) -> None:
         customers = batch.tensors()[contract.CUSTOMER_ID.name][:, 0].tolist()
         assert 1 <= len(customers) <= contract.MAX_BATCH_SIZE
-        assert len({row.candidates.bucket for row in batch.rows}) == 1
-        for customer in customers:
+        buckets = [row.candidates.bucket for row in batch.rows]
+        assert batch.bucket == max(buckets)
+        apart = [bucket for bucket in set(buckets) if bucket != buckets[0]]
+        assert sum(batch.bucket - bucket for bucket in buckets) <= SPARED * len(apart), "padding costs more than calls"
+        for customer, bucket in zip(customers, buckets, strict=True):
             request = self.by_customer[customer]
             assert not request.given_up, "an abandoned row was sent"
             if not request.sent:  # a row is sent again only to find a rejected call's guilty one
-                assert customer > self.last_sent[batch.bucket], "a bucket's rows overtook each other"
-                self.last_sent[batch.bucket] = customer
+                assert customer > self.last_sent[bucket], "a bucket's rows overtook each other"
+                self.last_sent[bucket] = customer
                 request.sent = True
 
     @rule(target=requests, pool=st.integers(0, len(POOLS) - 1), patience=st.sampled_from([0.5, 2.0]), bad=st.booleans())

@@ -65,20 +65,16 @@ async def called(adapter: Adapter, times: int) -> None:
     limit=st.integers(1, 100),
     category=st.sampled_from(["", "soft-drinks"]),
 )
-def test_the_explained_order_is_the_served_order(
-    container: str, customer: int | None, limit: int, category: str
+async def test_the_explained_order_is_the_served_order(
+    adapter: Adapter, container: str, customer: int | None, limit: int, category: str
 ) -> None:
-    async def both() -> None:
-        async with running_adapter(UNHURRIED) as adapter:
-            path = f"/v1/containers/{container}/products"
-            asked = {"limit": limit, "category": category} | ({} if customer is None else {"customer_id": customer})
-            plain = await get(adapter, path, **asked)
-            explained = await get(adapter, path, explain="true", **asked)
-            assert [each["product_id"] for each in explained["explanations"]] == plain["product_ids"]
-            same_page(explained, plain)
-            assert explained["why_not"] is None
-
-    asyncio.run(both())
+    path = f"/v1/containers/{container}/products"
+    asked = {"limit": limit, "category": category} | ({} if customer is None else {"customer_id": customer})
+    plain = await get(adapter, path, **asked)
+    explained = await get(adapter, path, explain="true", **asked)
+    assert [each["product_id"] for each in explained["explanations"]] == plain["product_ids"]
+    same_page(explained, plain)
+    assert explained["why_not"] is None
 
 
 async def test_an_answer_says_nothing_of_explanations_unless_asked(adapter: Adapter) -> None:

@@ -1,0 +1,80 @@
+"""Keys and passwords are rotated as docs/operations.md says, on real servers: the new beside the old, adapters over to
+it, the old one revoked. Who still has the old one serves on from memory, and says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from api.errors import EventsUnavailable
+from api.events.valkey_server import ValkeyServer
+from racksort.dev import security
+from racksort.dev.elasticsearch_server import EmbeddedElasticsearch
+from racksort.dev.valkey_server import EmbeddedValkey
+from tests.conftest import require_valkey
+from tests.faults.harness import running_adapter, write_shop
+from tests.loading import load_folder
+
+pytestmark = [pytest.mark.e2e]
+PATIENCE_S = 60.0
+
+
+@pytest.mark.slow
+async def test_an_elasticsearch_key_is_replaced_without_a_failed_page(
+    secured_elasticsearch: EmbeddedElasticsearch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = secured_elasticsearch
+    write_shop(tmp_path)
+    load_folder(server.connection, tmp_path)
+    with server._superuser() as admin:
+        old, new = (security.make_key(admin, name, security.READER) for name in ("old", "new"))
+        ca_cert = server.ca_cert
+        async with (
+            running_adapter(server.url, elasticsearch_api_key=old, elasticsearch_ca_cert=ca_cert) as before,
+            running_adapter(server.url, elasticsearch_api_key=new, elasticsearch_ca_cert=ca_cert) as after,
+        ):
+            for adapter in (before, after):
+                assert (await adapter.page("list-1")).json()["degraded"] is False
+            admin.security.invalidate_api_key(name="racksort-old")
+            deadline = time.monotonic() + PATIENCE_S
+            while before.metric("racksort_catalog_up"):
+                assert (await before.page("list-1")).status_code == 200
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+            assert (await before.page("list-1")).status_code == 200  # from memory
+            said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+            assert any("ELASTICSEARCH_API_KEY" in line for line in said), said
+            assert (await after.page("list-1")).json()["degraded"] is False
+            assert after.metric("racksort_catalog_up") == 1
+
+
+async def test_a_valkey_password_is_replaced_without_a_lost_call() -> None:
+    require_valkey()
+    with EmbeddedValkey() as server:
+        admin = Redis.from_url(server.url)
+        plain = server.url.removeprefix("redis://")
+        old = ValkeyServer(f"redis://racksort:old@{plain}", timeout_s=2.0, clock=time.monotonic)
+        new = ValkeyServer(f"redis://racksort:new@{plain}", timeout_s=2.0, clock=time.monotonic)
+        try:
+            await admin.execute_command("ACL", "SETUSER", "racksort", "on", ">old", "~*", "+@all", "-@admin")
+            assert await old.timelines([7]) == [b""]
+            await admin.execute_command("ACL", "SETUSER", "racksort", ">new")  # beside the old one
+            assert await old.timelines([7]) == await new.timelines([7]) == [b""]
+            await admin.execute_command("ACL", "SETUSER", "racksort", "<old")
+            assert await new.timelines([7]) == [b""]
+            fresh = ValkeyServer(f"redis://racksort:old@{plain}", timeout_s=2.0, clock=time.monotonic)
+            try:
+                with pytest.raises(EventsUnavailable, match=r"(?i)password"):
+                    await fresh.timelines([7])
+            finally:
+                await fresh.close()
+        finally:
+            await old.close()
+            await new.close()
+            await admin.aclose()
