@@ -14,13 +14,19 @@ from prometheus_client import CollectorRegistry
 from api.catalog.fetching import Counts as FetchCounts
 from api.errors import EnsembleUnavailable
 from api.fallback.shadow import Outcome
+from api.releases.comparison import Comparison
 from api.releases.figures import ReleasesFigures
 from api.releases.follow import Releases
 from api.releases.guard import Guard
-from api.releases.guard_figures import GuardFigures
+from api.releases.guard_figures import ComparisonFigures, GuardFigures
 from api.releases.guards import Guards
+from api.releases.shadow import ShadowRankings
 from api.releases.states import State
 from api.settings import Settings
+from api.telemetry.choice import Decisions
+from api.telemetry.export import Exporter
+from api.telemetry.figures import LogFigures, TraceFigures
+from api.telemetry.log_queue import Lines
 from api.transport.counts import Counts
 from tests.unit.api.conftest import UNHURRIED, running_adapter
 
@@ -55,7 +61,13 @@ async def whole_registry(folder: Path) -> AsyncIterator[CollectorRegistry]:
         metrics.registry.register(ReleasesFigures(cast("Releases", document)))
         guards = SimpleNamespace(broken=dict.fromkeys(Guard, 0), unwritten="", verdicts=[])
         metrics.registry.register(GuardFigures(cast("Guards", guards)))
+        lane = cast("Any", SimpleNamespace(release="personalize_v2"))
+        shadow = SimpleNamespace(comparison=lambda _role: Comparison(lane, lane), dropped={})
+        metrics.registry.register(ComparisonFigures(cast("ShadowRankings", shadow)))
         Counts().expose(metrics.registry, lambda: 0)
+        spans = SimpleNamespace(exported=0, failed=0, dropped=0, waiting=0)
+        metrics.registry.register(TraceFigures(Decisions(), cast("Exporter", spans)))
+        metrics.registry.register(LogFigures(cast("Lines", SimpleNamespace(written=0, dropped=0))))
         yield metrics.registry
 
 

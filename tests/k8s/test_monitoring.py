@@ -29,7 +29,21 @@ TRITON: Final = {
     "nv_inference_request_success",
 }
 """A real server's, see test_triton_arguments.py."""
-WORDS: Final = {"sum", "max", "min", "rate", "by", "or", "and", "le", "vector", "absent", "increase", "delta"} | {
+WORDS: Final = {
+    "sum",
+    "avg",
+    "max",
+    "min",
+    "rate",
+    "by",
+    "or",
+    "and",
+    "le",
+    "vector",
+    "absent",
+    "increase",
+    "delta",
+} | {
     "histogram_quantile",
     "avg_over_time",
     "max_over_time",
@@ -189,8 +203,16 @@ def test_monitors_find_ports_of_services() -> None:
 def test_autoscalers_act_on_what_is_recorded() -> None:
     recorded = rules("record").keys()
     mapped = yaml.safe_load((ROOT / "k8s/components/autoscaling/prometheus-adapter.values.yaml").read_text())
-    offered = {rule["name"]["as"]: rule["seriesQuery"].partition("{")[0] for rule in mapped["rules"]["custom"]}
+    offered = {
+        kind: {rule["name"]["as"]: rule["seriesQuery"].partition("{")[0] for rule in mapped["rules"][kind]}
+        for kind in ("custom", "external")
+    }
+    acted_on = set()
     for scaler in of_kind(render("cpu"), "HorizontalPodAutoscaler"):
         for metric in scaler["spec"]["metrics"]:
-            if metric["type"] == "Pods":
-                assert offered[metric["pods"]["metric"]["name"]] in recorded
+            if metric["type"] == "Resource":
+                continue
+            name = metric[metric["type"].lower()]["metric"]["name"]
+            assert offered["custom" if metric["type"] == "Pods" else "external"][name] in recorded
+            acted_on.add(name)
+    assert acted_on == {name for kind in offered.values() for name in kind}

@@ -72,25 +72,32 @@ def test_gpu_pods_need_a_gpu_and_cpu_pods_avoid_its_nodes() -> None:
     assert "DoesNotExist" in str(pod(render("cpu"), "triton").spec["affinity"])
 
 
+WITHIN: Final = {("adapter", "triton", 8001), ("precompute", "triton", 8001)}
+INWARD: Final = WITHIN | {
+    ("racksort.io/client=true", "adapter", 8080),
+    ("racksort.io/monitoring=true", "adapter", 8080),
+    ("racksort.io/monitoring=true", "triton", 8002),
+}
+DNS: Final = "kubernetes.io/metadata.name=kube-system"
+OUTWARD: Final = WITHIN | {
+    *((component, DNS, 53) for component in ("adapter", "precompute")),
+    *((component, "racksort.io/elasticsearch=true", 9200) for component in ("adapter", "precompute")),
+}
+
+
 def test_the_network_has_these_ways_and_no_others() -> None:
-    everything = render("everything")
-    inward, outward = network.ways(everything, "Ingress"), network.ways(everything, "Egress")
-    assert inward == {
-        ("racksort.io/client=true", "adapter", 8080),
-        ("racksort.io/monitoring=true", "adapter", 8080),
-        ("racksort.io/monitoring=true", "triton", 8002),
-        ("adapter", "triton", 8001),
-        ("precompute", "triton", 8001),
-        ("adapter", "valkey", 6379),
-    }
-    dns = "kubernetes.io/metadata.name=kube-system"
-    assert outward == {
-        *((component, dns, 53) for component in ("adapter", "precompute")),
-        *((component, "racksort.io/elasticsearch=true", 9200) for component in ("adapter", "precompute")),
-        ("adapter", "triton", 8001),
-        ("precompute", "triton", 8001),
-        ("adapter", "valkey", 6379),
-    }
+    """Triton asks nobody."""
+    objects = render("cpu")
+    assert network.ways(objects, "Ingress") == INWARD
+    assert network.ways(objects, "Egress") == OUTWARD
+
+
+def test_components_add_these_ways_and_no_others() -> None:
+    objects = render("everything")
+    valkey = {("adapter", "valkey", 6379)}
+    traces = {(component, "racksort.io/collector=true", 4318) for component in ("adapter", "triton")}
+    assert network.ways(objects, "Ingress") == INWARD | valkey
+    assert network.ways(objects, "Egress") == OUTWARD | valkey | traces | {("triton", DNS, 53)}
 
 
 def test_services_lead_to_ports_that_are_open() -> None:

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.request import urlopen
 
 from ensemble.runtime import homes, processes
-from ensemble.runtime.canary import Canary
+from ensemble.runtime.canary import Canary, Tls
 from ensemble.runtime.command_line import environment
 from ensemble.runtime.libraries import assemble_backends, server_root
 from tests.conftest import REPOSITORY
@@ -58,20 +58,26 @@ class Server:
 
 @contextlib.contextmanager
 def manifest_triton(
-    host: str = "127.0.0.1", port: int = 0, changed: Mapping[str, str] | None = None
+    host: str = "127.0.0.1",
+    port: int = 0,
+    changed: Mapping[str, str] | None = None,
+    *,
+    overlay: str = "cpu",
+    tls: Tls | None = None,
 ) -> Iterator[Server]:
-    """The wheel's server with the arguments of overlay cpu; addresses, folders and backends are this machine's.
+    """The wheel's server with the arguments of an overlay; addresses, folders and backends are this machine's.
 
     Args:
         host: an address of loopback.
         port: of gRPC; 0 is any free one.
         changed: arguments by name that are others than the manifests'.
+        overlay: whose arguments.
+        tls: how it must be asked, where not plainly.
     """
-    port = port or processes.claim_port(0, "Triton gRPC")
-    metrics_port = processes.claim_port(0, "Triton metrics")
+    port, metrics_port = processes.claim_ports((port, "Triton gRPC"), (0, "Triton metrics"))
     with homes.workspace("racksort-triton-", Path("/tmp")) as home:
         assemble_backends(home / "backends")
-        arguments = _arguments({
+        arguments = _arguments(overlay, {
             "model-repository": str(REPOSITORY),
             "grpc-address": host,
             "grpc-port": str(port),
@@ -88,7 +94,7 @@ def manifest_triton(
             process = subprocess.Popen(command, env=environment(), stdout=log, stderr=log, start_new_session=True)
         server = Server(host, port, metrics_port, process)
         try:
-            _wait_for(server, home / "log")
+            _wait_for(server, home / "log", tls)
             yield server
         finally:
             process.terminate()
@@ -97,18 +103,18 @@ def manifest_triton(
             server.kill()
 
 
-def _arguments(changed: Mapping[str, str]) -> list[str]:
-    rendered = [each.replace("$(POD_UID)", UID) for each in container(render("cpu"), "triton")["args"]]
+def _arguments(overlay: str, changed: Mapping[str, str]) -> list[str]:
+    rendered = [each.replace("$(POD_UID)", UID) for each in container(render(overlay), "triton")["args"]]
     names = [each.removeprefix("--").split("=")[0] for each in rendered]
     assert changed.keys() <= set(names)
     kept = [each for name, each in zip(names, rendered, strict=True) if name not in changed]
     return kept + [f"--{name}={value}" for name, value in changed.items()]
 
 
-def _wait_for(server: Server, log: Path) -> None:
+def _wait_for(server: Server, log: Path, tls: Tls | None) -> None:
     """Until it ranks, as the startup probe does."""
     deadline = time.monotonic() + _START_S
-    canary = Canary(server.address, 1)
+    canary = Canary(server.address, 1, tls=tls)
     try:
         while not canary.check(1.0).healthy:
             assert server.process.poll() is None, log.read_text()[-2_000:]

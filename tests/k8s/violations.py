@@ -92,6 +92,7 @@ def writable_mounts(objects: list[Object]) -> None:
 
 
 _UPDATE: Final = ("spec", "strategy", "rollingUpdate", "maxUnavailable")
+_SPREAD: Final = ("topologySpreadConstraints", 0)
 _METRICS_PORTS: Final = ("ingress", 1, "ports")
 _HOST_PATH: Final = {"name": "tmp", "hostPath": {"path": "/"}}
 _HASTY: Final = {"periodSeconds": 1, "failureThreshold": 1}
@@ -136,12 +137,14 @@ VIOLATIONS: Final[tuple[tuple[Policy, str, Change], ...]] = (
     (probes_exist, "asks for release 1", setting("RACKSORT_RELEASE", "2")),
     (probes_exist, "broken off", put(triton, "livenessProbe", "timeoutSeconds", to=1)),
     (lifecycle.ends_in_order, "adapter is killed", setting("RACKSORT_GRACE_MS", "30000")),
+    (lifecycle.ends_in_order, "adapter is killed", put(adapter_pod, "terminationGracePeriodSeconds", to=24)),
     (lifecycle.ends_in_order, "stops to listen", setting("RACKSORT_DRAIN_MS", "1000")),
     (lifecycle.ends_in_order, "Triton is killed", put(triton_pod, "terminationGracePeriodSeconds", to=30)),
     (lifecycle.ends_in_order, "still connected", argument("grpc-max-connection-age", "60000")),
     (lifecycle.disrupted_one_by_one, "one by one", no("PodDisruptionBudget", "racksort-triton")),
     (lifecycle.disrupted_one_by_one, "no priority", no("PriorityClass", "racksort-serving")),
     (lifecycle.disrupted_one_by_one, "doesn't spread", without(triton_pod, "topologySpreadConstraints", 0)),
+    (lifecycle.disrupted_one_by_one, "may not run", without(adapter_pod, *_SPREAD, "nodeTaintsPolicy")),
     (lifecycle.disrupted_one_by_one, "takes replicas", put(deployment, *_UPDATE, to=1)),
     (lifecycle.scaled_by_one, "would undo", put(deployment, "spec", "replicas", to=3)),
     (settings.accepted, "RACKSORT_TIRTON", setting("RACKSORT_TIRTON", "racksort-triton:8001")),

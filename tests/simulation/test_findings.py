@@ -74,8 +74,8 @@ def test_an_answer_of_another_release_isnt_shown_as_ours() -> None:
     batch = Batch((make_row(7, Candidates.of(make_pool(3))),))
     infer = server.infer
 
-    async def of_another(request: bytes, *, timeout: float) -> Any:  # noqa: ASYNC109 - gRPC's own interface
-        response = await infer(request, timeout=timeout)
+    async def of_another(request: bytes, **options: Any) -> Any:
+        response = await infer(request, **options)
         response.model_name = "personalize_v2"
         return response
 

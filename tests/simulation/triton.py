@@ -81,7 +81,13 @@ class Triton:
         self._down.set()
         self._down = asyncio.Event()
 
-    async def infer(self, request: bytes, *, timeout: float) -> Any:  # noqa: ASYNC109 - gRPC's own interface
+    async def infer(
+        self,
+        request: bytes,
+        *,
+        timeout: float,  # noqa: ASYNC109 - gRPC's own interface
+        metadata: Metadata | None,  # noqa: ARG002 - the same
+    ) -> Any:
         """One ModelInfer call."""
         self.in_flight += 1
         try:
@@ -137,6 +143,20 @@ class Triton:
         raise _error(grpc.StatusCode.UNAVAILABLE)
 
 
+Metadata = tuple[tuple[str, str], ...]
+
+
+class _Link:
+    """Where the real client has a channel."""
+
+    def __init__(self, server: Triton) -> None:
+        self.bound = server
+
+    def explained(self, said: str) -> str:
+        """There is no TLS that could explain it."""
+        return said
+
+
 class SimulatedEnsemble(TritonEnsemble):
     """The real client on a channel to a simulated server: requests are encoded and answers checked as ever."""
 
@@ -145,8 +165,7 @@ class SimulatedEnsemble(TritonEnsemble):
         self._address = "triton:8001"
         self._model = contract.ensemble_name(1)
         self._timeout = timeout_s
-        self._infer = server.infer
-        self._config = server.config
+        self._link = _Link(server)  # type: ignore[assignment]  # all of a link that calls need
         self._wire = RequestEncoder(self._model)
         self._explaining_wire = RequestEncoder(self._model, contract.ENSEMBLE_OUTPUTS)
         self.closed = False

@@ -24,6 +24,7 @@ from api.fallback.store import PrecomputedLists
 from api.metrics import Metrics
 from api.routes import router
 from api.services import running
+from api.telemetry.telemetry import untraced
 from tests.simulation import precomputed, stock
 from tests.simulation.checks import Facts, Judge, Served
 from tests.simulation.elastic import Elasticsearch
@@ -109,7 +110,8 @@ class World:
             bounds = Bounds(services, plan.settings, catalog, self._triton, self._elasticsearch)
             loop.on_jump = lambda now: self._look(bounds, now)
             _APP.state.services = services
-            _APP.products = ProductsEndpoint(services.pipeline, services.explained, services.metrics)
+            telling = untraced(clock=loop.time)
+            _APP.products = ProductsEndpoint(services.pipeline, services.explained, services.metrics, telling)
             await self._send_all()
             for flaw in bounds.left_over():
                 run.blame(flaw)

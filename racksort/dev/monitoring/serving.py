@@ -137,6 +137,40 @@ SERVING: Final[tuple[Row, ...]] = (
         ),
     ),
     Row(
+        "Pools and events in memory",
+        (
+            Panel(
+                "Requests whose pool was at hand",
+                "percentunit",
+                (
+                    Query(
+                        "sum(rate(racksort_pool_hits_total[5m])) / (sum(rate(racksort_pool_hits_total[5m])) + "
+                        "sum(rate(racksort_pool_misses_total[5m])))",
+                        "share",
+                    ),
+                ),
+                "The others waited for their pool.",
+            ),
+            Panel(
+                "Pools a second",
+                "short",
+                (
+                    Query("sum by (outcome) (rate(racksort_pool_refreshes_total[5m]))", "fetched: {{outcome}}"),
+                    Query("sum(rate(racksort_pool_evictions_total[5m]))", "given up for others"),
+                ),
+            ),
+            Panel(
+                "Bytes in memory",
+                "bytes",
+                (
+                    Query("max(racksort_pool_bytes)", "pools of an adapter"),
+                    Query("max(racksort_event_bytes)", "events of an adapter"),
+                ),
+            ),
+            Panel("What a request waits for events", "s", _quantiles("racksort_event_read_seconds")),
+        ),
+    ),
+    Row(
         "Releases",
         (
             Panel("Rankings a second, by release", "reqps", (_rate("racksort_release_requests_total", "release"),)),
@@ -158,6 +192,48 @@ SERVING: Final[tuple[Row, ...]] = (
                     Query("max(racksort_releases_version)", "newest"),
                     Query("min(racksort_releases_version)", "oldest that an adapter follows"),
                 ),
+            ),
+        ),
+    ),
+    Row(
+        "Two releases beside each other",
+        (
+            Panel(
+                "Overlap of the first products",
+                "percentunit",
+                (
+                    Query(
+                        "sum by (role, release, depth) (rate(racksort_release_overlap_sum[5m])) / "
+                        "sum by (role, release, depth) (rate(racksort_release_overlap_count[5m]))",
+                        "{{role}} {{release}}, first {{depth}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Rank-biased overlap",
+                "percentunit",
+                (
+                    Query(
+                        "sum by (role, release) (rate(racksort_release_rbo_sum[5m])) / "
+                        "sum by (role, release) (rate(racksort_release_rbo_count[5m]))",
+                        "{{role}} {{release}}",
+                    ),
+                ),
+                "A canary whose mean is below 0.2 is taken back.",
+                0.2,
+            ),
+            Panel(
+                "Rows a second that both ranked",
+                "short",
+                (
+                    Query("sum by (release) (rate(racksort_release_compared_total[5m]))", "{{release}}"),
+                    Query("sum by (release) (rate(racksort_release_compare_failed_total[5m]))", "{{release}}, failed"),
+                ),
+            ),
+            Panel(
+                "Guards that are broken",
+                "short",
+                (Query("sum by (guard) (rate(racksort_release_guard_broken_total[5m]))", "{{guard}}"),),
             ),
         ),
     ),
@@ -214,6 +290,14 @@ SERVING: Final[tuple[Row, ...]] = (
                 "What is counted on for a stage",
                 "s",
                 (Query("max by (stage) (racksort_reckoned_seconds)", "{{stage}}"),),
+            ),
+            Panel(
+                "Lines of the log and spans, a second",
+                "short",
+                (
+                    Query("sum by (outcome) (rate(racksort_log_lines_total[5m]))", "lines: {{outcome}}"),
+                    Query("sum by (outcome) (rate(racksort_spans_total[5m]))", "spans: {{outcome}}"),
+                ),
             ),
         ),
     ),

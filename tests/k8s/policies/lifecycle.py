@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 
+from api.batcher import LAST_CALLS_S
+from api.telemetry.export import LAST_SPANS_S
+from api.telemetry.log_queue import LAST_LINES_S
 from tests.k8s.manifests import Object, container, of_kind, one, pod, pods, selects, variables
 
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
@@ -11,6 +14,8 @@ NAME_CACHE_S = 10
 """How long names are kept that have changed: CoreDNS' 5 s, and as much for the way of the change."""
 ENDPOINTS_S = 5
 """Until every node has heard that an endpoint is gone."""
+AFTER_GRACE_S = LAST_CALLS_S + 2.0 + LAST_SPANS_S + LAST_LINES_S
+"""What an adapter takes to close after its grace, one after the other: calls, events, spans and the log's lines."""
 
 
 def probed(objects: list[Object]) -> list[str]:
@@ -63,7 +68,7 @@ def ends_in_order(objects: list[Object]) -> list[str]:
     adapter = pod(objects, "adapter")
     settings = variables(objects, container(objects, "adapter"))
     grace, drain = int(settings["RACKSORT_GRACE_MS"]) / 1e3, int(settings["RACKSORT_DRAIN_MS"]) / 1e3
-    if adapter.spec["terminationGracePeriodSeconds"] < grace + 5:
+    if adapter.spec["terminationGracePeriodSeconds"] < grace + AFTER_GRACE_S:
         found.append("the adapter is killed before its grace is over")
     if drain < ENDPOINTS_S:
         found.append("the adapter stops to listen before everybody knows that it ends")
@@ -99,6 +104,8 @@ def disrupted_one_by_one(objects: list[Object]) -> list[str]:
         }
         if spread != {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}:
             found.append(f"{each.name}: doesn't spread over nodes and zones")
+        if any(rule.get("nodeTaintsPolicy") != "Honor" for rule in each.spec.get("topologySpreadConstraints", [])):
+            found.append(f"{each.name}: counts nodes that it may not run on")
         if each.owner["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] != 0:
             found.append(f"{each.name}: an update takes replicas away")
     return found

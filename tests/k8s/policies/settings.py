@@ -11,6 +11,8 @@ from tests.k8s.manifests import Object, container, pods, variables
 _ADAPTERS = {"adapter", "precompute", "prepare"}
 """Containers that read the settings."""
 _SECRETS = {variable(name) for name, field in Settings.model_fields.items() if "SecretStr" in repr(field.annotation)}
+FILES = {"ELASTICSEARCH_CA_CERT", *(f"RACKSORT_TRITON_TLS_{name}" for name in ("CA", "CERT", "KEY", "NAME"))}
+"""Of the pod, and what makes no sense without them; see test_tls.py."""
 _SAMPLES = {
     "RACKSORT_CURSOR_KEYS": "0" * 64,
     "ELASTICSEARCH_API_KEY": "a-key",
@@ -28,7 +30,7 @@ def accepted(objects: list[Object]) -> list[str]:
             given = {
                 name: _SAMPLES[name] if value.startswith("secret:") else value
                 for name, value in variables(objects, each).items()
-                if name != "ELASTICSEARCH_CA_CERT"  # a file of the pod
+                if name not in FILES
             }
             with mock.patch.dict("os.environ", given, clear=True):
                 try:

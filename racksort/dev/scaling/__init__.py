@@ -1,0 +1,3 @@
+"""Whether the autoscalers' rules hold: Kubernetes' algorithm over pods as queues, through a day with spikes and a lost
+node.
+"""

@@ -1,0 +1,165 @@
+"""The autoscalers' rules hold through a day with two spikes, a costly hour and a lost node; and others don't."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from api.resilience.limiter import Limiter
+from ensemble.errors import RacksortError
+from racksort.cli import app
+from racksort.dev.scaling.cluster import STEP_S, Cluster
+from racksort.dev.scaling.outcome import SEEDS, TURNS, judged, summed
+from racksort.dev.scaling.rule import read
+from racksort.dev.scaling.search import CHOSEN, better, neighbours, rivals, without_alarms
+from racksort.dev.scaling.service import GRIDS, TARGET_S, Costs, settle
+from racksort.dev.scaling.workload import HOUR_S, Workload
+from tests.k8s.manifests import ROOT
+from tests.simulation.queueing import POLICY, Conditions, Server, World, constantly
+
+MANIFESTS = ROOT / "k8s" / "components" / "autoscaling"
+
+
+def test_the_manifests_have_the_chosen_figures() -> None:
+    assert read(MANIFESTS) == CHOSEN.rules
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_the_settled_queue_agrees_with_requests_one_by_one(share: float) -> None:
+    server = Server()
+    costs = Costs(call_s=2 * server.work(0), row_s=2 * (server.work(1) - server.work(0)), used=1.0, hop_s=0.0)
+    load = share * server.capacity
+    trace = World(lambda clock, _: Limiter(POLICY, clock), Conditions(constantly(load)), server=server).run(60)
+    latency = statistics.fmean(each for window in trace.latencies[20:] for each in window)
+    settled = settle(costs, load, server.calls)
+    assert settled.latency_s == pytest.approx(latency, rel=0.2)
+    assert settled.served == pytest.approx(trace.goodput(20), rel=0.05)
+
+
+@pytest.mark.parametrize("share", [1.5, 3.0])
+def test_beyond_its_capacity_it_serves_what_requests_one_by_one_get(share: float) -> None:
+    server = Server()
+    costs = Costs(call_s=2 * server.work(0), row_s=2 * (server.work(1) - server.work(0)), used=1.0, hop_s=0.0)
+    load = share * server.capacity
+    trace = World(lambda clock, _: Limiter(POLICY, clock), Conditions(constantly(load)), server=server).run(60)
+    settled = settle(costs, load, server.calls)
+    assert settled.served == pytest.approx(trace.goodput(20), rel=0.05)
+    assert settled.rows == server.batch
+
+
+@pytest.mark.parametrize("sources", [1.0, 2.0, 4.0, 8.0])
+@pytest.mark.parametrize("costs", [Costs(), GRIDS], ids=["mix", "grids"])
+def test_what_the_limiter_would_refuse_is_not_served(costs: Costs, sources: float) -> None:
+    served = []
+    for load in range(100, 10_000, 100):
+        settled = settle(costs, float(load), sources)
+        assert settled.served <= min(load, costs.capacity) + 1e-6
+        assert settled.latency_s <= TARGET_S + 1e-9
+        served.append(settled.served)
+    assert served == sorted(served)
+    assert served[-1] == served[-2]  # all that there is
+
+
+def test_two_cores_do_what_the_deployment_says() -> None:
+    text = (ROOT / "k8s" / "base" / "triton" / "deployment.yaml").read_text()
+    assert "4,000\n            # requests/s of grids at most" in text
+    assert pytest.approx(4_000, rel=0.01) == GRIDS.capacity
+
+
+def test_the_precompute_job_begins_when_its_manifest_says_and_takes_tritons() -> None:
+    job = yaml.safe_load((ROOT / "k8s" / "components" / "precomputed" / "cron-job.yaml").read_text())["spec"]
+    minute, hour, *_ = job["schedule"].split()
+    begin, end = Workload().precompute_s
+    assert (int(hour) * HOUR_S + int(minute) * 60, job["timeZone"]) == (begin, "Etc/UTC")
+    assert Workload().precompute_rows * (end - begin) == pytest.approx(20e6, rel=0.02)  # a million's lists, 20 each
+    calm = Workload(spikes_s=(0.0,), noise=0.0)
+    most = [
+        max(Cluster(CHOSEN.rules, each, seed=0).run(4 * HOUR_S).tritons[int(begin / STEP_S) :])
+        for each in (calm, replace(calm, precompute_rows=0.0))
+    ]
+    assert most[0] > most[1]
+
+
+def test_calls_at_the_same_time_make_queues_whatever_the_load() -> None:
+    """Why queue time is no measure of load: a real Triton shows the same (docs/kubernetes.md)."""
+    costs = Costs()
+    few, many = settle(costs, 4_500, 2), settle(costs, 1_500, 6)
+    assert many.queue_s > 3 * few.queue_s
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_promises_hold() -> None:
+    days = [Cluster(CHOSEN.rules, Workload(), seed=seed).run() for seed in SEEDS]
+    found = summed(days)
+    assert found.holds, found
+    lost = Workload().lost_s
+    assert all(day.degraded(lost, lost + HOUR_S) < 0.005 for day in days)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", rivals(CHOSEN))
+def test_other_rules_break_a_promise(name: str) -> None:
+    found = judged(rivals(CHOSEN)[name])
+    assert not found.holds, found
+    if name.startswith("too full"):
+        assert found.degraded > 0.05
+    if name.startswith(("the first rule", "queue", "rows a call")):
+        assert found.turns > 2 * TURNS  # flapping
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("used", "holds"), [(1.0, True), (0.85, True), (0.65, False)])
+def test_how_far_the_capacity_may_be_from_what_was_reckoned(used: float, holds: bool) -> None:
+    assert judged(CHOSEN.rules, used=used).holds is holds
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_alarms_cost_nothing_until_tritons_can_do_much_less() -> None:
+    alone = without_alarms(CHOSEN)
+    assert judged(CHOSEN.rules).core_hours < 1.01 * judged(alone).core_hours
+    assert judged(CHOSEN.rules, used=0.5).degraded < judged(alone, used=0.5).degraded / 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_step_of_the_grid_is_better() -> None:
+    chosen = judged(CHOSEN.rules)
+    found = {each: judged(each.rules) for each in neighbours(CHOSEN)}
+    assert [each for each, outcome in found.items() if better(outcome, chosen)] == []
+
+
+def test_the_same_seed_gives_the_same_day() -> None:
+    def loads(seed: int) -> list[float]:
+        return Cluster(CHOSEN.rules, Workload(), seed=seed).run(HOUR_S).load
+
+    assert loads(1) == loads(1) != loads(2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_command_prints_and_draws_and_fails_for_rules_that_do_not_hold(tmp_path: Path) -> None:
+    arguments = ["dev", "scaling", "--json", "--folder"]
+    shown = CliRunner().invoke(app, [*arguments, str(MANIFESTS), "--plot", str(tmp_path / "day.svg")])
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.stdout)["rules"]["the manifests"]["holds"]
+    assert (tmp_path / "day.svg").read_text().startswith("<?xml")
+    for name in ("adapter", "triton"):
+        text = (MANIFESTS / f"{name}.yaml").read_text()
+        (tmp_path / f"{name}.yaml").write_text(text.replace("averageUtilization: 70", "averageUtilization: 90"))
+    assert CliRunner().invoke(app, [*arguments, str(tmp_path)]).exit_code == 1
+
+
+def test_the_command_names_a_manifest_that_is_missing(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, ["dev", "scaling", "--folder", str(tmp_path)])
+    assert isinstance(shown.exception, RacksortError)
+    assert "--folder" in str(shown.exception)
