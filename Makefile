@@ -8,7 +8,7 @@ RUN := $(VENV)/bin
 ARGS ?=
 CATALOG ?=
 
-.PHONY: help serve test test-all lint types bench train evaluate setup setup-elasticsearch setup-release setup-dev lock clean
+.PHONY: help serve test test-all lint types bench bench-peers train evaluate setup setup-elasticsearch setup-release setup-dev lock clean
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ serve: $(if $(filter elasticsearch,$(CATALOG)),setup-elasticsearch,setup) ## set
 	@exec $(RUN)/racksort serve $(if $(CATALOG),--source $(CATALOG)) $(ARGS)
 
 test: setup-dev ## set up and run the tests
-	@$(RUN)/python -m pytest -m "not slow" $(ARGS)
+	@scripts/test.sh "not slow" $(ARGS)
 
 test-all: setup-dev ## the same with the slow ones (training, export, parity, serving)
 	@$(RUN)/python -m pytest $(ARGS)
@@ -30,6 +30,9 @@ types: setup-dev ## mypy, strict
 
 bench: setup-dev ## requests/s and latencies of the whole path against plain FastAPI + ONNX Runtime
 	@$(RUN)/racksort bench $(ARGS)
+
+bench-peers: setup-dev ## the same against Ray Serve, LitServe, BentoML, MLServer and others, each in its own environment
+	@$(RUN)/racksort loadtest peers $(ARGS)
 
 train: setup-dev ## train the three models and write a release
 	@$(RUN)/racksort train $(ARGS)
@@ -56,16 +59,18 @@ $(VENV)/.dev: requirements/dev.txt requirements/bootstrap.txt pyproject.toml scr
 
 LOCK := $(RUN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_35 \
 	--generate-hashes --custom-compile-command "make lock"
+PEERS := bentoml litserve mlserver ray
 lock: ## resolve the dependencies again
 	@$(RUN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    requirements/bootstrap.in -o requirements/bootstrap.txt
-	@$(LOCK) pyproject.toml --group build --extra embedded -c requirements/constraints.in -o requirements/serve.txt
-	@$(LOCK) pyproject.toml --group build -c requirements/serve.txt -o requirements/adapter.txt
+	@$(LOCK) pyproject.toml --group build --extra embedded --extra telemetry -c requirements/constraints.in -o requirements/serve.txt
+	@$(LOCK) pyproject.toml --group build --extra telemetry -c requirements/serve.txt -o requirements/adapter.txt
 	@$(subst 3.11,3.12,$(LOCK)) requirements/triton.in -c requirements/serve.txt -o requirements/triton.txt
 	@$(LOCK) pyproject.toml --group build --extra embedded --extra elasticsearch -c requirements/serve.txt -o requirements/elasticsearch.txt
 	@$(LOCK) pyproject.toml --group build --extra embedded --extra release -c requirements/serve.txt -o requirements/release.txt
 	@$(LOCK) pyproject.toml --group build --extra dev --extra load -c requirements/serve.txt -o requirements/dev.txt
 	@$(LOCK) requirements/openapi-client.in -o requirements/openapi-client.txt
+	@for peer in $(PEERS); do $(LOCK) requirements/peers/$$peer.in -o requirements/peers/$$peer.txt || exit; done
 
 clean: ## remove everything that was generated
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis

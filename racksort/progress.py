@@ -13,10 +13,10 @@ Report = Callable[[str, float], None]
 
 
 @contextmanager
-def progress_bars() -> Iterator[Report]:
-    """A bar per stage; a stage appears when it is first reported."""
+def progress_bars(console: Console | None = None) -> Iterator[Report]:
+    """A bar per stage; a stage appears when it is first reported. Lines printed to ``console`` stay above the bars."""
     columns = (SpinnerColumn(), TextColumn("{task.description:<42}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=console or Console(stderr=True)) as bars:
         stages: dict[str, TaskID] = {}
 
         def report(stage: str, fraction: float) -> None:

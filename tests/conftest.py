@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
+from hypothesis import HealthCheck, settings
 
 from api.catalog.elastic.connection import Connection
 from api.settings import Settings
@@ -18,8 +19,13 @@ from racksort.dev.elasticsearch_server import ElasticsearchOptions, EmbeddedElas
 from racksort.dev.errors import NotProvisioned
 from racksort.dev.provision import Distribution, provision
 from racksort.dev.valkey_server import EmbeddedValkey, executable
+from tests.alone import pytest_collection_modifyitems  # noqa: F401 - a hook of pytest
 
 REPOSITORY = Path(__file__).parent.parent / "model_repository"
+
+# A machine that is busy with something else changes nothing.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

@@ -21,14 +21,13 @@ class PlainTriton:
 
     def __init__(self, repository: str | Path, models: str = "*") -> None:
         self._repository, self._models = repository, models
-        self._port = processes.claim_port(0, "Triton gRPC")
+        self._port, self._metrics_port = processes.claim_ports((0, "Triton gRPC"), (0, "Triton metrics"))
         self.address = f"{processes.LOOPBACK}:{self._port}"
 
     def __enter__(self) -> Self:
         self._home = homes.create("racksort-plain-triton-")
         assemble_backends(self._home / command_line.BACKENDS)
-        metrics = processes.claim_port(0, "Triton metrics")
-        arguments = command_line.arguments(TritonOptions(Path()), self._home, 1, self._port, metrics)
+        arguments = command_line.arguments(TritonOptions(Path()), self._home, 1, self._port, self._metrics_port)
         own = ("--model-repository=", "--load-model=")
         command = [
             *(each for each in arguments if not each.startswith(own)),

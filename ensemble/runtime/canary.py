@@ -68,21 +68,43 @@ class Verdict:
         return self.health is Health.HEALTHY
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What a canary needs for TLS, in PEM."""
+
+    ca: bytes
+    """The authority that signed the server's certificate."""
+    cert: bytes | None = None
+    """The canary's own, where the server asks for one, with its key."""
+    key: bytes | None = None
+    name: str | None = None
+    """The name that the server's certificate holds, where that isn't its address'."""
+
+
 class Canary:
     """Asks one Triton, again and again, over one connection. ``check`` is for one thread; ``close`` for any."""
 
-    def __init__(self, address: str, release: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, address: str, release: int, *, tls: Tls | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Connects with the first check.
 
         Args:
             address: ``host:port`` of Triton's gRPC endpoint.
             release: number of the release whose ensemble ranks.
+            tls: how TLS is spoken; None for none.
             clock: measures how long a check took, in seconds.
         """
         self._address = address
         self._request = request(release)
         self._clock = clock
-        self._channel = grpc.insecure_channel(address, _CHANNEL_OPTIONS)
+        if tls is None:
+            self._channel = grpc.insecure_channel(address, _CHANNEL_OPTIONS)
+        else:
+            name = () if tls.name is None else (("grpc.ssl_target_name_override", tls.name),)
+            self._channel = grpc.secure_channel(
+                address, grpc.ssl_channel_credentials(tls.ca, tls.key, tls.cert), (*_CHANNEL_OPTIONS, *name)
+            )
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def check(self, timeout_s: float) -> Verdict:

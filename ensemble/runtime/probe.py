@@ -9,6 +9,8 @@ import argparse
 import json
 import re
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from ensemble.errors import RacksortError
@@ -20,14 +22,24 @@ TIMEOUT_MS: Final = 1000
 _ADDRESS: Final = re.compile(r"(?P<host>[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 
 
-def probe(address: str, release: int, timeout_ms: int, *, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class TlsPaths:
+    """Files of TLS, in PEM; see ``ensemble.runtime.canary.Tls``."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    name: str | None = None
+
+
+def probe(address: str, release: int, timeout_ms: int, *, as_json: bool, tls: TlsPaths | None = None) -> int:
     """One canary; one line on stdout, or on stderr where the server isn't healthy.
 
     Returns:
         The exit status: 0 where the server ranks, 1 where it doesn't.
 
     Raises:
-        RacksortError: a value can't be meant so.
+        RacksortError: a value can't be meant so, or a file can't be read.
     """
     found = _ADDRESS.fullmatch(address)
     if found is None or not 0 < int(found["port"]) < 65536:
@@ -35,9 +47,17 @@ def probe(address: str, release: int, timeout_ms: int, *, as_json: bool) -> int:
     if release < 1 or timeout_ms < 1:
         raise RacksortError(f"probe: release {release} and {timeout_ms} ms must be 1 or more")
 
-    from ensemble.runtime.canary import Canary  # noqa: PLC0415 - help and mistakes needn't wait for gRPC
+    paths = tls or TlsPaths()
+    if (paths.cert is None) != (paths.key is None) or (paths.ca is None and (paths.cert or paths.name)):
+        raise RacksortError("probe: --tls-cert and --tls-key need each other, and --tls-name and both need --tls-ca")
 
-    canary = Canary(address, release)
+    from ensemble.runtime.canary import Canary, Tls  # noqa: PLC0415 - help and mistakes needn't wait for gRPC
+
+    try:
+        ca, cert, key = (None if path is None else path.read_bytes() for path in (paths.ca, paths.cert, paths.key))
+    except OSError as error:
+        raise RacksortError(f"probe: {error.filename} can't be read ({error.strerror})") from None
+    canary = Canary(address, release, tls=None if ca is None else Tls(ca, cert, key, paths.name))
     verdict = canary.check(timeout_ms / 1e3)
     canary.close()
     took_ms = round(verdict.took_s * 1e3, 1)
@@ -58,9 +78,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--release", type=int, default=1)
     parser.add_argument("--timeout-ms", type=int, default=TIMEOUT_MS)
     parser.add_argument("--json", action="store_true")
+    for name in ("ca", "cert", "key"):
+        parser.add_argument(f"--tls-{name}", type=Path)
+    parser.add_argument("--tls-name")
     given = parser.parse_args(arguments)
     try:
-        return probe(given.address, given.release, given.timeout_ms, as_json=given.json)
+        tls = TlsPaths(given.tls_ca, given.tls_cert, given.tls_key, given.tls_name)
+        return probe(given.address, given.release, given.timeout_ms, as_json=given.json, tls=tls)
     except RacksortError as error:
         sys.stderr.write(f"racksort: {error}\n")
         return 2

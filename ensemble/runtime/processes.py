@@ -135,10 +135,32 @@ def claim_port(port: int, what: str, remedy: str = "choose another") -> int:
     Raises:
         RacksortError: the port can't be used; with the remedy.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise RacksortError(f"{what}: port {port} can't be used ({error.strerror}); {remedy}") from error
-        return int(probe.getsockname()[1])
+    return claim_ports((port, what), remedy=remedy)[0]
+
+
+def claim_ports(*wanted: tuple[int, str], remedy: str = "choose another") -> tuple[int, ...]:
+    """Each port, or a free one for 0; no two are the same.
+
+    One by one the kernel may give the same free port twice: it chooses by chance, and forgets what was closed.
+
+    Args:
+        wanted: the port and what it is for.
+        remedy: what to do about a port that can't be used.
+
+    Raises:
+        RacksortError: a port can't be used; with the remedy.
+    """
+    with contextlib.ExitStack() as held:
+        claimed = []
+        for port, what in wanted:
+            probe = held.enter_context(socket.socket())
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError as error:
+                raise RacksortError(f"{what}: port {port} can't be used ({error.strerror}); {remedy}") from error
+            claimed.append(int(probe.getsockname()[1]))
+        if len(set(claimed)) < len(claimed):
+            names = " and ".join(what for _, what in wanted)
+            raise RacksortError(f"{names} can't share a port: {', '.join(map(str, claimed))}; {remedy}")
+        return tuple(claimed)

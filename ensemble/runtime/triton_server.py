@@ -153,8 +153,9 @@ class EmbeddedTriton:
             raise RacksortError(f"no release {live}: {ensemble} is missing; build one with 'racksort train'")
         if options.config_name is not None:
             command_line.check_config_name(options.repository, options.config_name)
-        grpc_port = processes.claim_port(self._ports[0], "Triton gRPC")
-        metrics_port = processes.claim_port(self._ports[1], "Triton metrics")
+        grpc_port, metrics_port = processes.claim_ports(
+            (self._ports[0], "Triton gRPC"), (self._ports[1], "Triton metrics")
+        )
         self._ports = grpc_port, metrics_port
         self.address = f"{processes.LOOPBACK}:{grpc_port}"
         self.metrics_url = f"http://{processes.LOOPBACK}:{metrics_port}/metrics"

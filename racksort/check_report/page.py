@@ -13,7 +13,6 @@ from racksort.page import head
 _STYLE: Final = """
 .passed { color: #1e8449; } .refused, .unservable { color: #c0392b; } .skipped, .not-run, .warning { color: #b9770e; }
 .verdict { font-weight: 600; white-space: nowrap; } .soft { color: var(--soft); }
-figure { margin: 1rem 0; } figure svg { background: #fff; border-radius: .5rem; max-width: 100%; height: auto; }
 .pair { display: flex; flex-wrap: wrap; gap: 1rem; } code { overflow-wrap: anywhere; }
 """
 

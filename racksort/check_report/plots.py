@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any, Final
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from ensemble.releases.check.finding import Record
+from racksort.svg import svg
 
 _CANDIDATE, _LIVE = "tab:orange", "tab:blue"
 _WIDTH: Final = 9.0
@@ -36,7 +35,7 @@ def latency(cells: Sequence[Record]) -> str:
         panel.set_xticks([], minor=True)
     panels[0].set_ylabel("milliseconds")
     panels[0].legend(fontsize="small")
-    return _svg(figure)
+    return svg(figure, "latency")
 
 
 def overlap(rows: Sequence[float]) -> str:
@@ -45,7 +44,7 @@ def overlap(rows: Sequence[float]) -> str:
     panel = figure.subplots()
     panel.hist(rows, bins=_BINS.tolist(), color=_CANDIDATE, rwidth=0.9)
     panel.set(xlabel="overlap of the first ten", ylabel="rows", xlim=(-0.06, 1.06))
-    return _svg(figure)
+    return svg(figure, "overlap")
 
 
 def components(moved: dict[str, Any], score: Record) -> str:
@@ -61,7 +60,7 @@ def components(moved: dict[str, Any], score: Record) -> str:
     panel.invert_yaxis()
     panel.set(xlabel="absolute difference of what is added to the score")
     panel.legend(fontsize="small")
-    return _svg(figure)
+    return svg(figure, "components")
 
 
 def quality(pools: dict[str, Any]) -> str:
@@ -85,12 +84,4 @@ def quality(pools: dict[str, Any]) -> str:
     panel.invert_yaxis()
     panel.set(xlabel="NDCG@10")
     panel.legend(fontsize="small")
-    return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as an ``svg`` element; the same figure gives the same text."""
-    with mpl.rc_context({"svg.hashsalt": "racksort", "svg.fonttype": "none"}):
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return file.getvalue()[file.getvalue().index("<svg") :]
+    return svg(figure, "quality")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from racksort.commands.numbers import whole_numbers
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,6 +29,7 @@ _WIDTH = 120
 def command(
     seconds: Annotated[int, typer.Option(min=1, max=120, help="Length of each run.")] = 10,
     connections: Annotated[str, typer.Option(help="Connections of each run over lists, comma separated.")] = "64,256",
+    grid_connections: Annotated[str, typer.Option(help="The same over grids.")] = "64",
     catalog: Annotated[Path, typer.Option(help="Catalog folder; prepared where it is missing.")] = Path("var/catalog"),
     repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("model_repository"),
     cores: Annotated[int, typer.Option(min=1, help="Cores that servers and load generator share.")] = 2,
@@ -72,6 +76,7 @@ def command(
         repository=repository,
         seconds=seconds,
         connections=_counts(connections),
+        grid_connections=_counts(grid_connections, "--grid-connections"),
         peer_workers=(1, 2) if peers else (),
         cores=cores,
     )
@@ -81,7 +86,8 @@ def command(
         comparison = _compare_catalogs(plan, asked, turns, report) if elasticsearch else None
     if as_json:
         rows = [asdict(case) | {"rate": case.measured.rate} for case in cases]
-        ratios = {pools: bench.ratio(cases, pools) for pools in ("lists", "grids")}
+        found = {pools: bench.ratio(cases, pools) for pools in ("lists", "grids")}
+        ratios = {pools: None if math.isnan(ratio) else ratio for pools, ratio in found.items()}  # JSON has no NaN
         catalogs = None if comparison is None else asdict(comparison) | {"ratio": comparison.ratio()}
         json.dump({"cases": rows, "ratio": ratios, "catalogs": catalogs}, sys.stdout)
         return
@@ -152,6 +158,11 @@ def _budget(cases: list[Case]) -> Table:
     for process in sorted({name for case in cases for name in case.cpu_us}):
         table.add_row(process, *(f"{case.cpu_us.get(process, 0.0):.0f}" for case in cases))
     table.add_row("all", *(f"{sum(case.cpu_us.values()):.0f}" for case in cases))
+    for name, values in (
+        ("load generator", [case.generator_us for case in cases]),
+        ("(rows of a call)", [case.rows_per_call for case in cases]),
+    ):
+        table.add_row(name, *("-" if value is None else f"{value:.0f}" for value in values))
     return table
 
 
@@ -161,8 +172,8 @@ def _counts(text: str, option: str = "--connections") -> tuple[int, ...]:
     Raises:
         BadParameter: it is something else.
     """
-    counts = tuple(int(part) if part.strip().isdecimal() else 0 for part in text.split(","))
-    if min(counts) < 1:
+    counts = whole_numbers(text)
+    if not counts:
         raise typer.BadParameter(f"{text!r}: give whole numbers above 0, such as 64,256", param_hint=option)
     return counts
 

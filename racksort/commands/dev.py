@@ -1,4 +1,4 @@
-"""``racksort dev``: servers for development and tests, and generated files."""
+"""``racksort dev``: servers for development and tests, generated files, and the autoscalers' simulation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ensemble.errors import RacksortError
+from racksort.commands import scale
+from racksort.commands.numbers import whole_numbers
 
 if TYPE_CHECKING:
     from racksort.dev.elasticsearch_server import EmbeddedElasticsearch
 
 app = typer.Typer(no_args_is_help=True)
+app.add_typer(scale.app, name="scale")
 
 
 @app.callback()
@@ -30,6 +33,12 @@ def root() -> None:
         racksort dev valkey
 
         racksort dev monitoring --check
+
+        racksort dev scaling
+
+        racksort dev capacity
+
+        racksort dev scale make --customers 50000
     """
 
 
@@ -57,6 +66,82 @@ def monitoring(
         raise RacksortError(f"{differing[0]} isn't what is generated: run `racksort dev monitoring --write`")
     else:
         typer.echo("the dashboard and the rules are what is generated")
+
+
+@app.command()
+def scaling(
+    search: Annotated[bool, typer.Option("--search", help="Look for better figures, step by step; minutes.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="File for a picture of the first day, such as docs/scaling.svg.")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="The folder with adapter.yaml and triton.yaml.")] = Path(
+        "k8s/components/autoscaling"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Simulate the autoscalers through days with spikes, a lost node and a costly hour, and compare other rules.
+
+    Kubernetes' own algorithm over pods as queues, by measured capacity; the same figures on every machine. Exit status
+    1 where the manifests' rules break a promise, or with --search where better ones were found.
+
+    Examples:
+        racksort dev scaling
+
+        racksort dev scaling --plot docs/scaling.svg
+
+        racksort dev scaling --search --json
+    """
+    from racksort.dev.scaling import report  # noqa: PLC0415 - a verb's imports wait until it runs
+    from racksort.progress import progress_bars  # noqa: PLC0415
+
+    with progress_bars() as tell:
+        found = report.run(folder, search=search, plot=plot, tell=tell)
+    typer.echo(json.dumps(found.as_json(), indent=1) if as_json else found.text())
+    if not found.good:
+        raise typer.Exit(1)
+
+
+@app.command()
+def capacity(
+    measured: Annotated[Path, typer.Option(help="What `racksort bench --json` printed.")] = Path("docs/capacity.json"),
+    rates: Annotated[str, typer.Option(help="Requests/s to reckon with, comma separated.")] = "10000,100000,1000000",
+    grids: Annotated[float, typer.Option(min=0, max=1, help="Share of the requests that are for grids.")] = 0.5,
+    used: Annotated[float, typer.Option(min=0.1, max=1, help="How full the hardware may be.")] = 0.6,
+    core_hour: Annotated[float, typer.Option(min=0, help="Price of a core for an hour, in your currency.")] = 0.05,
+    plot: Annotated[Path | None, typer.Option(help="File for a picture, such as docs/capacity.svg.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Reckon the hardware for a rate from a benchmark, and simulate that benchmark's machine to see how well it does.
+
+    Examples:
+        racksort bench --no-peers --no-elasticsearch --connections 8,64,256 --grid-connections 8,128 --json > b.json
+
+        racksort dev capacity --measured b.json --rates 4000,50000 --grids 0.8 --core-hour 0.031
+    """
+    from racksort.dev.capacity import report  # noqa: PLC0415 - a verb's imports wait until it runs
+    from racksort.dev.capacity.nodes import Assumed  # noqa: PLC0415
+    from racksort.progress import progress_bars  # noqa: PLC0415
+
+    asked = _rates(rates)
+    with progress_bars() as tell:
+        found = report.run(measured, asked, Assumed(used=used, grids=grids, core_hour=core_hour), tell)
+        if plot is not None:
+            from racksort.dev.capacity.plot import draw  # noqa: PLC0415 - matplotlib is only there for development
+
+            draw(found, plot, tell)
+    typer.echo(json.dumps(found.as_json(), indent=1) if as_json else found.text())
+
+
+def _rates(text: str) -> tuple[int, ...]:
+    """Whole numbers above 0.
+
+    Raises:
+        BadParameter: it is something else.
+    """
+    rates = whole_numbers(text)
+    if not rates:
+        raise typer.BadParameter(f"{text!r}: give whole numbers above 0, such as 4000,50000", param_hint="--rates")
+    return rates
 
 
 @app.command()

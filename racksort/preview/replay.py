@@ -20,6 +20,7 @@ from api.rules.effects import Touch, effects
 from api.rules.live import Rules
 from api.services import Services, running
 from api.settings import Settings
+from api.tls_follower import TlsFollower
 from api.types import Page, Query, Source
 from ensemble.errors import RacksortError
 
@@ -101,8 +102,9 @@ async def replay(
     patient = {"deadline_ms": _PATIENCE_MS, "max_deadline_ms": _PATIENCE_MS, "call_timeout_ms": 2 * _PATIENCE_MS}
     settings = settings.model_copy(update=patient)
     metrics = Metrics()
+    tls = TlsFollower.of(settings.triton_tls)
     catalog = await open_catalog(settings, metrics, for_rules=True)
-    ensemble = TritonEnsemble(settings.triton, settings.release, timeout_s=2 * _PATIENCE_MS / 1e3)
+    ensemble = TritonEnsemble(settings.triton, settings.release, timeout_s=2 * _PATIENCE_MS / 1e3, tls=tls)
     rules = Rules(now=lambda: now)
     async with running(settings, catalog, ensemble, metrics, rules=rules) as services:
         rules.use(before)

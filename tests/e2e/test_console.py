@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -196,8 +197,9 @@ def test_stage_times_are_those_of_the_answer(page: Console) -> None:
     told = page.page.locator(".timing-bar").get_attribute("aria-label") or ""
 
     def words(stage: str) -> str:
-        took = float(stages[stage])
-        return f"{took:.1f} ms" if took < 10 else f"{took:.0f} ms"
+        took = Decimal(float(stages[stage]))
+        digits = Decimal("0.1") if took < 10 else Decimal(1)
+        return f"{took.quantize(digits, ROUND_HALF_UP)} ms"  # as JavaScript rounds: 26.5 is 27, where Python says 26
 
     assert told.startswith(f"{words('total')} of {words('budget')}: pool {words('pool')}, queue {words('queue')}, ")
     assert f"ensemble {words('ensemble')}, other " in told

@@ -105,7 +105,9 @@ async def test_components_are_the_models_outputs_times_the_weights(catalog_dir: 
                 tensor.set_data_from_numpy(tensors[spec])
                 inputs.append(tensor)
             answer = server.infer(model.name, inputs)
-            said[model.outputs[0].name] = answer.as_numpy(model.outputs[0].name)[0]
+            said |= {spec.name: answer.as_numpy(spec.name)[0] for spec in model.outputs}
+    said["affinity"] = said["affinity"] * said["affinity_weight"]
+    said["demand"] = said["demand"] * said["demand_weight"]
     assert count >= len(body["explanations"]) > 50
     for each in body["explanations"]:
         at = each["retrieval_rank"] - 1

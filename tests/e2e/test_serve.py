@@ -18,15 +18,14 @@ from typing import Any
 
 import pytest
 
+from ensemble.runtime import processes
 from tests.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return processes.claim_port(0, "the adapter")
 
 
 def descendants(pid: int) -> set[int]:

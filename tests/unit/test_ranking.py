@@ -30,6 +30,8 @@ class Batch:
     demand: Array
     preference: Array
     novelty: Array
+    affinity_weight: Array
+    demand_weight: Array
 
     def rank(self, rules: RankingSettings, *, explain: bool = True) -> RankedBatch:
         return rank(
@@ -41,6 +43,8 @@ class Batch:
             self.demand,
             self.preference,
             self.novelty,
+            self.affinity_weight,
+            self.demand_weight,
             rules,
             explain=explain,
         )
@@ -68,20 +72,27 @@ def make_batch(seed: int, rows: int, columns: int, *, levels: int = 0, categorie
             return rng.integers(-levels, levels + 1, (rows, columns)).astype(np.float32) / 2
         return rng.normal(0, 2, (rows, columns)).astype(np.float32)
 
+    def weights() -> Array:
+        if levels:
+            return rng.choice(np.array([0, 0.5, 1, -1], np.float32), (rows, columns))
+        return rng.normal(1, 0.5, (rows, columns)).astype(np.float32)
+
     product_id = np.stack([rng.permutation(5 * columns)[:columns] + 1 for _ in range(rows)]).astype(np.int64)
     boost = np.where(rng.random((rows, columns)) < 0.1, 1.5, 0.0).astype(np.float32)
     affinity, demand, preference = scores(), scores(), scores()
+    affinity_weight, demand_weight = weights(), weights()
     if odd:
         product_id[rng.random((rows, columns)) < 0.1] = PADDING
         boost[rng.random((rows, columns)) < 0.1] = EXCLUDED
-        for model in (affinity, demand, preference):
-            for value in (np.nan, np.inf, -np.inf, 3e38):
-                model[rng.random((rows, columns)) < 0.03] = value
+        for model in (affinity, demand, preference, affinity_weight, demand_weight):
+            for value in (np.nan, np.inf, -np.inf, 3e38, 0):
+                model[rng.random((rows, columns)) < 0.02] = value
     novelty = (rng.random((rows, columns)) < 0.5).astype(np.float32)
     novelty[rng.random(rows) < 0.3] = 0  # customers without a history
     category_id = rng.integers(0, categories, (rows, columns)).astype(np.int32)
     context = np.zeros((rows, len(contract.CONTEXT)), np.float32)
-    return Batch(product_id, category_id, boost, context, affinity, demand, preference, novelty)
+    said = (affinity, demand, preference, novelty, affinity_weight, demand_weight)
+    return Batch(product_id, category_id, boost, context, *said)
 
 
 def naive(batch: Batch, row: int, rules: RankingSettings) -> list[int]:
@@ -95,8 +106,10 @@ def naive(batch: Batch, row: int, rules: RankingSettings) -> list[int]:
     with np.errstate(all="ignore"):
         for column, product in enumerate(batch.product_id[row].tolist()):
             boost = batch.boost[row, column]
-            score = f32(batch.affinity[row, column] * f32(rules.affinity))
-            score = f32(score + f32(batch.demand[row, column] * f32(rules.demand)))
+            affinity = f32(batch.affinity[row, column] * batch.affinity_weight[row, column])
+            demand = f32(batch.demand[row, column] * batch.demand_weight[row, column])
+            score = f32(affinity * f32(rules.affinity))
+            score = f32(score + f32(demand * f32(rules.demand)))
             score = f32(score + f32(batch.preference[row, column] * f32(rules.preference)))
             score = f32(f32(score + boost) + f32(rules.bias))
             unseen = bool(batch.novelty[row, column] == 1)
@@ -345,7 +358,17 @@ def test_components_bias_and_boost_sum_to_the_score(seed: int, rules: RankingSet
     ranked = batch.rank(rules)
     assert ranked.score is not None
     assert ranked.component is not None
+    said = np.stack(
+        (
+            batch.affinity * batch.affinity_weight * rules.affinity,
+            batch.demand * batch.demand_weight * rules.demand,
+            batch.preference * rules.preference,
+        ),
+        axis=2,
+    )
     for row in range(2):
+        place = [batch.product_id[row].tolist().index(product) for product in ranked.product_id[row].tolist()]
+        np.testing.assert_allclose(ranked.component[row], said[row, place], atol=1e-5)
         boost = dict(zip(batch.product_id[row].tolist(), batch.boost[row].tolist(), strict=True))
         boosts = np.array([boost[product] for product in ranked.product_id[row].tolist()])
         total = ranked.component[row].sum(axis=1) + boosts + rules.bias
@@ -368,6 +391,41 @@ def test_what_is_not_finite_comes_after_all_others_and_is_not_lost() -> None:
     assert (ranked.component[0, 2:] == 0).all()
 
 
+@pytest.mark.parametrize("name", ["affinity", "demand"])
+@pytest.mark.parametrize(
+    ("signal", "weight"),
+    [(1, np.nan), (np.nan, 0), (1, np.inf), (1, -np.inf), (0, np.inf), (-np.inf, 0), (3e38, 10), (0, np.nan)],
+)
+def test_a_weight_that_is_not_finite_makes_its_candidate_unrankable_alone(
+    name: str, signal: float, weight: float
+) -> None:
+    batch = make_batch(9, 1, 4, categories=1)
+    batch.boost[:] = 0
+    batch.product_id[0] = [40, 30, 20, 10]
+    for model in ("affinity", "demand"):
+        getattr(batch, model)[0] = getattr(batch, f"{model}_weight")[0] = 1
+    batch.preference[0] = [1, 9, 3, 2]
+    getattr(batch, name)[0, 1], getattr(batch, f"{name}_weight")[0, 1] = signal, weight
+    ranked = batch.rank(RankingSettings())
+    assert ranked.score is not None
+    assert ranked.component is not None
+    assert ranked.product_id[0].tolist() == [20, 10, 40, 30]
+    assert ranked.score[0].tolist() == [5, 4, 3, UNRANKABLE]
+    assert ranked.component[0].tolist() == [[1, 1, 3], [1, 1, 2], [1, 1, 1], [0, 0, 0]]
+
+
+def test_a_weight_of_0_leaves_out_what_its_model_says_of_that_candidate() -> None:
+    batch = make_batch(9, 1, 2)
+    batch.boost[:] = batch.preference[:] = 0
+    batch.affinity[0], batch.affinity_weight[0] = [7, 3], [0, 2]
+    batch.demand[0], batch.demand_weight[0] = [1, 5], [-1, 0]
+    ranked = batch.rank(RankingSettings(affinity=0.5, demand=3))
+    assert ranked.score is not None
+    assert ranked.component is not None
+    assert ranked.score[0].tolist() == [3, -3]
+    assert ranked.component[0].tolist() == [[3, 0, 0], [0, -3, 0]]
+
+
 @example(seed=0)
 @given(seed=SEEDS)
 @settings(max_examples=20, deadline=None)
@@ -382,9 +440,12 @@ def test_no_explanation_means_the_same_order(seed: int) -> None:
 
 def test_inputs_are_not_written_to() -> None:
     batch = make_batch(1, 2, 300, odd=True).paged(10)
-    for name in batch.__dataclass_fields__:
+    before = {name: getattr(batch, name).copy() for name in batch.__dataclass_fields__}
+    for name in before:
         getattr(batch, name).flags.writeable = False
     batch.rank(RankingSettings(category_cap=2, discovery_share=0.2))
+    for name, array in before.items():
+        np.testing.assert_array_equal(getattr(batch, name), array)
 
 
 def test_category_ids_may_be_any_int32() -> None:
@@ -396,10 +457,20 @@ def test_category_ids_may_be_any_int32() -> None:
     np.testing.assert_array_equal(wide.rank(rules).product_id, batch.rank(rules).product_id)
 
 
-def test_shapes_that_do_not_match_are_refused() -> None:
+INPUTS = [spec.name for spec in contract.RANKING.inputs if spec.name not in {"product_id", "context"}]
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_shapes_that_do_not_match_are_refused(name: str) -> None:
     batch = make_batch(2, 2, 8)
-    with pytest.raises(ValueError, match=r"\[B, N\]"):
-        replace(batch, boost=batch.boost[:, :4]).rank(RankingSettings())
+    # A single column or row would be broadcast if the shape weren't checked.
+    for wrong in (getattr(batch, name)[:, :4], getattr(batch, name)[:, :1], getattr(batch, name)[:1]):
+        with pytest.raises(ValueError, match=r"\[B, N\]"):
+            replace(batch, **{name: wrong}).rank(RankingSettings())
+
+
+def test_a_context_of_other_rows_is_refused() -> None:
+    batch = make_batch(2, 2, 8)
     with pytest.raises(ValueError, match="context"):
         replace(batch, context=batch.context[:1]).rank(RankingSettings())
 

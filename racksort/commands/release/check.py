@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ensemble.errors import RacksortError
+from racksort import output
 from racksort.releasing import Place, ReleasesFile
 
 if TYPE_CHECKING:
@@ -74,11 +70,11 @@ def command(
     )
     release = release_in(candidate)
     page = html or Path("var") / f"check-{release.number}.html"
-    _require_writable(page)
+    output.require_writable(page)
     against = None if no_live else live_release(Place.of(repository, releases, None), live)
     with progress_bars() as progress:
         report = check(release, against, options, progress)
-    with _written(page):
+    with output.written(page):
         page.write_text(rendered(report), encoding="utf-8", errors="backslashreplace")  # a folder's name may be no text
     if as_json:
         json.dump(report.to_json(), sys.stdout, allow_nan=False)
@@ -86,31 +82,6 @@ def command(
         _print(report, page)
     if not report.passed:
         raise RacksortError(report.summary())
-
-
-@contextmanager
-def _written(page: Path) -> Iterator[None]:
-    """Say which page it is that can't be written, in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise RacksortError(
-            f"{page}: the page can't be written ({error.strerror}); name another file with --html"
-        ) from error
-
-
-def _require_writable(page: Path) -> None:
-    """Find out before a check of minutes whether its page can be written.
-
-    Raises:
-        RacksortError: it can't.
-    """
-    with _written(page):
-        page.parent.mkdir(parents=True, exist_ok=True)
-        if page.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with tempfile.TemporaryFile(dir=page.parent):
-            pass
 
 
 def live_release(place: Place, number: int | None) -> Release:

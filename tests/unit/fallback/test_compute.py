@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from api.catalog.details import ProductDetails
 from api.catalog.protocol import Container
+from api.ensemble_client import Ranked
 from api.errors import CatalogUnavailable, EnsembleRejected, EnsembleUnavailable
 from api.fallback.compute import Task, fill, prepare
 from api.fallback.errors import FallbackInvalid
@@ -161,6 +163,22 @@ async def test_an_ensemble_that_stays_down_ends_the_run_with_its_own_words(
             await fill(writer, work, ensemble, sleep=no_sleep)
         assert writer.done == 0
     assert len(ensemble.calls) <= calls
+
+
+async def test_lists_whose_calls_were_cancelled_are_not_published_empty(tmp_path: Path) -> None:
+    """A task group calls work that ends with CancelledError done, whoever has cancelled it."""
+
+    class Cancelled(FakeEnsemble):
+        async def rank(self, batch: Batch) -> Ranked:
+            if len(self.calls) == 1:
+                raise asyncio.CancelledError
+            return await super().rank(batch)
+
+    work = await task(pool("deals", 10))
+    with GenerationWriter(tmp_path, work.plan) as writer:
+        with pytest.raises(EnsembleUnavailable, match="36 lists weren't ranked: run `racksort precompute` again"):
+            await fill(writer, work, Cancelled(), calls=1)
+        assert writer.done == 0
 
 
 async def test_answers_of_products_that_were_not_asked_for_are_refused(tmp_path: Path) -> None:

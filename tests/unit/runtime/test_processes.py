@@ -49,3 +49,10 @@ def test_a_port_is_claimed_or_refused_with_the_remedy() -> None:
             processes.claim_port(port, "It", "go away")
     assert processes.claim_port(port, "It") == port
     assert processes.claim_port(0, "It") > 0
+
+
+def test_ports_claimed_together_differ() -> None:
+    port = processes.claim_port(0, "It")
+    assert len({port, *processes.claim_ports((port, "It"), *[(0, "Others")] * 200)}) == 201
+    with pytest.raises(RacksortError, match=rf"^It and that can't share a port: {port}, {port}; choose another$"):
+        processes.claim_ports((port, "It"), (port, "that"))

@@ -22,6 +22,11 @@ def leader(child: str) -> subprocess.Popen[bytes]:
     )
     assert process.stdout is not None
     process.stdout.readline()
+    # A program is known to have started a moment before its command line can be read.
+    deadline = time.monotonic() + 10
+    while not all((Path("/proc") / str(pid) / "cmdline").read_bytes() for pid in stubs.members(process.pid)):
+        assert time.monotonic() < deadline, "a process without a command line"
+        time.sleep(0.001)
     return process
 
 
