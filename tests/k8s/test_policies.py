@@ -69,6 +69,7 @@ def test_gpu_pods_need_a_gpu_and_cpu_pods_avoid_its_nodes() -> None:
     assert spec["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
     assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
     assert "--model-config-name=gpu" in server["args"]
+    assert {"name": "NVIDIA_TF32_OVERRIDE", "value": "0"} in server["env"]  # GPU and CPU nodes say the same
     assert "DoesNotExist" in str(pod(render("cpu"), "triton").spec["affinity"])
 
 

@@ -103,12 +103,15 @@ def test_onnx_sessions_have_one_thread_on_the_cpu(name: str) -> None:
     assert not config.HasField("optimization")
 
 
+def accelerators(config: Any) -> dict[str, Any]:
+    return {each.name: each for each in config.optimization.execution_accelerators.gpu_execution_accelerator}
+
+
 @pytest.mark.parametrize("name", ONNX)
 def test_gpu_configs_have_profiles_that_cover_every_shape(name: str) -> None:
     config = parse(FILES[f"{name}/configs/gpu.pbtxt"])
     assert [group.kind for group in config.instance_group] == [triton.ModelInstanceGroup.KIND_GPU]
-    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
-    assert accelerator.name == "tensorrt"
+    accelerator = accelerators(config)["tensorrt"]
     bounds = {}
     for bound in ("min", "opt", "max"):
         shapes = dict(item.split(":") for item in accelerator.parameters[f"trt_profile_{bound}_shapes"].split(","))
@@ -126,8 +129,13 @@ def test_gpu_configs_have_profiles_that_cover_every_shape(name: str) -> None:
 @pytest.mark.parametrize("name", ONNX)
 def test_no_engine_outlives_its_version(name: str) -> None:
     config = parse(FILES[f"{name}/configs/gpu.pbtxt"])
-    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
-    assert "trt_engine_cache_enable" not in accelerator.parameters
+    assert "trt_engine_cache_enable" not in accelerators(config)["tensorrt"].parameters
+
+
+@pytest.mark.parametrize("name", ONNX)
+def test_gpus_multiply_in_full_float32(name: str) -> None:
+    config = parse(FILES[f"{name}/configs/gpu.pbtxt"])
+    assert dict(accelerators(config)["cuda"].parameters) == {"use_tf32": "0"}
 
 
 def test_gpu_options_are_those_that_the_backend_reads() -> None:
@@ -143,8 +151,8 @@ def test_gpu_options_are_those_that_the_backend_reads() -> None:
     }
     for name in ONNX:
         config = parse(FILES[f"{name}/configs/gpu.pbtxt"])
-        (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
-        assert set(accelerator.parameters) == known
+        assert list(accelerators(config)) == ["tensorrt", "cuda"]  # the first is asked first
+        assert set(accelerators(config)["tensorrt"].parameters) == known
         assert set(config.parameters) == {
             "intra_op_thread_count",
             "inter_op_thread_count",
