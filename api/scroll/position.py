@@ -21,6 +21,7 @@ _FORMAT: Final = 1
 _HEAD: Final = struct.Struct("<BBIqH")
 """Format, source, shown, swept, products to come."""
 _SOURCES: Final = tuple(Source)
+_POPULARITY: Final = bytes([_SOURCES.index(Source.POPULARITY)])
 NOTHING: Final = -(2**63)
 """``swept`` of a scroll that is still in its first window."""
 
@@ -81,6 +82,10 @@ def decode(data: bytes) -> Position:
     Raises:
         CursorInvalid: it isn't one, or of another version of the adapter.
     """
+    return _shared(data) if data[1:2] == _POPULARITY else _decoded(data)
+
+
+def _decoded(data: bytes) -> Position:
     try:
         form, source, shown, swept, count = _HEAD.unpack_from(data)
         length = data[_HEAD.size]
@@ -99,7 +104,15 @@ def decode(data: bytes) -> Position:
     places = unpack_numbers(data, at, count, width_of(members.size)).astype(np.int64)
     if count > members.size or (count and int(places.max()) >= members.size):
         raise CursorInvalid("it was cut")
-    return Position(first, swept, members[places], shown, _SOURCES[source], release)
+    order = members[places]
+    order.flags.writeable = False
+    return Position(first, swept, order, shown, _SOURCES[source], release)
+
+
+@lru_cache(maxsize=256)
+def _shared(data: bytes) -> Position:
+    """What many scrolls share, whoever scrolls: an overloaded adapter answers in the pools' own order."""
+    return _decoded(data)
 
 
 @lru_cache(maxsize=256)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from api.scroll.position import NOTHING, Ids, Position, decode, encode
 from api.scroll.seal import Seal
 from api.scroll.stock import Stock, Window
-from api.types import Pool, Query, Ranking
+from api.types import Pool, Query, Ranking, Source
 
 _CUSTOMER: Final = struct.Struct(">?q")
 
@@ -53,6 +53,8 @@ class Scroll:
             position = Position(first, NOTHING, order[shown:fits], shown, ranking.source, ranking.release)
             return self._cursor(query, stock, pool, position)
         position = Position(stock.first, NOTHING, order[shown:], shown, ranking.source, ranking.release)
+        if ranking.source is Source.POPULARITY:
+            return self._cursor(query, stock, pool, position)
         places = np.empty(order.size, np.uint64)
         places[np.argsort(order)] = np.arange(order.size)  # a third of the time that looking each up takes
         return self._cursor(query, stock, pool, position, places[shown:])
@@ -67,7 +69,7 @@ class Scroll:
 
     def still_there(self, pool: Pool, position: Position) -> Ids:
         """What is left of the current window and can be shown now, best first."""
-        return self._stock(pool).still_there(position.order)
+        return self._stock(pool).still_there(position)
 
     def window(self, pool: Pool, position: Position) -> Window | None:
         """The candidates to rank when nothing is left of the current window; None at the end."""
@@ -93,9 +95,10 @@ class Scroll:
     ) -> str | None:
         if not position.order.size and stock.window(pool, position) is None:
             return None
-        return self._seal.close(
-            encode(position, stock.first_set if stock.begins(position) else None, places), _scroll_of(query)
-        )
+        carried = stock.own_cursor(position)
+        if carried is None:
+            carried = encode(position, stock.first_set if stock.begins(position) else None, places)
+        return self._seal.close(carried, _scroll_of(query))
 
     def _stock(self, pool: Pool) -> Stock:
         stock = self._stocks.get(pool)

@@ -15,15 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from api.scroll.packing import pack_set
-from api.scroll.position import Ids, Position, most_in_window
+from api.scroll.position import Ids, Position, encode, most_in_window
 from api.scroll.seal import MAX_CARRIED
-from api.types import Pool
+from api.types import Pool, Source
 from ensemble import contract
 
 _FIRST_ROOM: Final = 2_900
 """Bytes of the first window's set, at most: the rest must hold a later window's set and order."""
 _FIXED_ROOM: Final = 128
 """Bytes for all else."""
+_KEPT: Final = 16
+"""Cursors kept of each pool's own order, some 3 kB each: the first pages of the usual sizes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,8 +47,14 @@ class Stock:
         """Row in the pool of each product of ``ids``."""
         self.ids: Final[Ids] = pool.product_id[self._place]
         """All that can be shown, sorted."""
-        self.first: Final[Ids] = np.sort(self.candidates(pool))
+        self._own: Final[Ids] = self.candidates(pool)
+        """Products of the first window in the pool's own order."""
+        self._own_cursors: dict[int, bytes] = {}
+        """What cursors in that order carry, by how much of it is left."""
+        self.first: Final[Ids] = np.sort(self._own)
         """Products of the first window, sorted."""
+        self._same = self.first
+        """What was the same as ``first`` when last compared."""
         self._windows: dict[int, Window | None] = {}
 
     @staticmethod
@@ -66,8 +74,11 @@ class Stock:
         """How many products of the first window a cursor can carry."""
         return most_in_window(self.first, _FIRST_ROOM, order=False)
 
-    def still_there(self, ids: Ids) -> Ids:
-        """Those of ``ids`` that can be shown now, in the given order."""
+    def still_there(self, position: Position) -> Ids:
+        """What is left of the position's window and can be shown now, best first."""
+        ids = position.order
+        if position.in_first_window and self.begins(position):
+            return ids  # all of the first window can be
         if not self.ids.size:
             return ids[:0]
         at = np.searchsorted(self.ids, ids)
@@ -75,9 +86,31 @@ class Stock:
         there: Ids = ids[self.ids[at] == ids]
         return there
 
+    def own_cursor(self, position: Position) -> bytes | None:
+        """What a cursor carries that stands in the pool's own order, which is the same for everybody; else None.
+
+        That is what an overloaded adapter answers most with, and then it has no time to encode it again and again.
+        """
+        left = position.order.size
+        if position.source is not Source.POPULARITY or position.shown + left != self._own.size:
+            return None
+        if position.release is not None or not position.in_first_window or not self.begins(position):
+            return None
+        if not np.array_equal(position.order, self._own[position.shown :]):
+            return None
+        carried = self._own_cursors.get(left)
+        if carried is None:
+            if len(self._own_cursors) >= _KEPT:
+                self._own_cursors.clear()
+            carried = self._own_cursors[left] = encode(position, self.first_set)
+        return carried
+
     def begins(self, position: Position) -> bool:
         """Whether the scroll began with a pool whose first window was this one's."""
-        return position.first is self.first or np.array_equal(position.first, self.first)
+        if position.first is not self._same and not np.array_equal(position.first, self.first):
+            return False
+        self._same = position.first  # cursors over one pool share it
+        return True
 
     def window(self, pool: Pool, position: Position) -> Window | None:
         """The window after ``position``; None where all products have been offered.
@@ -116,4 +149,6 @@ def _part(pool: Pool, rows: npt.NDArray[np.int64]) -> Pool:
 def followed(page: Ids, pool: Pool) -> Ids:
     """The page's products, and behind them the pool's other candidates in its own order."""
     candidates = Stock.candidates(pool)
+    if np.array_equal(page[: candidates.size], candidates):  # as whatever is the pool's own order: no need to look
+        return page
     return np.concatenate([page, candidates[~np.isin(candidates, page)]])
