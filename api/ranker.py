@@ -119,9 +119,9 @@ class Ranker:
             trace.enters()
         if permit is None:
             raise Overloaded(f"{self._limiter.in_flight} requests are being ranked, and no place became free")
-        outcome = _IGNORED
+        outcome = at_worst = _IGNORED
         try:
-            answer = await lane.batcher.submit(
+            ranked = lane.batcher.submit(
                 self.row(query, pool),
                 budget.answer_from,
                 gone,
@@ -129,10 +129,14 @@ class Ranker:
                 hung_from=budget.arrived + self._limiter.deadline_s if self._short(budget) else 0.0,
                 trace=trace,
             )
+            # Whoever is refused until here took no time. While no call is free they are many, and would count as many
+            # that were late: the limit would stay low long after.
+            at_worst = _DROPPED
+            answer = await ranked
             outcome = _ANSWERED
         except (EnsembleTimeout, QueueFull) as error:
             if not self.impatient(error, budget):
-                outcome = _DROPPED
+                outcome = at_worst
             raise
         finally:
             self._room.leave(permit, outcome)
