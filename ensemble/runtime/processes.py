@@ -101,7 +101,9 @@ def started(command: list[str], environment: Mapping[str, str], log: Path) -> su
                 stdin=subprocess.DEVNULL,
                 stdout=written,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the server in order
+                # Ctrl-C reaches the parent alone, which then ends the server in order. Not a session of its own: Linux
+                # shares cores out by session (autogroup), where five processes would count as much as their caller.
+                process_group=0,
             )
         )
 
