@@ -15,7 +15,7 @@ Found = TypeVar("Found")
 
 PATIENCE_S: Final = 60.0
 """A limit that only what never happens reaches: far above what anything takes, because the machine may be busy."""
-EVERY_S: Final = 0.01
+EVERY_S: Final = 0.02
 """Between two looks at other threads or processes."""
 TURN_S: Final = 0.001
 """Between two looks at what goes on in the same event loop, which has nothing to do meanwhile but that."""
@@ -125,5 +125,5 @@ async def until_async(
 
 
 def _failure(what: str, within_s: float, last: object, explain: Callable[[], object] | None) -> str:
-    said = f"{what or 'what is waited for'} isn't so after {within_s:g} s; last seen: {last!r}"
+    said = f"{what or 'what is waited for'}: not within {within_s:g} s; last seen: {last!r}"
     return said if explain is None else f"{said}: {explain()}"

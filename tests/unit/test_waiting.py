@@ -20,7 +20,7 @@ def test_what_is_found_at_last_is_returned() -> None:
 
 
 def test_a_wait_that_fails_says_for_what_and_how_long_and_what_was_seen() -> None:
-    with pytest.raises(AssertionError, match=r"^a seven isn't so after 0 s; last seen: 0: the log$"):
+    with pytest.raises(AssertionError, match=r"^a seven: not within 0 s; last seen: 0: the log$"):
         until(counting(), lambda number: number == 7, what="a seven", within_s=0, explain=lambda: "the log")
 
 
@@ -32,7 +32,7 @@ def test_errors_that_mean_not_yet_are_waited_out_and_others_end_the_wait() -> No
 
     assert until(dividing, every_s=0, not_yet=ZeroDivisionError) == 1
     numbers = counting()
-    with pytest.raises(AssertionError, match="what is waited for isn't so after 0 s; last seen: ZeroDivisionError"):
+    with pytest.raises(AssertionError, match="what is waited for: not within 0 s; last seen: ZeroDivisionError"):
         until(dividing, within_s=0, not_yet=(ValueError, ZeroDivisionError))
     numbers = counting()
     with pytest.raises(ZeroDivisionError):
@@ -54,7 +54,7 @@ async def test_in_an_event_loop_a_look_may_wait_and_is_broken_off_in_time() -> N
         return seen
 
     assert await until_async(number, lambda seen: seen == 5, every_s=0) == 5
-    with pytest.raises(AssertionError, match=r"^an eight isn't so after 0.05 s; last seen: 6$"):
+    with pytest.raises(AssertionError, match=r"^an eight: not within 0.05 s; last seen: 6$"):
         await until_async(number, lambda seen: seen == 8, what="an eight", within_s=0.05, every_s=0)
 
 
