@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.waiting import until
 
 WAIT_S = 30.0
 
@@ -49,10 +50,7 @@ class Collector:
 
     def wait_for(self, wanted: Callable[[list[Received]], bool]) -> list[Received]:
         """The spans, once they are what is wanted."""
-        until = time.monotonic() + WAIT_S
-        while not wanted(self.spans):
-            assert time.monotonic() < until, [span.name for span in self.spans]
-            time.sleep(0.01)
+        until(lambda: wanted(self.spans), within_s=WAIT_S, explain=lambda: [span.name for span in self.spans])
         return list(self.spans)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ensemble.runtime import processes
+from tests.waiting import until
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "tester",
@@ -35,11 +35,8 @@ def s3_server(log: Path) -> Iterator[str]:
     with log.open("wb") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
-            deadline = time.monotonic() + 60
-            while not _answers(address):
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.05)
+            until(lambda: server.poll() is not None or _answers(address), what="an answer", explain=log.read_text)
+            assert server.poll() is None, log.read_text()
             yield address
         finally:
             server.kill()

@@ -8,13 +8,13 @@ tensors of one element in, one tensor [1, limit] out.
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 
 from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 from mlserver.utils import install_uvloop_event_loop
 
+from ensemble.runtime import processes
 from loadtest.peers.shop import Ask, Shop, settings
 
 
@@ -41,19 +41,14 @@ class RankingModel(MLModel):
         return InferenceResponse(model_name=self.name, outputs=[output])
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def _serve(port: int) -> None:
     chosen = settings()
+    _, grpc_port = processes.claim_ports((port, "MLServer"), (0, "MLServer's gRPC"))
     server = MLServer(
         Settings(
             host="127.0.0.1",
             http_port=port,
-            grpc_port=_free_port(),
+            grpc_port=grpc_port,
             metrics_endpoint=None,
             parallel_workers=chosen["workers"],
             debug=False,

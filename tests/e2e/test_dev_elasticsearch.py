@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from racksort.cli import main
 from racksort.dev.elasticsearch_server import PREFIX, ElasticsearchOptions, EmbeddedElasticsearch
 from racksort.dev.provision import Distribution
 from tests.conftest import RealElasticsearch, _distribution
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -73,13 +73,6 @@ def group_members(leader: int) -> list[int]:
         if int(fields[2]) == leader and fields[0] != "Z":
             members.append(int(entry.name))
     return members
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
 
 
 @contextmanager
@@ -194,7 +187,7 @@ def test_a_killed_command_leaves_no_process_a_folder_that_is_swept_up_and_its_da
             client.indices.create(index="racksort-dev-test")
         process.kill()
         process.wait()
-    assert until(lambda: not group_members(facts["pid"]))
+    until(lambda: group_members(facts["pid"]), lambda members: not members, every_s=0.05)
     assert files_of_jvms(family) == []
     homes.sweep(PREFIX)
     assert homes_of(process.pid) == set()

@@ -23,6 +23,7 @@ from api.releases import document, store
 from ensemble import configs, contract
 from tests.conftest import REPOSITORY
 from tests.faults.served import Served, Shop, serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -127,10 +128,7 @@ def begin(server: Served, repository: Path, release: int, role: str = "canary") 
     """Give half of the customers a canary, or a shadow half of the requests, and wait until they have it."""
     at, verb = datetime.now(UTC), document.canary if role == "canary" else document.shadow
     store.change(repository / store.NAME, lambda traffic: verb(traffic, release, 50.0, at=at))
-    until = time.monotonic() + AT_MOST_S
-    while (found := asked(server))[role] != release:
-        assert time.monotonic() < until, found
-        time.sleep(0.1)
+    until(lambda: asked(server), lambda found: found[role] == release, within_s=AT_MOST_S, every_s=0.1)
 
 
 def loaded(server: Served) -> None:
@@ -138,6 +136,11 @@ def loaded(server: Served) -> None:
     record = server.load(PIECE_S, rate=RATE, connections=64)
     assert record.count(200) == record.status.size
     assert record.wrong == []
+
+
+def asked_after_load(server: Served) -> dict[str, Any]:
+    loaded(server)
+    return asked(server)
 
 
 @pytest.mark.parametrize(
@@ -148,9 +151,7 @@ def loaded(server: Served) -> None:
 def test_a_bad_canary_is_taken_back_by_itself(served: Served, repository: Path, release: int, guards: set[str]) -> None:
     begin(served, repository, release)
     began = time.monotonic()
-    while (found := asked(served))["canary"] is not None:
-        assert time.monotonic() - began < AT_MOST_S, found
-        loaded(served)
+    found = until(lambda: asked_after_load(served), lambda found: found["canary"] is None, within_s=AT_MOST_S)
     took = time.monotonic() - began
     taken_back = found["beside"]["taken_back"]
     assert taken_back["release"] == release
@@ -171,12 +172,16 @@ def test_what_crashes_beside_the_live_release_goes_alone(served: Served, reposit
     restarts = served.metric("racksort_triton_restarts_total")
     live = served.tritons()
     begin(served, repository, CRASHING, role)
-    began, full, asked_for = time.monotonic(), 0, 0
-    while (found := asked(served))[f"wanted_{role}"] is not None:
-        assert time.monotonic() - began < AT_MOST_S, found
+    full = asked_for = 0
+
+    def asked_meanwhile() -> dict[str, Any]:
+        nonlocal full, asked_for
         record = served.load(PIECE_S, rate=RATE, connections=64)
         assert record.count(200) == record.status.size
         full, asked_for = full + int(record.full.sum()), asked_for + record.status.size
+        return asked(served)
+
+    found = until(asked_meanwhile, lambda found: found[f"wanted_{role}"] is None, within_s=AT_MOST_S)
     assert "its ranking process ended (exit status 1)" in store.read(repository / store.NAME).why
     loaded(served)
     assert served.tritons() == live
@@ -190,14 +195,12 @@ def test_what_crashes_beside_the_live_release_goes_alone(served: Served, reposit
 
 def test_a_good_canary_stays(served: Served, repository: Path) -> None:
     begin(served, repository, GOOD)
-    until = time.monotonic() + AT_MOST_S
-    while True:
-        loaded(served)
-        found = asked(served)
+
+    def held(found: dict[str, Any]) -> bool:
         assert found["canary"] == GOOD, found
-        if all(each["state"] == "held" for each in found["beside"]["guards"]):
-            break
-        assert time.monotonic() < until, found
+        return all(each["state"] == "held" for each in found["beside"]["guards"])
+
+    found = until(lambda: asked_after_load(served), held, within_s=AT_MOST_S)
     (comparison,) = found["beside"]["comparisons"]
     assert (comparison["role"], comparison["release"], comparison["live"]) == ("canary", GOOD, 1)
     assert comparison["rbo"] == pytest.approx(1)
@@ -209,16 +212,14 @@ def test_a_triton_that_dies_is_no_fault_of_the_canary(served: Served, repository
     loaded(served)
     for pid in served.tritons():
         os.kill(pid, signal.SIGKILL)
-    until = time.monotonic() + AT_MOST_S
-    while True:
-        loaded(served)  # the ladder answers meanwhile
-        found = asked(served)
+
+    def again(found: dict[str, Any]) -> bool:
         assert found["canary"] == GOOD, found
         states = {each["release"]: each["state"] for each in found["releases"]}
-        again = served.tritons() and states[1] == states[GOOD] == "serving" and served.readiness()[1] == "ready"
-        if again:
-            break
-        assert time.monotonic() < until, found
+        serving_both = states[1] == states[GOOD] == "serving"
+        return bool(served.tritons()) and serving_both and served.readiness()[1] == "ready"
+
+    until(lambda: asked_after_load(served), again, within_s=AT_MOST_S)  # the ladder answers meanwhile
     for _ in range(5):
         loaded(served)
     found = asked(served)

@@ -7,10 +7,8 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from loadtest.locust_run import LOCUSTFILE
 from loadtest.results import read
 from tests.conftest import REPOSITORY
 from tests.e2e.test_serve import free_port, serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -225,9 +224,9 @@ def test_the_web_page_starts_and_ends_a_run(served: str, catalog_dir: Path, work
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            _until(lambda: b"<html" in _asked(page).lower())
+            until(lambda: b"<html" in _asked(page).lower(), every_s=0.1, not_yet=OSError)
             assert json.loads(_asked(f"{page}/swarm", b"user_count=4&spawn_rate=4"))["success"] is True
-            _until(lambda: _total(page)["num_requests"] > 20)
+            until(lambda: _total(page)["num_requests"], lambda total: total > 20, every_s=0.1, not_yet=OSError)
             assert _total(page)["num_failures"] == 0
             assert json.loads(_asked(f"{page}/stop", b""))["success"] is True
         finally:
@@ -243,14 +242,3 @@ def _asked(url: str, form: bytes | None = None) -> bytes:
 
 def _total(page: str) -> Any:
     return json.loads(_asked(f"{page}/stats/requests"))["stats"][-1]
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    """Wait at most a minute until ``holds()``."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with suppress(OSError):  # it doesn't listen yet
-            if holds():
-                return
-        time.sleep(0.1)
-    pytest.fail("it took more than a minute")

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +24,12 @@ from ensemble.releases.publish import Publisher, publish
 from ensemble.releases.verify import verify
 from ensemble.releases.withdraw import withdraw
 from ensemble.runtime import model_control
-from ensemble.runtime.canary import Canary, Verdict
+from ensemble.runtime.canary import Canary
 from tests.conftest import REPOSITORY
 from tests.plain_triton import PlainTriton
 from tests.s3_server import CREDENTIALS, s3_server
 from tests.unit.releases.killed import kill_at
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -70,15 +70,13 @@ def some_rows() -> Tensors:
     return rows
 
 
-def ranks(address: str, release: int) -> Verdict:
-    """The first healthy answer of a server that starts, or its last one."""
-    canary, deadline = Canary(address, release), time.monotonic() + 60
+def until_ranks(server: PlainTriton, release: int) -> None:
+    """Wait for a healthy answer of a server that may be starting."""
+    canary = Canary(server.address, release)
     try:
-        while not (verdict := canary.check(5)).healthy and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: canary.check(5), lambda verdict: verdict.healthy, every_s=0.05, explain=server.log_tail)
     finally:
         canary.close()
-    return verdict
 
 
 @pytest.mark.parametrize(
@@ -95,11 +93,11 @@ def ranks(address: str, release: int) -> Verdict:
 def test_a_killed_publisher_and_a_killed_server_leave_the_old_release_serving(
     repository: Path, candidate: Release, server: PlainTriton, last: str
 ) -> None:
-    assert ranks(server.address, 1).healthy
+    until_ranks(server, 1)
     kill_at("publish", last, repository, candidate.repository)
-    assert ranks(server.address, 1).healthy
+    until_ranks(server, 1)
     server.restart()  # killed at once, started again on what is there
-    assert ranks(server.address, 1).healthy, server.log_tail()
+    until_ranks(server, 1)
     assert numbers_in(repository) == ([1, 2] if last == "moved personalize_v2" else [1])
     publish(candidate, repository, Publisher("0.1.0"))
     assert staging.left_behind(repository) == []
@@ -111,23 +109,23 @@ def test_a_killed_publisher_and_a_killed_server_leave_the_old_release_serving(
 def test_a_renumbered_release_is_loaded_beside_the_live_one_and_ranks_the_same(
     repository: Path, candidate: Release, server: PlainTriton
 ) -> None:
-    assert ranks(server.address, 1).healthy
+    until_ranks(server, 1)
     publish(candidate, repository, Publisher("0.1.0"))
     model_control.reload(server.address, (), (contract.ensemble_name(2),), 60)
-    assert ranks(server.address, 2).healthy
+    until_ranks(server, 2)
     (old,), (new,) = (list(TritonScorer(server.address, release).rank_all([some_rows()])) for release in (1, 2))
     assert (old.product_id == new.product_id).all()
     assert (old.score == new.score).all()
     withdraw(repository, 2)
-    assert ranks(server.address, 1).healthy
+    until_ranks(server, 1)
     server.restart()
-    assert ranks(server.address, 1).healthy, server.log_tail()
+    until_ranks(server, 1)
 
 
 def test_a_version_that_keeps_triton_from_starting_is_withdrawn(
     repository: Path, candidate: Release, server: PlainTriton
 ) -> None:
-    assert ranks(server.address, 1).healthy
+    until_ranks(server, 1)
     publish(candidate, repository, Publisher("0.1.0"))
     (repository / "product_pool" / "2" / "model.onnx").write_bytes(b"\x00corrupt")  # by whatever the disk did to it
     with pytest.raises(RacksortError, match=r"product_pool/2/model\.onnx: was altered since it was published"):
@@ -136,7 +134,7 @@ def test_a_version_that_keeps_triton_from_starting_is_withdrawn(
     assert server.ends() != 0  # release 1 too: a model with one bad version doesn't load at all
     withdraw(repository, 2)
     server.restart()
-    assert ranks(server.address, 1).healthy, server.log_tail()
+    until_ranks(server, 1)
 
 
 def run_publish(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -175,4 +173,4 @@ def test_triton_serves_a_release_from_an_object_store(
         store.files.mkdir("models")
         _, url = publish_object(candidate, store, Publisher("0.1.0"))
         with PlainTriton(url, "personalize_v2") as server:
-            assert ranks(server.address, 2).healthy, server.log_tail()
+            until_ranks(server, 2)

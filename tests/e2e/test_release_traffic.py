@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from ensemble.releases.layout import release_in
 from loadtest.processes import below
 from tests.conftest import REPOSITORY
 from tests.e2e.test_serve import free_port, get, serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -154,16 +155,6 @@ def served(catalog_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield Served(curl.split("/v1/")[0], process.pid, repository)
 
 
-def until(true: Callable[[], bool], seconds: float) -> float:
-    """Waits; returns the seconds that it took."""
-    began = time.monotonic()
-    while not true():
-        if time.monotonic() - began > seconds:
-            pytest.fail(f"not within {seconds:g} s")
-        time.sleep(0.05)
-    return time.monotonic() - began
-
-
 def done(ran: subprocess.CompletedProcess[str]) -> str:
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
@@ -171,10 +162,10 @@ def done(ran: subprocess.CompletedProcess[str]) -> str:
 
 def test_a_release_goes_all_the_way_and_back_while_requests_run(served: Served) -> None:
     with Requests(served.base).running() as requests:
-        until(lambda: len(requests.answers) > 100, 30)
+        until(lambda: len(requests.answers) > 100, within_s=30)
         done(served.release("canary", 2, "--percent", PERCENT))
         tried = time.monotonic()
-        until(lambda: len(requests.since(tried)) > 600, 60)
+        until(lambda: len(requests.since(tried)) > 600, within_s=60)
         for answer in requests.since(tried):
             theirs = place(2, answer.customer, None) < PERCENT * PLACES / 100
             assert answer.release == ("personalize_v2" if theirs else "personalize_v1")
@@ -184,17 +175,18 @@ def test_a_release_goes_all_the_way_and_back_while_requests_run(served: Served) 
 
         began = time.monotonic()
         done(served.release("promote", 2, "--no-wait"))
-        until(lambda: served.status()["live"] == 2, SEEN_WITHIN_S + 2)  # the command itself takes about a second
+        # The command itself takes about a second.
+        until(lambda: served.status()["live"] == 2, within_s=SEEN_WITHIN_S + 2)
         promoted = time.monotonic()
-        until(lambda: len(requests.since(promoted)) > 200, 30)
+        until(lambda: len(requests.since(promoted)) > 200, within_s=30)
         assert {each.release for each in requests.since(promoted + 0.2)} == {"personalize_v2"}
 
         back_at = time.monotonic()
         done(served.release("rollback"))
-        until(lambda: served.status()["live"] == 1, BACK_WITHIN_S)
+        until(lambda: served.status()["live"] == 1, within_s=BACK_WITHIN_S)
         assert time.monotonic() - back_at < BACK_WITHIN_S
         rolled_back = time.monotonic()
-        until(lambda: len(requests.since(rolled_back)) > 200, 30)
+        until(lambda: len(requests.since(rolled_back)) > 200, within_s=30)
         assert {each.release for each in requests.since(rolled_back + 0.2)} == {"personalize_v1"}
 
     assert not requests.failures
@@ -216,7 +208,7 @@ def test_a_switch_is_seen_within_two_seconds_of_the_change(served: Served) -> No
     from api.releases import document, store
 
     path = served.repository / store.NAME
-    until(lambda: served.state(2) in {"standby", "retiring", None, "serving"}, 10)
+    until(lambda: served.state(2) in {"standby", "retiring", None, "serving"}, within_s=10)
     done(served.release("canary", 2))
     for verb in (document.promote, document.rollback):
         arguments = (2,) if verb is document.promote else ()
@@ -225,7 +217,7 @@ def test_a_switch_is_seen_within_two_seconds_of_the_change(served: Served) -> No
             path,
             lambda traffic, verb=verb, arguments=arguments: verb(traffic, *arguments, at=datetime.now(UTC)),  # type: ignore[misc]
         )
-        until(lambda wanted=changed.after.live: served.status()["live"] == wanted, SEEN_WITHIN_S)  # type: ignore[misc]
+        until(lambda wanted=changed.after.live: served.status()["live"] == wanted, within_s=SEEN_WITHIN_S)  # type: ignore[misc]
         assert time.monotonic() - began < SEEN_WITHIN_S
 
 
@@ -238,10 +230,10 @@ def test_a_torn_release_is_refused_and_a_killed_triton_comes_back_on_what_served
         assert "release 3 can't have traffic" in ran.stderr
         assert "collaborative_filter/3" in ran.stderr
         assert "Traceback" not in ran.stderr
-        until(lambda: served.status()["wanted_live"] == before["live"], SEEN_WITHIN_S)  # put back
+        until(lambda: served.status()["wanted_live"] == before["live"], within_s=SEEN_WITHIN_S)  # put back
         assert served.status()["live"] == before["live"]
         refused = time.monotonic()
-        until(lambda: len(requests.since(refused)) > 100, 30)
+        until(lambda: len(requests.since(refused)) > 100, within_s=30)
     assert not requests.failures
     assert {each.release for each in requests.answers} == {f"personalize_v{before['live']}"}
     assert not [each for each in requests.answers if each.degraded]
@@ -249,10 +241,10 @@ def test_a_torn_release_is_refused_and_a_killed_triton_comes_back_on_what_served
     assert history[0]["change"] == "promote 3 put back"
 
     done(served.release("canary", 3, "--no-wait"))  # wanted still when Triton is killed
-    until(lambda: served.state(3) == "refused", 30)
+    until(lambda: served.state(3) == "refused", within_s=30)
     pid = served.triton()
     os.kill(pid, signal.SIGKILL)
-    until(lambda: _ranks(served, before["live"]), 60)
+    until(lambda: _ranks(served, before["live"]), within_s=60)
     assert served.triton() != pid
     done(served.release("rollback"))  # what was live last is there again as well
     assert _ranks(served, 1)
@@ -274,13 +266,16 @@ def test_a_release_that_keeps_triton_from_starting_is_stood_in_for_and_rolled_ba
         code.write_text("def broken(:\n")
         before = served.triton()
         os.kill(before, signal.SIGKILL)
-        until(lambda: _ranks(served, 1), 90)  # nobody has done anything
+        until(lambda: _ranks(served, 1), within_s=90)  # nobody has done anything
         assert served.state(2) != "serving"
         served.release("rollback", "--wait", 60)
-        until(lambda: served.status()["wanted_live"] == 1 and served.state(1) == "serving" and _ranks(served, 1), 60)
+        until(
+            lambda: served.status()["wanted_live"] == 1 and served.state(1) == "serving" and _ranks(served, 1),
+            within_s=60,
+        )
         pid = served.triton()
         os.kill(pid, signal.SIGKILL)
-        until(lambda: served.triton_or_none() not in {None, pid} and _ranks(served, 1), 60)
+        until(lambda: served.triton_or_none() not in {None, pid} and _ranks(served, 1), within_s=60)
     finally:
         code.write_bytes(whole)
 
@@ -293,7 +288,7 @@ def test_a_rollback_while_triton_is_down_is_what_it_comes_back_on(served: Served
         code.write_text("def broken(:\n")
         os.kill(served.triton(), signal.SIGKILL)
         done(served.release("rollback", "--no-wait"))
-        until(lambda: served.state(1) == "serving" and _ranks(served, 1), 90)
+        until(lambda: served.state(1) == "serving" and _ranks(served, 1), within_s=90)
     finally:
         code.write_bytes(whole)
 

@@ -6,9 +6,8 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from api.rules.store import Store
 from tests.conftest import RealElasticsearch
 from tests.e2e.test_serve import free_port, products, serving
 from tests.loading import load_folder
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -64,14 +64,6 @@ def page(base: str, customer: int = 1) -> list[int]:
     return ids
 
 
-def becomes(seen: Callable[[], bool]) -> bool:
-    until = time.monotonic() + FOLLOWS_WITHIN_S
-    while time.monotonic() < until:
-        if seen():
-            return True
-    return False
-
-
 @pytest.mark.slow
 def test_versions_are_seen_by_a_running_adapter_and_taken_back(
     served: str, folder: Path, catalog_dir: Path, tmp_path: Path
@@ -88,7 +80,7 @@ def test_versions_are_seen_by_a_running_adapter_and_taken_back(
     done = racksort("apply", path, "--dir", folder, "--catalog", catalog_dir, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"version": 1, "valid": True, "rules": 3, "warnings": []}
-    assert becomes(lambda: page(served) != before)
+    until(lambda: page(served) != before, within_s=FOLLOWS_WITHIN_S)
     after = page(served)
     assert hidden not in after
     assert after[0] == lifted
@@ -97,15 +89,15 @@ def test_versions_are_seen_by_a_running_adapter_and_taken_back(
 
     Store(folder).path(2).write_text("{")
     (folder / "live.json").write_text('{"version": 2, "before": [0, 1]}')
-    assert becomes(lambda: "racksort_rules_broken 1.0" in metrics(served))
+    until(lambda: "racksort_rules_broken 1.0" in metrics(served), within_s=FOLLOWS_WITHIN_S)
     assert page(served) == after
     assert "racksort_rules_version 1.0" in metrics(served)
 
     assert racksort("rollback", "--dir", folder).returncode == 0
-    assert becomes(lambda: "racksort_rules_broken 0.0" in metrics(served))
+    until(lambda: "racksort_rules_broken 0.0" in metrics(served), within_s=FOLLOWS_WITHIN_S)
     assert page(served) == after
     assert racksort("rollback", "--dir", folder).returncode == 0
-    assert becomes(lambda: page(served) == before)
+    until(lambda: page(served) == before, within_s=FOLLOWS_WITHIN_S)
     assert "no rules are live" in racksort("status", "--dir", folder).stdout
 
 
@@ -194,7 +186,8 @@ def test_rules_by_brand_category_and_age_move_products_of_elasticsearch_as_those
         done = racksort("apply", path, "--dir", store, "--json", environment=source)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["warnings"] == []
-        assert all(becomes(lambda base=base: "racksort_rules_version 1.0" in metrics(base)) for base in bases)
+        for base in bases:
+            until(lambda base=base: "racksort_rules_version 1.0" in metrics(base), within_s=FOLLOWS_WITHIN_S)  # type: ignore[misc]
         after = pages(bases[0])
         assert after == pages(bases[1])
         assert all(was != now for was, now in zip(before, after, strict=True))

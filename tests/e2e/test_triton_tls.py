@@ -28,6 +28,7 @@ from tests.certificates import SERVER, Issued, Shop
 from tests.contract.test_ensemble_client import pool, row
 from tests.e2e.test_serve import free_port, get, serving
 from tests.k8s.triton import Server, manifest_triton
+from tests.waiting import until_async
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 PATIENCE_S = 10.0
@@ -98,10 +99,8 @@ async def test_a_server_without_tls_is_told_from_one_with(triton_address: str, s
 
 async def ranked_until(ensemble: TritonEnsemble, seen: Callable[[], bool]) -> None:
     """Rank until something has been seen; each call must be answered."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not seen():
-            await ensemble.rank(BATCH)
-            await asyncio.sleep(0.01)  # so that a poll doesn't take the processors from Triton
+    every_s = 0.01  # so that a poll doesn't take the processors from Triton
+    await until_async(lambda: ensemble.rank(BATCH), lambda _: seen(), within_s=PATIENCE_S, every_s=every_s)
     await ensemble.rank(BATCH)
 
 

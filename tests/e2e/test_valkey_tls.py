@@ -16,9 +16,9 @@ from ensemble.runtime import processes
 from racksort.dev.valkey_server import executable
 from tests.certificates import Shop
 from tests.conftest import require_valkey
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e]
-START_S = 20.0
 TIMEOUT_S = 2.0
 
 
@@ -45,11 +45,9 @@ def port(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             stderr=written,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + START_S
-        while b"Ready to accept connections" not in log.read_bytes():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
+        ready = "Ready to accept connections"
+        until(log.read_text, lambda said: ready in said or process.poll() is not None, what=ready)
+        assert process.poll() is None, log.read_text()
         yield at
     finally:
         process.kill()

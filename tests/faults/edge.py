@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from api.settings import Settings
 from api.transport.drain import DrainingServer
 from api.transport.limits import Limits
 from api.transport.watch import Watch
+from tests.waiting import until_async
 
 ROOT = Path(__file__).parents[2]
 HOST = b"host: shop\r\n"
@@ -100,12 +101,6 @@ async def ask(port: int, data: bytes) -> Answer | None:
         client.close()
 
 
-async def until(condition: Callable[[], bool], every_s: float = 0.0) -> None:
-    """Let the loop turn, and look at its sockets, as long as it takes."""
-    while not condition():  # noqa: ASYNC110 - nobody tells when the server's own state changes
-        await asyncio.sleep(every_s)
-
-
 @asynccontextmanager
 async def served(app: Any, **settings: Any) -> AsyncIterator[tuple[DrainingServer, Watch, int]]:
     """The app under the real server in this process: the server, its watch and its port.
@@ -117,7 +112,7 @@ async def served(app: Any, **settings: Any) -> AsyncIterator[tuple[DrainingServe
     watch.start = lambda: None  # type: ignore[method-assign]
     server = DrainingServer(configured(app, watch), watch, drain_s=0.0, grace_s=60.0)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    await until(lambda: server.started)
+    await until_async(lambda: server.started)
     try:
         yield server, watch, listener.getsockname()[1]
     finally:

@@ -11,7 +11,8 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from tests.faults.edge import HOST, PAGE, Client, Process, ask, served, server_process, until
+from tests.faults.edge import HOST, PAGE, Client, Process, ask, served, server_process
+from tests.waiting import until_async
 
 CLIENTS = 16
 PAUSE_S = 0.002
@@ -50,18 +51,16 @@ class Load:
 
 async def _turned_away(port: int) -> tuple[int, str]:
     """What ``/readyz`` says once it isn't ready any more."""
-    while True:
-        answer = await ask(port, READYZ)
-        assert answer is not None
-        if answer.status != 200:
-            return answer.status, answer.problem()["type"]
+    answer = await until_async(lambda: ask(port, READYZ), lambda found: found is None or found.status != 200)
+    assert answer is not None
+    return answer.status, answer.problem()["type"]
 
 
 async def test_sigterm_under_load_drops_no_request(record_property: Any) -> None:
     load = Load()
     async with server_process(**PATIENCE, RACKSORT_DRAIN_MS="1500", RACKSORT_GRACE_MS="30000") as server:
         clients = [asyncio.create_task(load.client(server.port)) for _ in range(CLIENTS)]
-        await until(lambda: load.answers > CLIENTS * 20 or bool(load.dropped))
+        await until_async(lambda: load.answers > CLIENTS * 20 or bool(load.dropped))
         before = load.answers
         stopped = time.perf_counter()
         server.terminate()
@@ -146,7 +145,7 @@ async def test_an_answer_under_way_is_the_last_of_its_connection() -> None:
     async with served(patient) as (server, watch, port):
         client = await Client.open(port)
         client.send(b"GET / HTTP/1.1\r\n\r\n")
-        await until(lambda: bool(server.server_state.tasks))
+        await until_async(lambda: bool(server.server_state.tasks))
         watch.drain()
         let_go.set()
         answer = await client.answer()

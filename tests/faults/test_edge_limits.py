@@ -12,8 +12,9 @@ import pytest
 
 from api.transport.counts import Cause
 from api.transport.watch import Watch
-from tests.faults.edge import HOST, PAGE, Client, Process, ask, served, server_process, until
+from tests.faults.edge import HOST, PAGE, Client, Process, ask, served, server_process
 from tests.unit.api.conftest import UNHURRIED, running_adapter
+from tests.waiting import until_async
 
 RANK = b"POST /v1/rank HTTP/1.1\r\n" + HOST + b"content-type: application/json\r\n"
 CHUNKED = RANK + b"transfer-encoding: chunked\r\n\r\n"
@@ -159,7 +160,11 @@ async def test_requests_ahead_of_a_bad_one_are_answered_and_theirs_alone(edge: t
 async def test_a_mistake_within_a_body_ends_the_request_that_waits_for_it(edge: tuple[Watch, int]) -> None:
     client = await Client.open(edge[1])
     client.send(CHUNKED + b"2\r\n{}\r\n")
-    await until(lambda: any(connection.cycle for connection in edge[0].open))  # type: ignore[attr-defined]
+
+    def waits() -> bool:
+        return any(connection.cycle for connection in edge[0].open)  # type: ignore[attr-defined]
+
+    await until_async(waits)
     client.send(b"nonsense\r\n")
     answer = await client.answer()
     assert answer is not None
@@ -171,7 +176,7 @@ async def test_a_mistake_within_a_body_ends_the_request_that_waits_for_it(edge: 
 async def test_connections_beyond_the_limit_are_told_to_come_back() -> None:
     async with running_adapter(UNHURRIED) as adapter, served(adapter.app, max_connections=2) as (_, watch, port):
         first, second = await Client.open(port), await Client.open(port)
-        await until(lambda: len(watch.open) == 2)
+        await until_async(lambda: len(watch.open) == 2)
         third = await Client.open(port)
         third.send(PAGE)
         answer = await third.answer()
@@ -185,7 +190,7 @@ async def test_connections_beyond_the_limit_are_told_to_come_back() -> None:
         assert (await first.answer()).status == 200  # type: ignore[union-attr]
         second.close()
         third.close()
-        await until(lambda: len(watch.open) == 1 and not watch.refused)
+        await until_async(lambda: len(watch.open) == 1 and not watch.refused)
         assert (await ask(port, PAGE)).status == 200  # type: ignore[union-attr]
         first.close()
     assert watch.counts.closed == {Cause.TOO_MANY: 1}
@@ -194,10 +199,10 @@ async def test_connections_beyond_the_limit_are_told_to_come_back() -> None:
 async def test_a_flood_beyond_the_limit_isnt_even_told() -> None:
     async with running_adapter(UNHURRIED) as adapter, served(adapter.app, max_connections=1) as (_, watch, port):
         flood = [await Client.open(port) for _ in range(400)]
-        await until(lambda: watch.counts.closed[Cause.TOO_MANY] == 399)
+        await until_async(lambda: watch.counts.closed[Cause.TOO_MANY] == 399)
         assert len(watch.refused) == 256
         watch.advance(watch.linger)
-        await until(lambda: not watch.refused)
+        await until_async(lambda: not watch.refused)
         for client in flood:
             client.close()
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.edge import PAGE, ROOT, Client, percentile, server_process, until
+from tests.faults.edge import PAGE, ROOT, Client, percentile, server_process
+from tests.waiting import until_async
 
 SLOW = 1_000
 LIMIT_S = 5.0
@@ -54,7 +55,7 @@ class Healthy:
 
     async def often(self) -> None:
         """Until there are enough requests to tell a p99."""
-        await until(lambda: len(self.seconds) >= ENOUGH or bool(self.wrong), every_s=PAUSE_S)
+        await until_async(lambda: len(self.seconds) >= ENOUGH or self.wrong, within_s=240, every_s=PAUSE_S)
 
 
 @asynccontextmanager

@@ -10,8 +10,9 @@ from starlette.types import Receive, Scope, Send
 
 from api.transport.counts import Cause
 from api.transport.watch import Watch
-from tests.faults.edge import HOST, PAGE, Client, served, until
+from tests.faults.edge import HOST, PAGE, Client, served
 from tests.unit.api.conftest import UNHURRIED, running_adapter
+from tests.waiting import until_async
 
 RANK = b"POST /v1/rank HTTP/1.1\r\n" + HOST + b"content-type: application/json\r\ncontent-length: 99\r\n\r\n"
 SWEEP_S = 0.25
@@ -28,14 +29,14 @@ async def _connected(watch: Watch, port: int) -> Client:
     """A client whose connection the server has seen."""
     already = len(watch.open)
     client = await Client.open(port)
-    await until(lambda: len(watch.open) > already)
+    await until_async(lambda: len(watch.open) > already)
     return client
 
 
 async def _received(watch: Watch, count: int) -> None:
     """Until the only connection has taken in that many bytes of its request."""
     (connection,) = watch.open
-    await until(lambda: connection._wire >= count)  # type: ignore[attr-defined]
+    await until_async(lambda: connection._wire >= count)  # type: ignore[attr-defined]
 
 
 def _sweep_until(watch: Watch, cause: Cause) -> float:
@@ -62,7 +63,7 @@ async def test_a_request_that_doesnt_end_is_answered_408_and_closed(edge: tuple[
     answer.problem()
     assert await client.ended() == b""
     watch.advance(watch.linger + SWEEP_S)  # it doesn't close its side
-    await until(lambda: not watch.open)
+    await until_async(lambda: not watch.open)
     assert passed + watch.linger + SWEEP_S <= LIMIT_S
     client.close()
 
@@ -129,7 +130,7 @@ async def test_a_request_that_is_being_answered_has_all_the_time_it_needs() -> N
     async with served(slow) as (server, watch, port):
         client = await Client.open(port)
         client.send(b"GET / HTTP/1.1\r\n\r\n" * 2 + b"GET / HTTP")  # what was sent ahead waits as well
-        await until(lambda: len(server.server_state.tasks) == 1)
+        await until_async(lambda: len(server.server_state.tasks) == 1)
         watch.advance(1_000.0)
         let_go.set()
         assert (await client.answer()).status == 204  # type: ignore[union-attr]
@@ -150,12 +151,12 @@ async def test_a_client_that_doesnt_read_its_answer_is_closed() -> None:
     async with served(long) as (server, watch, port):
         client = await Client.open(port)
         client.send(b"GET / HTTP/1.1\r\n\r\n")
-        await until(lambda: bool(watch.open))
+        await until_async(lambda: bool(watch.open))
         (connection,) = watch.open
-        await until(lambda: connection.transport.get_write_buffer_size() > 0)
+        await until_async(lambda: connection.transport.get_write_buffer_size() > 0)
         assert _sweep_until(watch, Cause.SLOW_READER) <= LIMIT_S
         await ended.wait()  # the app goes on as if the client had gone
-        await until(lambda: not server.server_state.tasks and not watch.open)
+        await until_async(lambda: not server.server_state.tasks and not watch.open)
         client.close()
 
 
@@ -168,7 +169,7 @@ async def test_a_client_that_reads_again_in_time_is_kept() -> None:
         client = await Client.open(port)
         for _ in range(3):
             client.send(b"GET / HTTP/1.1\r\n\r\n")
-            await until(lambda: any(each.transport.get_write_buffer_size() for each in watch.open))
+            await until_async(lambda: any(each.transport.get_write_buffer_size() for each in watch.open))
             for _ in range(16):
                 watch.advance(SWEEP_S)
             assert len((await client.answer()).body) == 2**24  # type: ignore[union-attr]

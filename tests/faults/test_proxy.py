@@ -4,7 +4,7 @@ import asyncio
 import errno
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from random import Random
 
@@ -26,6 +26,7 @@ from tests.faults.proxy import (
     Toxic,
     running_proxy,
 )
+from tests.waiting import until, until_async
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 BOTH: tuple[Direction, Direction] = ("upstream", "downstream")
@@ -53,11 +54,6 @@ class Echo:
             self.endings.append("reset")
         finally:
             writer.transport.abort()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - what sockets do has no event here
-        await asyncio.sleep(0.001)
 
 
 class World:
@@ -102,7 +98,7 @@ async def make_world(random: Random | None = None) -> AsyncIterator[World]:
                     writer.transport.abort()
     finally:
         server.close()
-        await until(lambda: len(echo.endings) == len(echo.writers))
+        await until_async(lambda: len(echo.endings) == len(echo.writers))
         await server.wait_closed()
 
 
@@ -125,7 +121,7 @@ async def test_an_end_is_passed_on_while_the_answer_still_comes(world: World) ->
     writer.write(b"question")
     writer.write_eof()
     assert await reader.read() == b"question"
-    await until(lambda: world.proxy.open == 0)
+    await until_async(lambda: world.proxy.open == 0)
 
 
 async def test_resets_are_passed_on_in_both_directions(world: World) -> None:
@@ -138,7 +134,7 @@ async def test_resets_are_passed_on_in_both_directions(world: World) -> None:
     _, writer = await world.connected()
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     writer.transport.abort()
-    await until(lambda: world.echo.endings[-1:] == ["reset"])
+    await until_async(lambda: world.echo.endings[-1:] == ["reset"])
 
 
 async def test_where_the_target_refuses_the_client_is_closed() -> None:
@@ -234,7 +230,7 @@ async def test_a_timeout_without_a_time_lasts_until_healed_and_then_closes(world
     reader, writer = await world.connected()
     world.proxy.inject(Timeout())
     writer.write(b"question")
-    await until(lambda: world.proxy.read["downstream"] == len(b"helloquestion"))
+    await until_async(lambda: world.proxy.read["downstream"] == len(b"helloquestion"))
     world.proxy.inject(Latency(0.0))  # a change that leaves it in place
     assert world.proxy.open == 1
     world.proxy.heal()
@@ -247,7 +243,7 @@ async def test_a_timeout_upstream_keeps_the_request_from_the_server(world: World
     reader, writer = await world.connected()
     world.proxy.inject(Timeout(direction="upstream"))
     writer.write(b"question")
-    await until(lambda: world.proxy.read["upstream"] == len(b"helloquestion"))
+    await until_async(lambda: world.proxy.read["upstream"] == len(b"helloquestion"))
     world.proxy.heal()
     assert await reader.read() == b""
     assert bytes(world.echo.received) == b"hello"
@@ -259,7 +255,7 @@ async def test_a_hang_holds_everything_back_and_loses_nothing(world: World, dire
     world.proxy.inject(Hang(direction=direction))
     writer.write(b"question")
     writer.write_eof()
-    await until(lambda: world.proxy.read[direction] == len(b"helloquestion"))
+    await until_async(lambda: world.proxy.read[direction] == len(b"helloquestion"))
     assert world.proxy.sent[direction] == len(b"hello")
     world.proxy.heal()
     assert await reader.read() == b"question"
@@ -296,7 +292,7 @@ async def test_a_reset_reaches_client_and_server(world: World, direction: Direct
     with pytest.raises(ConnectionResetError) as raised:
         await reader.read()
     assert raised.value.errno == errno.ECONNRESET
-    await until(lambda: world.echo.endings == ["reset"])
+    await until_async(lambda: world.echo.endings == ["reset"])
     assert world.echo.received.endswith(b"question") == (direction == "downstream")
     world.proxy.heal()
     await world.exchange(await world.connect(), b"well again")
@@ -349,7 +345,7 @@ async def test_a_connection_that_goes_down_in_the_turn_in_which_it_came_is_close
         assert world.proxy._listener is not None
         world.proxy._accept(world.proxy._listener)
         world.proxy.down()
-        await until(lambda: world.proxy.open == 0)
+        await until_async(lambda: world.proxy.open == 0)
         assert client.recv(1) == b""
 
 
@@ -379,7 +375,7 @@ async def test_healing_wakes_what_is_delayed(world: World, toxic: Toxic) -> None
     world.proxy.inject(toxic)
     writer.write(b"question")
     writer.write_eof()
-    await until(lambda: world.proxy.read["downstream"] == len(b"helloquestion"))
+    await until_async(lambda: world.proxy.read["downstream"] == len(b"helloquestion"))
     world.proxy.heal()
     assert await reader.read() == b"question"
 
@@ -398,7 +394,7 @@ async def test_all_tasks_end_with_the_block(toxic: Toxic, fails: bool) -> None:
             _, writer = await world.connected()
             world.proxy.inject(toxic)
             writer.write(b"question")
-            await until(lambda: world.proxy.read["downstream"] == len(b"helloquestion"))
+            await until_async(lambda: world.proxy.read["downstream"] == len(b"helloquestion"))
             if fails:
                 raise ZeroDivisionError
     assert world.proxy.open == 0
@@ -413,7 +409,7 @@ async def test_clients_that_give_up_leave_nothing_behind(world: World) -> None:
         _, writer = await world.connect()
         writer.write(b"question")
         writer.transport.abort()
-    await until(lambda: world.proxy.accepted == 20 and world.proxy.open == 0)
+    await until_async(lambda: world.proxy.accepted == 20 and world.proxy.open == 0)
 
 
 def test_from_another_thread_the_handle_does_the_same() -> None:
@@ -442,8 +438,7 @@ def test_from_another_thread_the_handle_does_the_same() -> None:
             assert proxy.toxics == (Hang(),)
             with socket.create_connection(address) as client:
                 client.sendall(b"hello")
-                while proxy.read["downstream"] < 15:
-                    pass
+                until(lambda: proxy.read["downstream"] >= 15)
                 proxy.heal()
                 assert client.recv(CHUNK) == b"hello"
                 assert (proxy.accepted, proxy.sent["downstream"]) == (2, 12)

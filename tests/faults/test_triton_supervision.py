@@ -20,11 +20,10 @@ from ensemble.runtime.supervisor import Supervisor
 from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 from tests.conftest import REPOSITORY
 from tests.e2e.test_serve import descendants, free_port, get, serving
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.e2e
 
-PATIENCE_S = 60.0
-"""A deadline for what must happen; far above what it takes, because the machine may be busy."""
 NOTICED_S = 1.0
 SLACK_S = 2.0
 """What a machine with other work may add to the promise. The figures are printed (docs/triton-supervision.md)."""
@@ -121,12 +120,11 @@ class Supervised:
 
     def nothing_is_left(self) -> None:
         """One process a model and its shared memory, and no more; what a reload leaves goes within seconds."""
-        deadline = time.monotonic() + PATIENCE_S
-        poll = threading.Event()
-        while time.monotonic() < deadline and not (self._shared_memory() == self._in_use() and self._is_whole()):
-            poll.wait(0.05)
-        assert self._shared_memory() == self._in_use()
-        assert self._is_whole()
+        until(
+            lambda: self._shared_memory() == self._in_use() and self._is_whole(),
+            every_s=0.05,
+            explain=lambda: (self._shared_memory(), stubs.of_server(self.server.pid)),
+        )
 
     def _is_whole(self) -> bool:
         return len(stubs.of_server(self.server.pid)) == len(contract.MODELS)
@@ -262,16 +260,20 @@ def test_racksort_serve_survives_the_end_of_its_triton(catalog_dir: Path) -> Non
     with serving(*options) as (process, curl):
         before = descendants(process.pid)
         os.kill(_server_among(before), signal.SIGKILL)
-        poll, deadline, degraded = threading.Event(), time.monotonic() + PATIENCE_S, 0
-        while True:
+        degraded = 0
+
+        def page() -> tuple[str, set[int]]:
+            nonlocal degraded
             status, _, body = get(curl)
             assert status == 200
             degraded += body["degraded"]
-            family = descendants(process.pid)
-            if body["source"] == "ensemble" and len(family) == 5 and not family & before:
-                break
-            assert time.monotonic() < deadline
-            poll.wait(0.05)
+            return body["source"], descendants(process.pid)
+
+        _, family = until(
+            page,
+            lambda found: found[0] == "ensemble" and len(found[1]) == 5 and not found[1] & before,
+            every_s=0.05,
+        )
         assert degraded
     assert process.returncode in {0, 130}
     assert not {pid for pid in family if stubs.group_of(pid) is not None}

@@ -16,6 +16,7 @@ from ensemble import contract
 from racksort.dev.valkey_server import EmbeddedValkey
 from tests.conftest import require_valkey
 from tests.unit.api.conftest import Adapter, running_adapter
+from tests.waiting import until_async
 
 DEADLINE_MS = 300
 CALL_MS = 2_000
@@ -61,10 +62,11 @@ async def pages(adapter: Adapter) -> set[str]:
     return {reason for answer in answers for reason in answer.json()["degraded_reasons"]}
 
 
-async def until(true: Callable[[set[str]], bool], adapter: Adapter) -> None:
-    async with asyncio.timeout(30):
-        while not true(await pages(adapter)):
-            pass
+async def nothing_is_held(adapter: Adapter) -> None:
+    """Wait until pages have events again, and the server has what was kept for it."""
+    await until_async(
+        lambda: pages(adapter), lambda reasons: not reasons and adapter.metric("racksort_event_held") == 0
+    )
 
 
 async def buy(adapter: Adapter, event_id: str, customer: int = 1) -> dict[str, Any]:
@@ -103,7 +105,7 @@ async def test_pages_come_in_time_without_events_and_what_is_posted_meanwhile_is
         assert await pages(adapter) == {UNAVAILABLE}
         held = await buy(adapter, "12")
         assert (held["accepted"], held["degraded_reasons"]) == (1, [UNAVAILABLE])
-        await until(lambda _: adapter.metric("racksort_event_store_up") == 0, adapter)
+        await until_async(lambda: pages(adapter), lambda _: adapter.metric("racksort_event_store_up") == 0)
         assert await pages(adapter) == {UNAVAILABLE}
         assert await buy(adapter, "13")
         assert (await buy(adapter, "13"))["duplicates"] == 1
@@ -112,7 +114,7 @@ async def test_pages_come_in_time_without_events_and_what_is_posted_meanwhile_is
         assert (adapter.metric("racksort_event_held") or 0) >= 1
     finally:
         mend()
-    await until(lambda reasons: not reasons and adapter.metric("racksort_event_held") == 0, adapter)
+    await nothing_is_held(adapter)
     assert await bought(adapter) == ({11, 12, 13} if how == "hangs" else {12, 13})
     assert adapter.metric("racksort_event_dropped") == 0
 
@@ -124,7 +126,7 @@ async def test_an_adapter_that_starts_before_the_server_gets_on(server: Embedded
         assert await pages(adapter) == {UNAVAILABLE}
         await buy(adapter, "11")
         server.start()
-        await until(lambda reasons: not reasons and adapter.metric("racksort_event_held") == 0, adapter)
+        await nothing_is_held(adapter)
         assert await bought(adapter) == {11}
 
 
@@ -150,13 +152,9 @@ async def test_a_login_that_cant_be_held_is_refused_and_counted(
         assert adapter.metric("racksort_event_merges_refused_total") == 1
     finally:
         os.kill(server.pid, signal.SIGCONT)
-    async with asyncio.timeout(30):
-        while (await log_in("w")).status_code != 200:
-            pass
-    await until(lambda reasons: not reasons, adapter)
-    async with asyncio.timeout(30):
-        while await bought(adapter, 2) != {11}:
-            pass
+    await until_async(lambda: log_in("w"), lambda answer: answer.status_code == 200)
+    await until_async(lambda: pages(adapter), lambda reasons: not reasons)
+    await until_async(lambda: bought(adapter, 2), lambda found: found == {11})
 
 
 async def test_adapters_share_what_was_posted_to_one_of_them(adapter: Adapter, server: EmbeddedValkey) -> None:

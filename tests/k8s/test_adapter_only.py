@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -18,6 +17,7 @@ import pytest
 
 from ensemble.runtime import processes
 from tests.k8s.manifests import ROOT
+from tests.waiting import until
 
 START_S = 60.0
 
@@ -71,18 +71,14 @@ def test_it_serves_full_answers(triton_address: str, catalog_dir: Path) -> None:
 
 def ask(url: str, server: subprocess.Popen[str]) -> dict[str, object]:
     """A full answer as soon as there is one."""
-    deadline = time.monotonic() + START_S
-    while True:
+
+    def page() -> dict[str, object]:
         assert server.poll() is None, server.communicate()
-        assert time.monotonic() < deadline
-        try:
-            with urlopen(url, timeout=5) as answer:
-                page: dict[str, object] = json.load(answer)
-                if page["source"] == "ensemble":
-                    return page
-        except URLError:
-            pass
-        time.sleep(0.1)
+        with urlopen(url, timeout=5) as answer:
+            found: dict[str, object] = json.load(answer)
+        return found
+
+    return until(page, lambda found: found["source"] == "ensemble", within_s=START_S, every_s=0.1, not_yet=URLError)
 
 
 @pytest.mark.e2e

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -16,11 +16,11 @@ from ensemble.runtime import processes
 from tests.contract.test_ensemble_client import pool, row
 from tests.k8s.names import Names
 from tests.k8s.triton import Server, manifest_triton
+from tests.waiting import until_async
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 FASTER: Final = {"grpc-max-connection-age": "2000", "grpc-max-connection-age-grace": "1000"}
 """A tenth of the manifests' age, so that the test needn't wait for 20 s."""
-PATIENCE_S: Final = 30.0
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_calls_follow_the_servers_that_there_are(tritons: list[Server], na
     batch = Batch((row(pool(8, 1)),))
     try:
         before = [server.ranked() for server in tritons]
-        await until_both(ensemble, batch, (first, second), before)
+        await until_each(ensemble, batch, (first, second), before[:2])
         start = [server.ranked() for server in tritons]
         for _ in range(60):
             await ensemble.rank(batch)
@@ -55,10 +55,7 @@ async def test_calls_follow_the_servers_that_there_are(tritons: list[Server], na
 
         names.addresses = (first.host, second.host, third.host)
         at = time.monotonic()
-        was = third.ranked()
-        while third.ranked() == was:
-            await ensemble.rank(batch)  # none fails while connections end and begin
-            assert time.monotonic() < at + PATIENCE_S
+        await until_each(ensemble, batch, (third,), [third.ranked()])  # none fails while connections end and begin
         print(f"the new one ranks {time.monotonic() - at:.1f} s after its name is known")  # noqa: T201 - figures
 
         second.kill()
@@ -74,8 +71,7 @@ async def test_calls_follow_the_servers_that_there_are(tritons: list[Server], na
 
         names.addresses = (third.host,)
         at = time.monotonic()
-        while await served_by(first, ensemble, batch):
-            assert time.monotonic() < at + PATIENCE_S
+        await until_async(lambda: served_by(first, ensemble, batch), lambda served: not served)
         print(f"the one that goes is left {time.monotonic() - at:.1f} s after its name")  # noqa: T201 - figures
         first.process.terminate()
         at = time.monotonic()
@@ -93,9 +89,13 @@ async def served_by(server: Server, ensemble: TritonEnsemble, batch: Batch) -> b
     return server.ranked() != was
 
 
-async def until_both(ensemble: TritonEnsemble, batch: Batch, servers: tuple[Server, Server], before: list[int]) -> None:
+async def until_each(
+    ensemble: TritonEnsemble, batch: Batch, servers: tuple[Server, ...], before: Sequence[int]
+) -> None:
     """Call until each has answered: the channel connects to them one after the other."""
-    deadline = time.monotonic() + PATIENCE_S
-    while any(server.ranked() == was for server, was in zip(servers, before, strict=False)):
+
+    async def ranked() -> list[int]:
         await ensemble.rank(batch)
-        assert time.monotonic() < deadline
+        return [server.ranked() for server in servers]
+
+    await until_async(ranked, lambda now: all(is_ != was for is_, was in zip(now, before, strict=True)))

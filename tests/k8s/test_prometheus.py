@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +21,9 @@ from ensemble.runtime import processes
 from ensemble.runtime.triton_server import EmbeddedTriton
 from tests.k8s.manifests import ROOT
 from tests.k8s.test_monitoring import MONITORING, dashboard_queries, promtool
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-PATIENCE_S: Final = 60.0
 NOT_HERE: Final = (
     "racksort_shadow_",
     "racksort_precomputed_",
@@ -59,14 +58,15 @@ def ask(url: str) -> Any:
         return json.load(answer)
 
 
-def until(true: Callable[[], bool], what: str, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        with contextlib.suppress(URLError, ConnectionError):
-            if true():
-                return
-        assert time.monotonic() < deadline, f"{what}: {log.read_text()[-2_000:]}"
-        time.sleep(0.2)
+def listens(true: Callable[[], bool], what: str, log: Path) -> None:
+    """Wait until it does, and what it says is so."""
+    until(
+        true,
+        what=what,
+        every_s=0.2,
+        not_yet=(URLError, ConnectionError),
+        explain=lambda: log.read_text()[-2_000:],
+    )
 
 
 def configuration(targets: dict[str, str]) -> str:
@@ -96,7 +96,7 @@ def test_every_query_runs(triton: EmbeddedTriton, catalog_dir: Path, tmp_path: P
     ]  # fmt: skip
     variables = {"RACKSORT_DRAIN_MS": "0", "RACKSORT_RELEASES": str(tmp_path / "releases.json")}
     with running([*serve, "--port", str(port)], tmp_path / "adapter.log", **variables):
-        until(lambda: ask(page + "1")["source"] == "ensemble", "no full page", tmp_path / "adapter.log")
+        listens(lambda: ask(page + "1")["source"] == "ensemble", "a full page", tmp_path / "adapter.log")
         with running(watch, tmp_path / "prometheus.log"):
 
             def answered(query: str) -> list[Any]:
@@ -115,7 +115,7 @@ def test_every_query_runs(triton: EmbeddedTriton, catalog_dir: Path, tmp_path: P
                     )
                 )
 
-            until(watched_for_a_while, "Prometheus scrapes nothing", tmp_path / "prometheus.log")
+            listens(watched_for_a_while, "what Prometheus scrapes", tmp_path / "prometheus.log")
             empty = [query for query in dashboard_queries() if not answered(query)]
             assert [query for query in empty if not any(name in query for name in NOT_HERE)] == []
             groups = ask(f"{prometheus}/rules")["data"]["groups"]

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,12 @@ from typing import Final
 from urllib.request import urlopen
 
 from ensemble.runtime import homes, processes
-from ensemble.runtime.canary import Canary, Tls
+from ensemble.runtime.canary import Canary, Tls, Verdict
 from ensemble.runtime.command_line import environment
 from ensemble.runtime.libraries import assemble_backends, server_root
 from tests.conftest import REPOSITORY
 from tests.k8s.manifests import container, render
+from tests.waiting import until
 
 UID: Final = "0b4b5d5e-6d1c-4a3c-9df0-8b7a4f3a2a11"
 _START_S: Final = 60.0
@@ -113,12 +113,16 @@ def _arguments(overlay: str, changed: Mapping[str, str]) -> list[str]:
 
 def _wait_for(server: Server, log: Path, tls: Tls | None) -> None:
     """Until it ranks, as the startup probe does."""
-    deadline = time.monotonic() + _START_S
     canary = Canary(server.address, 1, tls=tls)
+
+    def verdict() -> Verdict:
+        assert server.process.poll() is None, said()
+        return canary.check(1.0)
+
+    def said() -> str:
+        return log.read_text()[-2_000:]
+
     try:
-        while not canary.check(1.0).healthy:
-            assert server.process.poll() is None, log.read_text()[-2_000:]
-            assert time.monotonic() < deadline, log.read_text()[-2_000:]
-            time.sleep(0.1)
+        until(verdict, lambda found: found.healthy, what="Triton", within_s=_START_S, every_s=0.1, explain=said)
     finally:
         canary.close()

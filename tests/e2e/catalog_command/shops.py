@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -29,13 +29,6 @@ from tests.contract.shop import PRODUCTS as SHOP
 
 MANY = 50_000
 TODAY = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return condition()
 
 
 def write_folder(folder: Path, suffix: str = "parquet") -> Path:

@@ -24,10 +24,10 @@ from tests.e2e.catalog_command.shops import (
     started,
     states,
     unfinished,
-    until,
     write_folder,
     write_many,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -57,7 +57,7 @@ def test_a_killed_load_leaves_the_old_version_and_the_next_one_cleans_up(
         before = live(client)
         count = client.count(index=PRODUCTS)["count"]
         with started(connection, tmp_path, "load", path.name) as process:
-            assert until(lambda at=moment: indexed(client) >= at or process.poll() is not None)  # type: ignore[misc]
+            until(lambda at=moment: indexed(client) >= at or process.poll() is not None)  # type: ignore[misc]
             process.kill()
             process.wait()
         now_live = live(client)
@@ -84,7 +84,7 @@ def test_an_interrupted_load_deletes_what_is_unfinished(
     before = live(client)
     path = write_many(tmp_path / "many.csv")
     with started(connection, tmp_path, "load", path.name) as process:
-        assert until(lambda: indexed(client) > 0)
+        until(lambda: indexed(client) > 0)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code
@@ -136,7 +136,7 @@ def test_a_load_whose_version_is_deleted_ends_and_leaves_nothing(
     before = live(client)
     path = write_many(tmp_path / "many.csv")
     with started(connection, tmp_path, "load", path.name) as process:
-        assert until(lambda: indexed(client) > 0)
+        until(lambda: indexed(client) > 0)
         versions.delete(client, next_of(before))
         _, err = process.communicate(timeout=60)
     assert process.returncode == 2
@@ -156,7 +156,7 @@ def test_a_loading_version_shows_signs_of_life(connection: Connection, client: E
             seen.update(version.meta.changed_at for version in versions.every(client))
             return len(seen) >= 3
 
-        assert until(changed)
+        until(changed)
 
     load(connection, [path], containers=containers, options=LoadOptions(pulse_s=0.01), report=look)
     assert len(seen) >= 3

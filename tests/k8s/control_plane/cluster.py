@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Self
 
@@ -13,6 +12,7 @@ import pytest
 
 from racksort.dev.control_plane.plane import ControlPlane
 from tests.k8s.manifests import Object, kubectl, selects
+from tests.waiting import until
 
 WAIT_S: Final = 300.0
 """What takes a second or two here may take many where the machine is busy."""
@@ -135,11 +135,7 @@ class Cluster:
 
     def until(self, seen: Callable[[], Any], what: str, wait_s: float = WAIT_S) -> Any:
         """What ``seen`` gives as soon as that isn't false or empty."""
-        deadline = time.monotonic() + wait_s
-        while not (found := seen()):
-            assert time.monotonic() < deadline, f"{what} isn't so after {wait_s:.0f} s: {self._explain()}"
-            time.sleep(_POLL_S)
-        return found
+        return until(seen, what=what, within_s=wait_s, every_s=_POLL_S, explain=self._explain)
 
     def settled(self) -> bool:
         """Whether every Deployment has all of its replicas ready, of its newest kind, and no others."""

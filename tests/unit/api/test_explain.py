@@ -21,6 +21,7 @@ from api.types import Pool, Query, Ranking
 from tests.faults.openapi_check import misfit
 from tests.unit.api.conftest import UNHURRIED, Adapter, running_adapter
 from tests.unit.fallback.stores import Content, write
+from tests.waiting import until_async
 
 DEALS = "/v1/containers/deals/products"
 GRID = "/v1/containers/grid/products"
@@ -54,8 +55,7 @@ async def post(adapter: Adapter, status: int = 200, **body: Any) -> dict[str, An
 
 async def called(adapter: Adapter, times: int) -> None:
     """Until the ensemble has been called so often."""
-    while len(adapter.ensemble.calls) < times:  # noqa: ASYNC110 - the fake tells nobody
-        await asyncio.sleep(0)
+    await until_async(lambda: len(adapter.ensemble.calls) >= times)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from api.transport.limits import Limits
 from api.transport.watch import Watch
 from ensemble import contract
 from tests.unit.api.conftest import Adapter
+from tests.waiting import until_async
 
 ROOT = Path(__file__).parents[3]
 
@@ -64,16 +65,10 @@ async def served(app: Any, *, grace_s: float = 60.0) -> AsyncIterator[tuple[Drai
     watch = Watch(Limits.of(Settings()))
     server = DrainingServer(configured(app, watch), watch, drain_s=0.0, grace_s=grace_s)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    await until(lambda: server.started)
+    await until_async(lambda: server.started)
     yield server, port
     server.should_exit = True
     await serving
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn, and look at its sockets, as long as it takes."""
-    while not condition():  # noqa: ASYNC110 - nobody tells when uvicorn's own state changes
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -179,16 +174,16 @@ async def test_a_row_whose_caller_left_isnt_ranked(patient_adapter: Adapter, rou
         held = []
         for calls in (1, 2):  # one call each: both slots are taken
             held.append(asyncio.create_task(adapter.client.get("/v1/containers/deals/products?customer_id=7")))
-            await until(lambda calls=calls: adapter.ensemble.in_flight == calls)  # type: ignore[misc]
+            await until_async(lambda calls=calls: adapter.ensemble.in_flight == calls)  # type: ignore[misc]
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(QUESTIONS[route])
-        await until(lambda: adapter.metric("racksort_rows_waiting") == 1)
+        await until_async(lambda: adapter.metric("racksort_rows_waiting") == 1)
         writer.close()
-        await until(lambda: not server.server_state.connections)
+        await until_async(lambda: not server.server_state.connections)
         adapter.ensemble.gate.set()
         await asyncio.gather(*held)
-        await until(lambda: adapter.metric("racksort_rows_waiting") == 0)
-        await until(lambda: not server.server_state.tasks)
+        await until_async(lambda: adapter.metric("racksort_rows_waiting") == 0)
+        await until_async(lambda: not server.server_state.tasks)
     asked = [row for batch in adapter.ensemble.calls for row in batch.tensors()[contract.CUSTOMER_ID.name][:, 0]]
     assert 7 in asked
     assert 333 not in asked
@@ -201,9 +196,9 @@ async def test_a_body_that_breaks_off_is_nobodys_mistake(
     async with served(patient_adapter.app) as (server, port):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(QUESTIONS["rank"][:-5])
-        await until(lambda: bool(server.server_state.tasks))
+        await until_async(lambda: bool(server.server_state.tasks))
         writer.close()
-        await until(lambda: not server.server_state.tasks)
+        await until_async(lambda: not server.server_state.tasks)
     assert caplog.text == ""
     assert capsys.readouterr().err == ""
 

@@ -18,6 +18,7 @@ from api.events import timeline as timelines
 from api.events.embedded import EmbeddedStore
 from api.events.event import Event, EventKind, Owner
 from api.events.journal import FILE, Journal
+from tests.waiting import until_async
 
 NOW_S = 1_764_000_000.0
 
@@ -188,13 +189,10 @@ async def test_whatever_fails_the_writer_says_so_and_goes_on(
     loop = asyncio.get_running_loop()
     loop.set_default_executor(gone)  # it refuses what is to run in a thread
     await store.add([(1, event("a"))])
-    async with asyncio.timeout(30):
-        while journal.up:  # noqa: ASYNC110 - the writer says it to nobody
-            await asyncio.sleep(0)
-        assert "events can't be written to disk" in caplog.text
-        loop.set_default_executor(ThreadPoolExecutor())
-        while not journal.up:  # noqa: ASYNC110 - the same
-            await asyncio.sleep(0)
+    await until_async(lambda: not journal.up)
+    assert "events can't be written to disk" in caplog.text
+    loop.set_default_executor(ThreadPoolExecutor())
+    await until_async(lambda: journal.up)
     await store.close()
     again = opened(tmp_path / "one")
     assert ids(again, 1) == ["a"]
@@ -207,8 +205,7 @@ async def test_while_the_disk_fails_memory_goes_on_and_everything_is_written_lat
     journal._database.execute("ALTER TABLE owners RENAME TO elsewhere")
     await store.add([(1, event("a"))])
     assert journal._writing is not None
-    while journal.up:  # noqa: ASYNC110 - the writer says it to nobody
-        await asyncio.sleep(0)
+    await until_async(lambda: not journal.up)
     assert ids(store, 1) == ["a"]
     journal._database.execute("ALTER TABLE elsewhere RENAME TO owners")
     await store.close()

@@ -22,6 +22,7 @@ from ensemble import contract
 from tests.fakes.ensemble import FakeEnsemble
 from tests.unit.api.shelf import make_pool, make_shelf
 from tests.unit.fallback.stores import Content, spoil_first_list, write
+from tests.waiting import until_async
 
 OWN = {7: [5, 3, 9, 1, 12], 8: [30, 29]}
 
@@ -175,6 +176,4 @@ async def test_without_the_ensemble_the_adapter_shows_the_customer_s_list_and_fo
         assert "racksort_precomputed_customers 2.0" in metrics
         assert 'racksort_request_seconds_count{route="products",source="precomputed"} 1.0' in metrics
         write(folder, content({7: [11, 12]}), created_at=2_000.0)
-        async with asyncio.timeout(30):
-            while (await page(7))["product_ids"] != [11, 12, 1]:
-                pass
+        await until_async(lambda: page(7), lambda found: found["product_ids"] == [11, 12, 1])

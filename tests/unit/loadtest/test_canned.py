@@ -7,15 +7,14 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from ensemble.runtime import processes
 from tests.conftest import REPOSITORY
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -25,11 +24,7 @@ def canned(tmp_path: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "loadtest.canned", str(port), str(tmp_path / "canned.npz")]
     with subprocess.Popen(command, cwd=REPOSITORY.parent) as process:
         try:
-            deadline = time.monotonic() + 60
-            while time.monotonic() < deadline:
-                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                time.sleep(0.05)
+            until(lambda: socket.create_connection(("127.0.0.1", port), 1), every_s=0.05, not_yet=OSError).close()
             yield f"http://127.0.0.1:{port}"
         finally:
             process.kill()

@@ -33,6 +33,7 @@ from ensemble import contract
 from tests.fakes.releases import FakeReleases
 from tests.unit.api.shelf import make_shelf
 from tests.unit.releases.test_lanes import maker
+from tests.waiting import until_async
 
 AT = datetime(2026, 11, 27, 9, tzinfo=UTC)
 TODAY = 20_000.0
@@ -545,8 +546,7 @@ async def test_who_names_a_canary_can_neither_end_nor_save_it(tmp_path: Path) ->
                 body = (await client.get(asked + parameters, headers=late)).json()
                 assert body["degraded_reasons"] == ["ensemble_timeout"]
         ensemble.gate.set()
-        while canary.batcher.in_flight:  # noqa: ASYNC110 - what is late goes on, and tells nobody when it ends
-            await asyncio.sleep(0)
+        await until_async(lambda: not canary.batcher.in_flight)  # what is late goes on
         for _ in range(20):
             assert (await client.get(f"{asked}&release=2")).json()["degraded_reasons"] == []
         seen = Seen.of(canary.counts).since(before)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from ensemble.runtime import processes, stubs
 from ensemble.runtime.stub_watch import StubWatch
+from tests.waiting import until
 
 
 def leader(child: str) -> subprocess.Popen[bytes]:
@@ -23,10 +23,12 @@ def leader(child: str) -> subprocess.Popen[bytes]:
     assert process.stdout is not None
     process.stdout.readline()
     # A program is known to have started a moment before its command line can be read.
-    deadline = time.monotonic() + 10
-    while not all((Path("/proc") / str(pid) / "cmdline").read_bytes() for pid in stubs.members(process.pid)):
-        assert time.monotonic() < deadline, "a process without a command line"
-        time.sleep(0.001)
+    until(
+        lambda: [(Path("/proc") / str(pid) / "cmdline").read_bytes() for pid in stubs.members(process.pid)],
+        all,
+        what="command lines",
+        every_s=0.001,
+    )
     return process
 
 
@@ -83,9 +85,7 @@ def server(tmp_path: Path) -> Iterator[int]:
     python = str(Path(sys.executable).resolve())
     with leader(f"['triton_python_backend_stub', {str(model)!r}, 'no-segment'], executable={python!r}") as process:
         try:
-            deadline = time.monotonic() + 10
-            while not stubs.of_server(process.pid) and time.monotonic() < deadline:
-                time.sleep(0.01)
+            until(lambda: stubs.of_server(process.pid), what="a stub")
             yield process.pid
         finally:
             processes.kill_group(process, 10)
@@ -95,8 +95,7 @@ def kill(server: int) -> None:
     """End the server's only stub."""
     (stub,) = stubs.of_server(server)
     os.kill(stub.pid, signal.SIGKILL)
-    while stub.alive(server):
-        time.sleep(0.01)
+    until(lambda: not stub.alive(server))
 
 
 @pytest.mark.parametrize("pinning", [(3,), (3, 5), (5,), ()])

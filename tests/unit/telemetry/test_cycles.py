@@ -23,6 +23,7 @@ from api.telemetry.telemetry import Telemetry
 from api.telemetry.tracer import Tracer
 from tests.fakes.ensemble import FakeEnsemble
 from tests.unit.api.shelf import make_shelf
+from tests.waiting import until_async
 
 UNDISTURBED = Settings(deadline_ms=20_000, max_deadline_ms=20_000, call_timeout_ms=20_000, probe_interval_ms=60_000)
 LATE = (b"x-timeout-ms", b"200")
@@ -66,8 +67,7 @@ async def test_traced_requests_leave_no_cycles(way: str) -> None:
             headers = (LATE,) if way == "late" else ()
             assert await asyncio.gather(*(get(endpoint, *headers) for _ in range(5))) == [200] * 5
             ensemble.gate.set()
-            while metrics.registry.get_sample_value("racksort_calls_in_flight"):  # noqa: ASYNC110 - a gauge sets no event
-                await asyncio.sleep(0.001)
+            await until_async(lambda: not metrics.registry.get_sample_value("racksort_calls_in_flight"))
 
         await asked()  # what is made once, such as a cache, is made
         spans.clear()

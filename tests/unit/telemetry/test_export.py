@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -10,6 +10,7 @@ from api.telemetry.export import Exporter
 from api.telemetry.otlp import OtlpSender
 from api.telemetry.span import Span, SpanContext, SpanKind
 from tests.collector import WAIT_S, Collector, collecting
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -38,13 +39,6 @@ class Held:
 
     def close(self) -> None:
         self.go_on.set()
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def test_spans_reach_a_collector_as_they_were(collector: Collector) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from api.telemetry.log_format import FIELDS, MAX_MESSAGE, MAX_TRACEBACK, JsonFormatter, TextFormatter
 from api.telemetry.log_queue import Lines, logging_to
+from tests.waiting import until
 
 _log = logging.getLogger("api.test")
 
@@ -93,10 +94,7 @@ def test_a_full_disk_costs_lines_alone() -> None:
     stream = Full()
     lines = Lines(stream, TextFormatter())
     lines.emit(record("lost"))
-    until = time.monotonic() + 30
-    while not lines.dropped:
-        assert time.monotonic() < until
-        time.sleep(0.005)
+    until(lambda: lines.dropped)
     stream.full = False
     lines.emit(record("written"))
     lines.end()
