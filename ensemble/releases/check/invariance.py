@@ -24,6 +24,7 @@ _SAID: Final = {
     "batch mates": "the same row alone and in a batch",
     "batch mates, no events": "the same row alone and in a batch, without recent events,",
     "padding": "the same row in a bucket of 64 and in one of 128",
+    "widest padding": f"the same row in a bucket of 64 and in one of {contract.MAX_CANDIDATES:,}",
     "order": "the same candidates in another order",
 }
 
@@ -46,11 +47,16 @@ def differences(ask: Ask, rows: Tensors, seed: int = 0) -> dict[str, float]:
     width = rows[contract.PRODUCT_ID.name].shape[1]
     other = np.random.default_rng(seed).permutation(width)
     shuffled = ask(_by_candidate(rows, lambda value: np.ascontiguousarray(value[:, other])))
-    padded = ask(_by_candidate(rows, _twice_as_wide))
+
+    def padded(candidates: int) -> float:
+        wide = ask(_by_candidate(rows, lambda value: _padded(value, candidates)))
+        return _apart({name: value[:, :width] for name, value in wide.items()}, together)
+
     return {
         "batch mates": _alone(ask, rows, together),
         "batch mates, no events": _alone(ask, quiet, silent),
-        "padding": _apart({name: value[:, :width] for name, value in padded.items()}, together),
+        "padding": padded(2 * width),
+        "widest padding": padded(contract.MAX_CANDIDATES),
         "order": _apart(shuffled, {name: value[:, other] for name, value in together.items()}),
     }
 
@@ -78,7 +84,7 @@ def _by_candidate(rows: Tensors, change: Callable[[npt.NDArray[np.generic]], npt
     return {name: change(value) if name in _BY_CANDIDATE else value for name, value in rows.items()}
 
 
-def _twice_as_wide(value: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    wide = np.zeros((value.shape[0], 2 * value.shape[1], *value.shape[2:]), value.dtype)
+def _padded(value: npt.NDArray[np.generic], candidates: int) -> npt.NDArray[np.generic]:
+    wide = np.zeros((value.shape[0], candidates, *value.shape[2:]), value.dtype)
     wide[:, : value.shape[1]] = value
     return wide

@@ -95,11 +95,23 @@ def by_place(nodes: list[onnx.NodeProto]) -> str:
     return "place"
 
 
+def crowded(nodes: list[onnx.NodeProto]) -> str:
+    """How many candidates there are above 128."""
+    nodes.append(helper.make_node("Exp", ["blank"], ["ones"]))
+    nodes.append(helper.make_node("ReduceSum", ["ones", "axis"], ["all"], keepdims=1))
+    nodes.append(helper.make_node("Constant", [], ["room"], value_float=128.0))
+    nodes.append(helper.make_node("Sub", ["all", "room"], ["above"]))
+    nodes.append(helper.make_node("Relu", ["above"], ["crowd"]))
+    nodes.append(helper.make_node("Mul", ["ones", "crowd"], ["for_each"]))
+    return "for_each"
+
+
 @pytest.mark.parametrize(
     ("change", "axis", "broken"),
     [
         (centred, np.array([0]), {"batch mates", "batch mates, no events"}),
-        (centred, np.array([1]), {"padding"}),
+        (centred, np.array([1]), {"padding", "widest padding"}),
+        (crowded, np.array([1]), {"widest padding"}),
         (by_place, np.array(1), {"order"}),
     ],
 )
