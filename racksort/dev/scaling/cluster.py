@@ -24,7 +24,7 @@ EVICTED_S: Final = NOT_READY_S + 300.0
 """Until its pods are replaced, by Kubernetes' own tolerations."""
 _FIRST_LIMIT: Final = 128.0
 _FIRST_USE: Final = 0.5
-"""Share of what they can do that the first pods are used to: more than enough, so that a day doesn't begin with a spike."""
+"""Share of what they can do that the first pods are used to: else a day would begin with a spike."""
 
 _SEEN: Final[dict[str, tuple[int, int, Callable[[list[float]], float]]]] = {
     # Samples that the newest known value is behind, how many are taken together, and how.

@@ -31,7 +31,7 @@ class Costs:
     """CPU seconds, for an even mix of lists and grids, from docs/capacity.json: a test holds them to its fit.
 
     The means of both. A call of lists costs Triton's five processes 2.3 ms and 63 us a row, one of grids 2.1 ms and
-    509 us a row; a request of lists the adapter 104 us in calls that are half full, one of grids 228.
+    509 us a row; a request of lists the adapter 105 us in calls that are half full, one of grids 228.
     """
 
     adapter_s: float = 166e-6
