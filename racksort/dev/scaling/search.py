@@ -34,12 +34,10 @@ class Choice:
     """Of an adapter's core."""
     rows: int = 2_250
     """Requests/s of a Triton."""
-    share: float = 0.7
+    share: float = 0.8
     """Of the limiters, from which on Tritons are added whatever the rows say."""
     least: int = 3
     """Pods of each: a lost one is a third."""
-    most: int = 16
-    """Pods of each: three times the load at noon takes 13 Tritons, all of their capacity."""
     up_s: int = 30
     """As many again in this time."""
     down_s: int = 1_200
@@ -53,12 +51,13 @@ class Choice:
         up = Behaviour(0, (Policy("Percent", 100, self.up_s),))
         down = Behaviour(self.down_s, (Policy("Pods", 1, self.one_s),))
         tritons = ((ROWS, float(self.rows)), (SHARE_OF_ALL, self.share), (QUEUE, ALARM_S))
-        bounds = self.least, self.most
-        return Rules(Rule(*bounds, ((CPU, self.cpu),), up, down), Rule(*bounds, tritons, up, down))
+        return Rules(Rule(self.least, MOST, ((CPU, self.cpu),), up, down), Rule(self.least, MOST, tritons, up, down))
 
 
 CHOSEN: Final = Choice()
 """What the manifests have."""
+MOST: Final = 24
+"""Pods of each. Not searched for: 16 are enough for these days, and 24 for Tritons that can do a third less."""
 ALARM_S: Final = 0.01
 """Queues of composing models that are so long mean that a model is slow by itself."""
 
@@ -67,7 +66,6 @@ GRID: Final[dict[str, tuple[float, ...]]] = {
     "rows": (1_500, 1_750, 2_000, 2_250, 2_500, 2_750, 3_000),
     "share": (0.6, 0.7, 0.8, 0.9),
     "least": (3, 4, 5),
-    "most": (12, 16, 20, 24),
     "up_s": (15, 30, 60),
     "down_s": (300, 600, 900, 1_200, 1_800),
     "one_s": (60, 120, 180),
@@ -114,7 +112,7 @@ def descend(start: Choice, report: Report) -> Choice:
 def rivals(choice: Choice) -> dict[str, Rules]:
     """Other ways to scale Triton, and rules that are plainly wrong, by their names in the table."""
     rules = choice.rules
-    also_share = Rule(3, choice.most, ((CPU, 0.6), (SHARE, 0.5)), *_first(30, 600, 120))
+    also_share = Rule(3, MOST, ((CPU, 0.6), (SHARE, 0.5)), *_first(30, 600, 120))
 
     def tritons(*targets: tuple[str, float]) -> Rules:
         return replace(rules, triton=replace(rules.triton, targets=targets))
@@ -127,7 +125,7 @@ def rivals(choice: Choice) -> dict[str, Rules]:
         "rows a call, 16 of 64": tritons((FILL, 16.0)),
         "the limiters' share alone": tritons((SHARE_OF_ALL, choice.share)),
         "the first rule: queue 5 ms, pending 2; CPU 60 %, share 50 %": Rules(
-            also_share, Rule(3, choice.most, ((QUEUE, 0.005), (PENDING, 2.0)), *_first(60, 900, 180))
+            also_share, Rule(3, MOST, ((QUEUE, 0.005), (PENDING, 2.0)), *_first(60, 900, 180))
         ),
         "the same figures, no time to settle": Rules(
             replace(rules.adapter, down=hasty), replace(rules.triton, down=hasty)
