@@ -56,22 +56,29 @@ class Found:
         }
 
 
-def run(path: Path, rates: Sequence[float], assumed: Assumed, tell: Report) -> Found:
-    """Fit, simulate and reckon.
-
-    Costs are fitted to the runs with the fewest and the most connections of each kind of pool; the others are there to
-    be compared with.
+def fitted(path: Path, points: Sequence[Point]) -> dict[str, Costs]:
+    """Costs by pools: of the runs with the fewest and the most connections; the others are there to be compared with.
 
     Raises:
-        RacksortError: the file lacks runs of lists or grids.
+        RacksortError: runs of lists or grids are missing.
     """
-    points = read(path)
     costs = {}
     for pools in POOLS:
         of = sorted((point for point in points if point.pools == pools), key=lambda point: point.connections)
         if len(of) < 2:
             raise RacksortError(f"{path}: has {len(of)} runs over {pools}: measure two numbers of connections at least")
         costs[pools] = fit([of[0], of[-1]])
+    return costs
+
+
+def run(path: Path, rates: Sequence[float], assumed: Assumed, tell: Report) -> Found:
+    """Fit, simulate and reckon.
+
+    Raises:
+        RacksortError: the file lacks runs of lists or grids.
+    """
+    points = read(path)
+    costs = fitted(path, points)
     compared = []
     for number, point in enumerate(points, 1):
         compared.append((point, Machine(costs[point.pools], CORES).closed(point.connections)))

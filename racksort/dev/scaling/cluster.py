@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ NOT_READY_S: Final = 40.0
 EVICTED_S: Final = NOT_READY_S + 300.0
 """Until its pods are replaced, by Kubernetes' own tolerations."""
 _FIRST_LIMIT: Final = 128.0
+_FIRST_USE: Final = 0.5
+"""Share of what they can do that the first pods are used to: else a day would begin with a spike."""
 
 _SEEN: Final[dict[str, tuple[int, int, Callable[[list[float]], float]]]] = {
     # Samples that the newest known value is behind, how many are taken together, and how.
@@ -91,8 +94,11 @@ class Cluster:
         self._noise = Noise(workload, seed)
         self._scalers = {"adapter": Autoscaler(rules.adapter), "triton": Autoscaler(rules.triton)}
         nodes = range(NODES)
-        self.adapters = Pods(ADAPTER, max(rules.adapter.least, 6), nodes)
-        self.tritons = Pods(TRITON, max(rules.triton.least, 6), nodes)
+        load = workload.load(0.0)
+        adapters = math.ceil(load * self._mixed.adapter_s / _FIRST_USE)
+        tritons = math.ceil(load / service.Costs().capacity / _FIRST_USE)
+        self.adapters = Pods(ADAPTER, max(rules.adapter.least, adapters), nodes)
+        self.tritons = Pods(TRITON, max(rules.triton.least, tritons), nodes)
         self._metrics = {
             "adapter": tuple(name for name, _ in rules.adapter.targets),
             "triton": tuple(name for name, _ in rules.triton.targets),

@@ -13,7 +13,8 @@ from racksort.dev.scaling.rule import Rules
 from racksort.dev.scaling.service import USED
 from racksort.dev.scaling.workload import DAY_S, HOUR_S, Workload
 
-SEEDS: Final = (0, 1, 2)
+SEEDS: Final = (0, 1, 2, 3, 4)
+"""Days whose noise differs. Three of them let rules pass that turned too often on a fourth."""
 
 MEAN_S: Final = 0.05
 """The mean of every minute must be below."""

@@ -17,8 +17,9 @@ DEADLINE_S: Final = 0.05
 TARGET_S: Final = 0.65 * DEADLINE_S
 """What the limiter lets requests take (docs/limiter.md)."""
 USED: Final = 0.75
-"""By the CPU time alone two cores rank 5,324 grids/s. Measured were 2,953 and 3,162, with the adapter's 118 of 535 us
-on the same cores: 79 and 85 % of their time. None was measured alone, so three quarters are counted on: 3,993."""
+"""Share of a Triton's cores that does work. By the CPU time alone two cores rank 3,690 grids/s. In docs/capacity.json
+adapter, Triton and load generator used 74 % of two cores with 64 connections over lists and 81 % over grids, up to 92 %
+with more. A Triton with cores of its own wasn't measured, so three quarters are counted on: 2,765."""
 _CROWD: Final = 1.1
 """The limiter's own, for requests that come in after a call has ended."""
 _FULL_LOOP: Final = 0.95
@@ -27,16 +28,16 @@ _FULL_LOOP: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """CPU seconds, for an even mix of lists and grids. From docs/performance.md, CPU time of a request by process.
+    """CPU seconds, for an even mix of lists and grids, from docs/capacity.json: a test holds them to its fit.
 
-    An adapter: the mean of 70 and 118 us. Triton's five processes take 128 us a request of lists in calls of 32 rows
-    and 87 in calls of 64: 2.6 ms a call and 46 us a row; grids 417 us in calls of 32: 335 us a row.
+    The means of both. A call of lists costs Triton's five processes 2.3 ms and 63 us a row, one of grids 2.1 ms and
+    509 us a row; a request of lists the adapter 105 us in calls that are half full, one of grids 228.
     """
 
-    adapter_s: float = 94e-6
+    adapter_s: float = 166e-6
     """A request, in the adapter, which is one process."""
-    call_s: float = 2.6e-3
-    row_s: float = 190e-6
+    call_s: float = 2.2e-3
+    row_s: float = 286e-6
     cores: float = 2.0
     """That a Triton's pod asks for."""
     used: float = USED
@@ -63,9 +64,9 @@ class Costs:
         return replace(self, cores=max(0.1, self.cores - lists * LISTED_S / self.used))
 
 
-LISTED_S: Final = 87e-6
+LISTED_S: Final = 98.5e-6
 """CPU of a row of lists in calls of 64: the precompute job's."""
-GRIDS: Final = Costs(adapter_s=118e-6, row_s=335e-6)
+GRIDS: Final = Costs(adapter_s=228e-6, call_s=2.12e-3, row_s=509e-6)
 """Where all requests are for grids."""
 
 

@@ -86,7 +86,7 @@ def test_all_metrics_are_found(cpu: Cluster, name: str) -> None:
 
 
 def test_more_rows_are_more_tritons_twice_as_many_at_most(cpu: Cluster, metrics: InjectedMetrics) -> None:
-    metrics.values.pods["racksort_triton_rows_per_second"] = "15000"  # for more than twelve
+    metrics.values.pods["racksort_triton_rows_per_second"] = "20000"  # for more than 24
     cpu.until(lambda: replicas(cpu, "triton") > 3, "more Tritons")
     metrics.values = quiet()  # before the next 30 s, in which there may be twice as many again
     assert replicas(cpu, "triton") == 6
