@@ -34,7 +34,15 @@ import numpy as np
 import numpy.typing as npt
 
 from api.ensemble_client import Ensemble, Ranked
-from api.errors import CallerGone, EnsembleRejected, EnsembleTimeout, EnsembleUnavailable, QueueFull, Unavailable
+from api.errors import (
+    CallerGone,
+    EnsembleHangs,
+    EnsembleRejected,
+    EnsembleTimeout,
+    EnsembleUnavailable,
+    QueueFull,
+    Unavailable,
+)
 from api.metrics import Metrics
 from api.telemetry.trace import Call, Trace
 from api.tensors import Batch, Row
@@ -179,8 +187,9 @@ class Batcher:
 
         Raises:
             QueueFull: ``max_waiting`` rows wait already.
-            EnsembleTimeout: it is too late to send the row; or every call slot is taken by a call that nobody can wait
-                for any more, so that the row would most likely wait in vain.
+            EnsembleTimeout: it is too late to send the row.
+            EnsembleHangs: every call slot is taken by a call that nobody can wait for any more, so that the row would
+                most likely wait in vain.
             EnsembleUnavailable: the batcher is closed.
         """
         if self._closed:
@@ -189,7 +198,7 @@ class Batcher:
             raise QueueFull(f"{self._waiting} requests wait already")
         now = self._clock()
         if now >= self._hung_at:
-            raise EnsembleTimeout("every call of the ensemble is past its requests' deadlines")
+            raise EnsembleHangs("every call of the ensemble is past its requests' deadlines")
         send_until = min(send_until, deadline)
         if now >= send_until:
             raise EnsembleTimeout(_TOO_LATE)

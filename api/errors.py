@@ -253,6 +253,10 @@ class EnsembleTimeout(EnsembleError):
     reason = "ensemble_timeout"
 
 
+class EnsembleHangs(EnsembleTimeout):
+    """Not asked: every call is past the deadlines of its requests. What these say of the load is said already."""
+
+
 class ReleaseRefused(AdapterError):
     """A release can't have traffic, and won't until somebody changes it."""
 

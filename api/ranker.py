@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from api.batcher import Answer
 from api.errors import (
+    EnsembleHangs,
     EnsembleTimeout,
     EnsembleUnavailable,
     Overloaded,
@@ -119,9 +120,9 @@ class Ranker:
             trace.enters()
         if permit is None:
             raise Overloaded(f"{self._limiter.in_flight} requests are being ranked, and no place became free")
-        outcome = at_worst = _IGNORED
+        outcome = _IGNORED
         try:
-            ranked = lane.batcher.submit(
+            answer = await lane.batcher.submit(
                 self.row(query, pool),
                 budget.answer_from,
                 gone,
@@ -129,14 +130,12 @@ class Ranker:
                 hung_from=budget.arrived + self._limiter.deadline_s if self._short(budget) else 0.0,
                 trace=trace,
             )
-            # Whoever is refused until here took no time. While no call is free they are many, and would count as many
-            # that were late: the limit would stay low long after.
-            at_worst = _DROPPED
-            answer = await ranked
             outcome = _ANSWERED
+        except EnsembleHangs:
+            raise  # they come by dozens in a moment that the rows in the calls stand for already
         except (EnsembleTimeout, QueueFull) as error:
             if not self.impatient(error, budget):
-                outcome = at_worst
+                outcome = _DROPPED
             raise
         finally:
             self._room.leave(permit, outcome)

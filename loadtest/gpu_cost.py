@@ -1,6 +1,6 @@
 """What a call of a release's models takes on a GPU beside a core of the same machine, and whether both say the same.
 
-Needs no more than numpy, onnx and onnxruntime-gpu, so that it runs on a bare GPU node:
+Needs no more than numpy and onnxruntime-gpu, so that it runs on a bare GPU node:
 
     python -m loadtest.gpu_cost model_repository --json gpu.json
 
@@ -75,6 +75,8 @@ class Placement:
     """Which device a model's nodes run on, by what one call of the largest shape did."""
 
     model: str
+    events: bool
+    """Whether the call's rows have recent events."""
     by_device: Mapping[str, int]
     """Nodes that ran, by provider; copies between host and GPU apart."""
     on_cpu: Mapping[str, int]
@@ -170,20 +172,20 @@ def together(repository: Path, golden: Golden, device: str, instances: int, cand
     return Together(device, instances, candidates, rows / wall, cpu / rows * 1e6)
 
 
-def placement(repository: Path, golden: Golden, spec: contract.ModelSpec, device: str) -> Placement:
-    """Where the nodes of one call with events ran."""
+def placement(repository: Path, golden: Golden, spec: contract.ModelSpec, device: str, *, events: bool) -> Placement:
+    """Where the nodes of one call ran."""
     with tempfile.TemporaryDirectory() as folder:
         session = opened(_file(repository, spec), device, Path(folder) / "profile")
-        tensors = batch(golden, contract.MAX_BATCH_SIZE, contract.BUCKETS[-1], events=True)
+        tensors = batch(golden, contract.MAX_BATCH_SIZE, contract.BUCKETS[-1], events=events)
         session.run(None, {tensor.name: tensors[tensor.name] for tensor in spec.inputs})
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    ran = [event["args"] for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
+        told = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    ran = [each["args"] for each in told if each.get("cat") == "Node" and each["name"].endswith("_kernel_time")]
     kinds = Counter(
         "copy" if node["op_name"].startswith("Memcpy") else node["provider"].removesuffix("ExecutionProvider")
         for node in ran
     )
     on_cpu = Counter(node["op_name"] for node in ran if node["provider"] == _CPU)
-    return Placement(spec.name, dict(kinds), dict(on_cpu))
+    return Placement(spec.name, events, dict(kinds), dict(on_cpu))
 
 
 def _file(repository: Path, spec: contract.ModelSpec) -> Path:
@@ -200,10 +202,14 @@ def main() -> None:
     golden = Golden.load(arguments.repository / contract.ensemble_name(1) / "1" / GOLDEN)
     devices = () if arguments.cpu_only else ("cuda", "cuda tf32")
     places = [
-        placement(arguments.repository, golden, spec, device) for spec in contract.ONNX_MODELS for device in devices[:1]
+        placement(arguments.repository, golden, spec, device, events=events)
+        for spec in contract.ONNX_MODELS
+        for events in (False, True)
+        for device in devices[:1]
     ]
     for place in places:
-        print(f"{place.model}: nodes {dict(place.by_device)}; on the CPU {dict(place.on_cpu)}")  # noqa: T201 - the result
+        told = f"{place.model}{' with events' if place.events else ''}"
+        print(f"{told}: nodes {place.by_device}; on the CPU {place.on_cpu}")  # noqa: T201 - the result
     found = calls(arguments.repository, golden, devices)
     for call in found:
         print(  # noqa: T201 - the result
@@ -222,9 +228,9 @@ def main() -> None:
             f"CPU {each.cpu_us:5.0f} us a row"
         )
     if arguments.json is not None:
-        told = {"onnxruntime": ort.__version__, "calls": [asdict(call) for call in found]}
-        told |= {"placement": [asdict(each) for each in places], "together": [asdict(each) for each in beside]}
-        arguments.json.write_text(json.dumps(told), encoding="utf-8")
+        record: dict[str, Any] = {"onnxruntime": ort.__version__, "calls": [asdict(call) for call in found]}
+        record |= {"placement": [asdict(each) for each in places], "together": [asdict(each) for each in beside]}
+        arguments.json.write_text(json.dumps(record), encoding="utf-8")
 
 
 if __name__ == "__main__":

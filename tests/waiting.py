@@ -39,7 +39,7 @@ def until(
         what: names it where the wait fails.
         within_s: how long it may take, in seconds.
         every_s: seconds between two looks.
-        not_yet: errors of ``look`` that only mean that it isn't so yet, as of a server that doesn't listen yet.
+        not_yet: errors of either that only mean that it isn't so yet, as of a server that doesn't listen yet.
         explain: says why it may be, such as the end of a log; asked where the wait fails.
 
     Returns:
@@ -92,7 +92,7 @@ async def until_async(
     every_s: float = TURN_S,
     explain: Callable[[], object] | None = None,
 ) -> Any:
-    """The same for a test that shares its event loop with what it waits for.
+    """The same, but for a last look after the time limit, where the event loop is shared with what is waited for.
 
     Args:
         look: as for :func:`until`, or a coroutine function, which is broken off at the time limit.

@@ -24,7 +24,7 @@ _FIRST_ROOM: Final = 2_900
 """Bytes of the first window's set, at most: the rest must hold a later window's set and order."""
 _FIXED_ROOM: Final = 128
 """Bytes for all else."""
-_KEPT: Final = 16
+_KEPT: Final = 8
 """Cursors kept of each pool's own order, some 3 kB each: the first pages of the usual sizes."""
 
 
@@ -107,7 +107,9 @@ class Stock:
 
     def begins(self, position: Position) -> bool:
         """Whether the scroll began with a pool whose first window was this one's."""
-        if position.first is not self._same and not np.array_equal(position.first, self.first):
+        if position.first is self.first or position.first is self._same:
+            return True
+        if not np.array_equal(position.first, self.first):
             return False
         self._same = position.first  # cursors over one pool share it
         return True

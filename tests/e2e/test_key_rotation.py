@@ -41,12 +41,13 @@ async def test_an_elasticsearch_key_is_replaced_without_a_failed_page(
             for adapter in (before, after):
                 assert (await adapter.page("list-1")).json()["degraded"] is False
             admin.security.invalidate_api_key(name="racksort-old")
-            await until_async(
+            page = await until_async(
                 lambda: before.page("list-1"),
                 lambda page: not before.metric("racksort_catalog_up") or page.status_code != 200,
                 every_s=0.05,
             )
-            assert (await before.page("list-1")).status_code == 200  # from memory
+            assert page.status_code == 200  # as all before it: from memory
+            assert (await before.page("list-1")).status_code == 200
             said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
             assert any("ELASTICSEARCH_API_KEY" in line for line in said), said
             assert (await after.page("list-1")).json()["degraded"] is False

@@ -98,4 +98,4 @@ async def until_each(
         await ensemble.rank(batch)
         return [server.ranked() for server in servers]
 
-    await until_async(ranked, lambda now: all(is_ != was for is_, was in zip(now, before, strict=True)))
+    await until_async(ranked, lambda now: all(is_ != was for is_, was in zip(now, before, strict=True)), within_s=15)

@@ -22,6 +22,8 @@ _ROW_BYTES: Final = 8 + 4 + 4 * len(contract.OFFER) + 4
 """One product in a pool's arrays, and once more in the tensors that are made of it."""
 _ATTRIBUTES_BYTES: Final = 4 + 4 + 4 + 4 + 2 * 8
 """One product's attributes for the shop's rules, and its row in them, once more in a pool of its category."""
+_CURSORS_BYTES: Final = 8 * 4_096
+"""What a scroll keeps of cursors in a pool's own order."""
 _BY_ID_BYTES: Final = 8 + 8
 """One product in the order of ids, which scrolls go by; the windows of a scroll hold it twice more."""
 
@@ -54,7 +56,7 @@ class Shelf:
         count = self.pool.product_id.size
         ranked = contract.bucket_for(min(max(count, 1), contract.MAX_CANDIDATES)) * _ROW_BYTES
         names = len(self._names) * _NAME_BYTES + min(len(self._names), MOST_NARROWED) * _NARROWED_BYTES
-        windows = (2 * _ROW_BYTES + _BY_ID_BYTES) * count if self.pool.scrolls else 0
+        windows = (2 * _ROW_BYTES + _BY_ID_BYTES) * count + _CURSORS_BYTES if self.pool.scrolls else 0
         return (
             2 * count * _ROW_BYTES
             + windows

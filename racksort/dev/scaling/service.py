@@ -17,9 +17,9 @@ DEADLINE_S: Final = 0.05
 TARGET_S: Final = 0.65 * DEADLINE_S
 """What the limiter lets requests take (docs/limiter.md)."""
 USED: Final = 0.75
-"""Share of a Triton's cores that does work. By the CPU time alone two cores rank 3,690 grids/s. In docs/capacity.json
+"""Share of a Triton's cores that does work. By the CPU time alone two cores rank 3,689 grids/s. In docs/capacity.json
 adapter, Triton and load generator used 74 % of two cores with 64 connections over lists and 81 % over grids, up to 92 %
-with more. A Triton with cores of its own wasn't measured, so three quarters are counted on: 2,765."""
+with more. A Triton with cores of its own wasn't measured, so three quarters are counted on: 2,767."""
 _CROWD: Final = 1.1
 """The limiter's own, for requests that come in after a call has ended."""
 _FULL_LOOP: Final = 0.95

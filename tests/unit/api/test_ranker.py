@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from api.batcher import Answer
-from api.errors import EnsembleTimeout, QueueFull, Unavailable
+from api.errors import EnsembleHangs, EnsembleTimeout, QueueFull, Unavailable
 from api.ranker import Ranker
 from api.releases.lane import Lane
 from api.resilience.budget import Budget
@@ -61,9 +61,13 @@ def late(*_: Any, **__: Any) -> asyncio.Future[Answer]:
     return future
 
 
-@pytest.mark.parametrize("error", [EnsembleTimeout("every call hangs"), QueueFull("too many wait")])
-def test_who_is_refused_at_once_says_nothing_of_the_load(error: Exception) -> None:
-    assert ended(refusing(error)) is Outcome.IGNORED
+def test_who_is_not_sent_because_every_call_hangs_says_nothing_more_of_the_load() -> None:
+    assert ended(refusing(EnsembleHangs("every call hangs"))) is Outcome.IGNORED
+
+
+@pytest.mark.parametrize("error", [EnsembleTimeout("too late to send"), QueueFull("too many wait")])
+def test_who_comes_too_late_or_finds_too_many_waiting_counts_as_late(error: Exception) -> None:
+    assert ended(refusing(error)) is Outcome.DROPPED
 
 
 def test_who_waited_in_vain_counts_as_late() -> None:

@@ -45,7 +45,7 @@ def test_rows_without_events_have_none(golden: Golden) -> None:
 
 
 def test_every_node_of_a_model_is_counted_once(golden: Golden) -> None:
-    place = gpu_cost.placement(REPOSITORY, golden, contract.ONNX_MODELS[1], "cpu")
+    place = gpu_cost.placement(REPOSITORY, golden, contract.ONNX_MODELS[1], "cpu", events=True)
     assert place.by_device == {"CPU": sum(place.on_cpu.values())}
     assert place.on_cpu["MatMul"] >= 1
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,16 @@ def test_children_are_killed_with_their_leader() -> None:
         assert leader.returncode == -signal.SIGKILL
         with pytest.raises(ProcessLookupError):
             os.killpg(leader.pid, 0)
+
+
+def test_a_server_has_a_process_group_and_no_session_of_its_own(tmp_path: Path) -> None:
+    """Ctrl-C doesn't reach it, and Linux gives it the same share of the cores as any process beside it."""
+    server = processes.started([sys.executable, "-c", "import time; time.sleep(60)"], os.environ, tmp_path / "log")
+    try:
+        assert os.getpgid(server.pid) == server.pid != os.getpgrp()
+        assert os.getsid(server.pid) == os.getsid(0)
+    finally:
+        processes.kill_group(server, 10)
 
 
 def test_a_port_is_claimed_or_refused_with_the_remedy() -> None:

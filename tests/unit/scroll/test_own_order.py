@@ -70,7 +70,7 @@ def test_few_are_kept() -> None:
     stock = Stock(pool)
     for shown in range(150):
         assert stock.own_cursor(own(pool, shown)) == encode(own(pool, shown))
-        assert len(stock._own_cursors) <= 16
+        assert len(stock._own_cursors) <= 8
 
 
 def test_who_reads_one_shares_it_and_cannot_change_it() -> None:

@@ -111,10 +111,10 @@ class Machine(RuleBasedStateMachine):
         self.scrolls: list[Scrolling] = []
 
     def pool(self) -> Pool:
-        """The stock in a new order of popularity, a few products excluded."""
+        """The stock in a new order of popularity; of every other pool a few products are excluded."""
         self.generation += 1
         ids = self.rng.permutation(self.stock)
-        excluded = self.rng.random(ids.size) < 0.05
+        excluded = self.rng.random(ids.size) < 0.05 * (self.generation % 2)
         return Pool(
             "grid",
             self.generation,
