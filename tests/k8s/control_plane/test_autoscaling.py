@@ -16,7 +16,7 @@ pytestmark = MARKS
 
 QUIET = Values(
     cpu="500m",
-    pods={"racksort_triton_rows_per_second": "2000", "racksort_triton_queue_seconds": "1m"},
+    pods={"racksort_triton_rows_per_second": "1000", "racksort_triton_queue_seconds": "1m"},
     external={"racksort_adapters_limited_share": "200m"},
 )
 
