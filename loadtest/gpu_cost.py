@@ -119,7 +119,7 @@ def opened(path: Path, device: str, profile: Path | None = None) -> ort.Inferenc
 
 def measured(session: ort.InferenceSession, spec: contract.ModelSpec, tensors: Tensors) -> tuple[float, float, Any]:
     """Median wall and mean CPU microseconds of a call, and its answers."""
-    fed = {tensor.name: tensors[tensor.name] for tensor in spec.inputs}
+    fed = _fed(spec, tensors)
     for _ in range(_WARM):
         session.run(None, fed)
     wall = []
@@ -136,28 +136,26 @@ def calls(repository: Path, golden: Golden, devices: Sequence[str]) -> list[Call
     found = []
     for spec in contract.ONNX_MODELS:
         sessions = {device: opened(_file(repository, spec), device) for device in ("cpu", *devices)}
-        for events in (False, True):
-            for rows in ROWS:
-                for candidates in contract.BUCKETS:
-                    tensors = batch(golden, rows, candidates, events=events)
-                    said: Any = None
-                    for device, session in sessions.items():
-                        wall, cpu, answers = measured(session, spec, tensors)
-                        said = answers if said is None else said
-                        off = max(float(np.abs(mine - its).max()) for mine, its in zip(answers, said, strict=True))
-                        found.append(Call(spec.name, device, events, rows, candidates, wall, cpu, off))
+        for events, rows, candidates in itertools.product((False, True), ROWS, contract.BUCKETS):
+            tensors = batch(golden, rows, candidates, events=events)
+            said: Any = None
+            for device, session in sessions.items():
+                wall, cpu, answers = measured(session, spec, tensors)
+                said = answers if said is None else said
+                off = max(float(np.abs(mine - its).max()) for mine, its in zip(answers, said, strict=True))
+                found.append(Call(spec.name, device, events, rows, candidates, wall, cpu, off))
     return found
 
 
 def together(repository: Path, golden: Golden, device: str, instances: int, candidates: int) -> Together:
     """What ``instances`` of each model do at once."""
     tensors = batch(golden, contract.MAX_BATCH_SIZE, candidates, events=False)
-    fed = {spec.name: {tensor.name: tensors[tensor.name] for tensor in spec.inputs} for spec in contract.ONNX_MODELS}
     copies = [
-        [(opened(_file(repository, spec), device), fed[spec.name]) for spec in contract.ONNX_MODELS]
+        [(opened(_file(repository, spec), device), _fed(spec, tensors)) for spec in contract.ONNX_MODELS]
         for _ in range(instances)
     ]
-    with ThreadPoolExecutor(instances) as callers, ThreadPoolExecutor(instances * len(fed)) as runners:
+    most = instances * len(contract.ONNX_MODELS)
+    with ThreadPoolExecutor(instances) as callers, ThreadPoolExecutor(most) as runners:
 
         def ask(models: Sequence[tuple[ort.InferenceSession, Tensors]], times: int) -> None:
             for _ in range(times):
@@ -177,7 +175,7 @@ def placement(repository: Path, golden: Golden, spec: contract.ModelSpec, device
     with tempfile.TemporaryDirectory() as folder:
         session = opened(_file(repository, spec), device, Path(folder) / "profile")
         tensors = batch(golden, contract.MAX_BATCH_SIZE, contract.BUCKETS[-1], events=events)
-        session.run(None, {tensor.name: tensors[tensor.name] for tensor in spec.inputs})
+        session.run(None, _fed(spec, tensors))
         told = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     ran = [each["args"] for each in told if each.get("cat") == "Node" and each["name"].endswith("_kernel_time")]
     kinds = Counter(
@@ -186,6 +184,11 @@ def placement(repository: Path, golden: Golden, spec: contract.ModelSpec, device
     )
     on_cpu = Counter(node["op_name"] for node in ran if node["provider"] == _CPU)
     return Placement(spec.name, events, dict(kinds), dict(on_cpu))
+
+
+def _fed(spec: contract.ModelSpec, tensors: Tensors) -> Tensors:
+    """What of a batch the model takes."""
+    return {tensor.name: tensors[tensor.name] for tensor in spec.inputs}
 
 
 def _file(repository: Path, spec: contract.ModelSpec) -> Path:
