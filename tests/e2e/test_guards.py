@@ -23,6 +23,7 @@ from api.releases import document, store
 from ensemble import configs, contract
 from tests.conftest import REPOSITORY
 from tests.faults.served import Served, Shop, serving
+from tests.pace import timed
 from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -187,7 +188,8 @@ def test_what_crashes_beside_the_live_release_goes_alone(served: Served, reposit
     assert served.tritons() == live
     assert served.metric("racksort_triton_reloads_total") == reloads
     assert served.metric("racksort_triton_restarts_total") == restarts
-    assert asked_for - full <= RATE  # what its process had, and what came until it was seen that it has ended
+    with timed():
+        assert asked_for - full <= RATE  # what its process had, and what came until it was seen that it has ended
     if role == "canary":
         assert found["beside"]["taken_back"]["guard"] == "process"
     print(f"{role}: {asked_for - full} of {asked_for} by the ladder")  # noqa: T201 - a figure for who runs it

@@ -31,6 +31,7 @@ from tests.faults.proxy import (
     Toxic,
 )
 from tests.loading import load_folder
+from tests.pace import timed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -113,18 +114,20 @@ async def survives(
     await cause()
     seen = await adapter.watch(after(lasts_s))
     assert not seen.wrong, seen.wrong[:3]
-    assert seen.slowest_ms - seen.stalled_ms < max(DEADLINE_MS, 3 * healthy.slowest_ms)
     assert resident_bytes() - before <= MEMORY_BYTES
     searched = sum(adapter.metric("racksort_searches_total", outcome=each) for each in ("ok", "refused", "unavailable"))
     assert searched > 0
     await heal()
     healed = time.monotonic()
     await adapter.fresh(healed, at_most_s=60.0)
-    assert time.monotonic() - healed <= max(RECOVERY_S, 2 * refresh_s)
+    recovery_s = time.monotonic() - healed
     afterwards = await adapter.watch(after(0.3))
     assert not afterwards.wrong
     assert afterwards.reasons == set()
     assert adapter.metric("racksort_breaker_state", dependency="elasticsearch", state="closed") == 1.0
+    with timed():
+        assert seen.slowest_ms - seen.stalled_ms < max(DEADLINE_MS, 3 * healthy.slowest_ms)
+        assert recovery_s <= max(RECOVERY_S, 2 * refresh_s)
     return seen
 
 

@@ -14,6 +14,7 @@ from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 from loadtest.open_loop import Record
 from tests.conftest import REPOSITORY
 from tests.faults.served import RATE, Recovery, Served, Shop, bound_ms, serving
+from tests.pace import timed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -34,7 +35,8 @@ def survived(record: Record, healthy: Record) -> None:
     """What must hold whatever happens behind the adapter."""
     assert record.wrong == []
     assert record.count(200) == record.status.size  # no 5xx, no broken connection, none without an answer
-    assert record.percentile(99) <= bound_ms(healthy)
+    with timed():
+        assert record.percentile(99) <= bound_ms(healthy)
 
 
 def report(name: str, record: Record, **figures: float) -> None:
@@ -63,10 +65,13 @@ def test_triton_is_killed(served: Served) -> None:
     record = served.load(15.0, (1.0, kill))
     back_s = recovery.join() - record.started
     survived(record, healthy)
-    assert 1.0 < back_s < 12.0
+    assert back_s > 1.0
+    with timed():
+        assert back_s < 12.0
     assert full_share(record.between(1.1, back_s), 0.0) < 0.5  # it was felt
     again = full_share(record, back_s + 2.0)
-    assert again >= 0.99
+    with timed():
+        assert again >= 0.99
     assert len(served.tritons()) == 1
     assert served.metric("racksort_triton_restarts_total") == 1
     assert served.metric("racksort_triton_healthy") == 1
@@ -86,8 +91,9 @@ def test_the_ranking_step_is_killed(served: Served, number: signal.Signals) -> N
     record = served.load(12.0, (1.0, kill))
     back_s = recovery.join() - record.started
     survived(record, healthy)
-    assert back_s < 10.0
-    assert full_share(record, back_s + 2.0) >= 0.99
+    with timed():
+        assert back_s < 10.0
+        assert full_share(record, back_s + 2.0) >= 0.99
     report(f"stub killed by {number.name}", record, back_after_s=back_s - 1.0)
 
 
@@ -114,9 +120,11 @@ def test_triton_hangs_for_ten_seconds(shop: Shop, catalog_dir: Path) -> None:
         hanging = record.between(1.5, 10.9)
         assert hanging.full.sum() == 0
         at_once = float((hanging.latency_ms < 25.0).mean())
-        assert at_once >= 0.9
+        with timed():
+            assert at_once >= 0.9
         assert served.metric("racksort_breaker_opened_total", dependency="ensemble") >= 1
-        assert full_share(record, back_s + 2.0) >= 0.99
+        with timed():
+            assert full_share(record, back_s + 2.0) >= 0.99
         opened = record.between(1.0, 2.0)
         waited = opened.moment_s[opened.latency_ms > 30.0]
         report(
