@@ -85,6 +85,14 @@ class Checkpoints:
                 )
             self._folder.mkdir(parents=True, exist_ok=True)
 
+    def folder(self, name: str) -> Path:
+        """A place for what units share, which need not be there: it goes with them when all is made anew."""
+        return self._folder / name
+
+    def __len__(self) -> int:
+        """How many units are kept, also those that this run doesn't ask for."""
+        return sum(1 for _ in self._folder.glob("*.npz"))
+
     def unit(self, name: str, inputs: Record, make: Callable[[], Kept]) -> Kept:
         """What the unit left when it was made, in this run or an earlier one.
 

@@ -7,13 +7,13 @@ in one setting. What a unit depends on stands beside it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from ensemble.data.dataset import Dataset, Progress
 from ensemble.evaluation import split
@@ -52,15 +52,8 @@ class Ensemble:
     """What its answers depend on beside data and code, such as its weights. JSON-ready."""
 
 
-def run(
-    dataset: Dataset,
-    ensemble: Ensemble | None,
-    progress: Progress,
-    checkpoints: Checkpoints,
-    weeks: Sequence[int] = split.TEST_WEEKS,
-    customers: int | None = None,
-) -> Experiment:
-    """Tune, check for leaks and judge.
+class Comparison:
+    """The baselines and the release on the same questions: each part by itself, or all of it.
 
     Args:
         dataset: all purchases; every use of them goes through ``past_of`` or ``truth_of``.
@@ -69,68 +62,121 @@ def run(
         checkpoints: keep what is finished. Their fingerprint must stand for the data and the code.
         weeks: to be judged: test weeks, or validation weeks during development.
         customers: judge only the first so many of a fixed random order of all customers; None = all.
-
-    Raises:
-        RacksortError: a baseline looks ahead, or the release can't be built or served.
     """
-    merchandise = merchandise_of(dataset.products)
-    judged = sampled(dataset, customers)
-    seconds: dict[str, float] = defaultdict(float)
-    tuned = _tuned(dataset, merchandise, progress, checkpoints, seconds)
-    methods = {name: baselines.make(name, result.settings) for name, result in tuned.items()}
-    for index, (name, method) in enumerate(methods.items()):
 
-        def leaks(method: Recommender = method) -> Kept:
-            check_no_lookahead(lambda _dataset: method, dataset, weeks[0], judged, merchandise)
+    def __init__(
+        self,
+        dataset: Dataset,
+        ensemble: Ensemble | None,
+        progress: Progress,
+        checkpoints: Checkpoints,
+        weeks: Sequence[int] = split.TEST_WEEKS,
+        customers: int | None = None,
+    ) -> None:
+        self._dataset, self._ensemble, self._progress, self._checkpoints = dataset, ensemble, progress, checkpoints
+        self.weeks, self._customers = tuple(weeks), customers
+        self._merchandise = merchandise_of(dataset.products)
+        self._judged = sampled(dataset, customers)
+        self._validation: list[tuple[Past, Truth]] = []
+        self._seconds: dict[str, dict[str, float]] = {TUNING: {}, LEAKS: {}, WEEKS: {}}
+
+    def tune(self, name: str) -> Tuned:
+        """The best settings of a baseline on the validation weeks."""
+
+        def made() -> Kept:
+            if not self._validation:
+                self._validation.extend(baselines.validation_weeks(self._dataset, self._merchandise, self._progress))
+            best = baselines.tune(name, self._validation, self._progress)
+            return Kept({"settings": _written(best), "score": best.score, "tried": best.tried})
+
+        kept = self._kept(TUNING, f"tuning {name}", {"weeks": split.VALIDATION_WEEKS}, made)
+        self._progress(f"Tuning {name}", 1.0)
+        return Tuned(baselines.restored(name, kept.facts["settings"]), kept.facts["score"], kept.facts["tried"])
+
+    @cached_property
+    def tuned(self) -> dict[str, Tuned]:
+        """All baselines with their best settings."""
+        return {name: self.tune(name) for name in baselines.names()}
+
+    def check_for_leaks(self, name: str) -> None:
+        """See that the future doesn't change what a tuned baseline says.
+
+        Raises:
+            RacksortError: it does.
+        """
+
+        def made() -> Kept:
+            method = self._method(name)
+            check_no_lookahead(lambda _dataset: method, self._dataset, self.weeks[0], self._judged, self._merchandise)
             return Kept({})
 
-        inputs = {"settings": _written(tuned[name]), "week": weeks[0], "customers": customers}
-        seconds[LEAKS] += checkpoints.unit(f"leaks {name}", inputs, leaks).seconds
-        progress("Checking for leaks", (index + 1) / len(methods))
+        inputs = {"settings": _written(self.tuned[name]), "week": self.weeks[0], "customers": self._customers}
+        self._kept(LEAKS, f"leaks {name}", inputs, made)
 
-    collected: dict[str, _Collected] = defaultdict(_Collected)
-    identities: dict[str, Record] = {name: {"settings": _written(result)} for name, result in tuned.items()}
-    if ensemble is not None:
-        identities = {ENSEMBLE: ensemble.identity} | identities
-    strongest = sorted(tuned, key=lambda name: -tuned[name].score)[:STRONGEST]
-    in_departments = {name: of for name, of in identities.items() if name == ENSEMBLE or name in strongest}
-    for week in weeks:
-        asked = JudgedWeek(dataset, week, merchandise, judged)
-        with _Methods(ensemble, methods, asked, progress) as named:
-            _judge(asked, named, (identities, in_departments), customers, checkpoints, collected, seconds)
-    settings = tuple(part.setting(name) for name, part in collected.items())
-    return Experiment(settings, tuned, tuple(weeks), dict(seconds))
+    def judge(self, week: int) -> list[tuple[str, Arrays, dict[str, Arrays]]]:
+        """What a week's lists were worth: each setting, who was asked for what in it, and every method's metrics.
+
+        Raises:
+            RacksortError: the release can't be built or served.
+        """
+        asked = JudgedWeek(self._dataset, week, self._merchandise, self._judged)
+        of = {"customers": self._customers}
+        unit = f"week {week} questions"
+        questions = _unpacked(self._kept(WEEKS, unit, of, lambda: _packed(asked.questions())))
+        methods = {name: self._method(name) for name in self.tuned}
+        result = []
+        with _Methods(self._ensemble, methods, asked, self._progress) as named:
+            for index, (setting, question) in enumerate(questions.items()):
+                outcomes = {}
+                for name, identity in self._identities(setting).items():
+
+                    def made(name: str = name, setting: str = setting) -> Kept:
+                        return Kept({}, asked.outcome(setting, named.method(name, setting)))
+
+                    unit = f"week {week} {setting} {name}"
+                    outcomes[name] = self._kept(WEEKS, unit, of | {"method": identity}, made).arrays
+                named.done(0.5 + 0.5 * (index + 1) / len(questions))
+                result.append((setting, question, outcomes))
+        return result
+
+    def result(self) -> Experiment:
+        """Tune, check for leaks and judge; what is kept of it is taken as it is.
+
+        Raises:
+            RacksortError: a baseline looks ahead, or the release can't be built or served.
+        """
+        for index, name in enumerate(self.tuned):
+            self.check_for_leaks(name)
+            self._progress("Checking for leaks", (index + 1) / len(self.tuned))
+        collected: dict[str, _Collected] = defaultdict(_Collected)
+        for week in self.weeks:
+            for setting, question, outcomes in self.judge(week):
+                collected[setting].weeks.append((week, question, outcomes))
+        settings = tuple(part.setting(name) for name, part in collected.items())
+        seconds = {stage: sum(units.values()) for stage, units in self._seconds.items()}
+        return Experiment(settings, self.tuned, self.weeks, seconds)
+
+    def _method(self, name: str) -> Recommender:
+        return baselines.make(name, self.tuned[name].settings)
+
+    def _identities(self, setting: str) -> dict[str, Record]:
+        """What the lists of a setting's methods depend on, by method."""
+        of: dict[str, Record] = {} if self._ensemble is None else {ENSEMBLE: self._ensemble.identity}
+        of |= {name: {"settings": _written(result)} for name, result in self.tuned.items()}
+        if setting in FOR_ALL:
+            return of
+        strongest = sorted(self.tuned, key=lambda name: -self.tuned[name].score)[:STRONGEST]
+        return {name: identity for name, identity in of.items() if name == ENSEMBLE or name in strongest}
+
+    def _kept(self, stage: str, unit: str, inputs: Record, make: Callable[[], Kept]) -> Kept:
+        kept = self._checkpoints.unit(unit, inputs, make)
+        self._seconds[stage][unit] = kept.seconds
+        return kept
 
 
 def _written(tuned: Tuned) -> dict[str, str]:
     """Settings as a checkpoint holds them: JSON has no names of enumerations and no infinity."""
     return {key: str(value) for key, value in tuned.settings.items()}
-
-
-def _tuned(
-    dataset: Dataset,
-    merchandise: npt.NDArray[np.int64],
-    progress: Progress,
-    checkpoints: Checkpoints,
-    seconds: dict[str, float],
-) -> dict[str, Tuned]:
-    """The best settings of every baseline."""
-    weeks: list[tuple[Past, Truth]] = []
-    result = {}
-    for name in baselines.names():
-
-        def made(name: str = name) -> Kept:
-            if not weeks:
-                weeks.extend(baselines.validation_weeks(dataset, merchandise, progress))
-            best = baselines.tune(name, weeks, progress)
-            return Kept({"settings": _written(best), "score": best.score, "tried": best.tried})
-
-        kept = checkpoints.unit(f"tuning {name}", {"weeks": split.VALIDATION_WEEKS}, made)
-        seconds[TUNING] += kept.seconds
-        settings = baselines.restored(name, kept.facts["settings"])
-        result[name] = Tuned(settings, kept.facts["score"], kept.facts["tried"])
-        progress(f"Tuning {name}", 1.0)
-    return result
 
 
 class _Methods:
@@ -162,38 +208,6 @@ class _Methods:
     def done(self, fraction: float) -> None:
         """Report the week's fraction."""
         self._progress(f"Week {self._asked.week}", fraction)
-
-
-def _judge(
-    asked: JudgedWeek,
-    methods: _Methods,
-    identities: tuple[dict[str, Record], dict[str, Record]],
-    customers: int | None,
-    checkpoints: Checkpoints,
-    collected: dict[str, _Collected],
-    seconds: dict[str, float],
-) -> None:
-    """Ask the methods for the week's customers in every setting and judge the lists.
-
-    ``identities`` says by method what its lists depend on: of all methods, and of those for departments.
-    """
-    of = {"customers": customers}
-    kept = checkpoints.unit(f"week {asked.week} questions", of, lambda: _packed(asked.questions()))
-    seconds[WEEKS] += kept.seconds
-    questions = _unpacked(kept)
-    for index, (setting, question) in enumerate(questions.items()):
-        outcomes = {}
-        for name, identity in identities[setting not in FOR_ALL].items():
-
-            def made(name: str = name, setting: str = setting) -> Kept:
-                return Kept({}, asked.outcome(setting, methods.method(name, setting)))
-
-            unit = f"week {asked.week} {setting} {name}"
-            kept = checkpoints.unit(unit, of | {"method": identity}, made)
-            seconds[WEEKS] += kept.seconds
-            outcomes[name] = kept.arrays
-        methods.done(0.5 + 0.5 * (index + 1) / len(questions))
-        collected[setting].weeks.append((asked.week, question, outcomes))
 
 
 def _packed(questions: dict[str, Arrays]) -> Kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,12 +39,13 @@ class Way(StrEnum):
     """The same models and ranking step in this process."""
 
 
-def open_scorer(trained: Trained, way: Way) -> OpenScorer:
+def open_scorer(trained: Trained, way: Way, builds: Path | None = None) -> OpenScorer:
     """A function that builds ``trained`` with tables as of a week and serves it until its context is left.
 
     Args:
         trained: weights and ranking settings.
         way: how to ask. Triton's scores are compared with ONNX Runtime's first.
+        builds: folder that keeps what is built of these weights, by week; None: it is built each time.
 
     Raises:
         RacksortError: when the function is called: the release can't be built or served, or the two ways differ.
@@ -51,7 +53,7 @@ def open_scorer(trained: Trained, way: Way) -> OpenScorer:
 
     @contextmanager
     def opened(past: Past) -> Iterator[Scorer]:
-        with _refreshed(trained, past) as (repository, direct):
+        with _refreshed(trained, past, builds) as (repository, direct):
             if way is Way.ONNXRUNTIME:
                 yield direct
                 return
@@ -68,24 +70,48 @@ def open_scorer(trained: Trained, way: Way) -> OpenScorer:
 
 
 @contextmanager
-def open_models(trained: Trained, past: Past) -> Iterator[DirectScorer]:
-    """The models of ``trained`` with tables as of the week, to be asked each for itself.
+def open_models(trained: Trained, past: Past, builds: Path | None = None) -> Iterator[DirectScorer]:
+    """The models of ``trained`` with tables as of the week, to be asked each for itself; ``builds`` as above.
 
     Raises:
         RacksortError: the release can't be built.
     """
-    with _refreshed(trained, past) as (_, direct):
+    with _refreshed(trained, past, builds) as (_, direct):
         yield direct
 
 
 @contextmanager
-def _refreshed(trained: Trained, past: Past) -> Iterator[tuple[Path, DirectScorer]]:
+def _refreshed(trained: Trained, past: Past, builds: Path | None = None) -> Iterator[tuple[Path, DirectScorer]]:
     """A repository with the release as of the week, and what asks it without a server."""
-    with tempfile.TemporaryDirectory(prefix="racksort-evaluate-") as folder:
-        repository = Path(folder)
-        build_release(past.cut, past.week, trained, repository)
-        configs.write(repository, configs.generate(_REFRESHED))
+    if builds is not None:
+        repository = _built(trained, past, builds)
         yield repository, DirectScorer(repository, _REFRESHED)
+        return
+    with tempfile.TemporaryDirectory(prefix="racksort-evaluate-") as folder:
+        _build(trained, past, Path(folder))
+        yield Path(folder), DirectScorer(Path(folder), _REFRESHED)
+
+
+def _built(trained: Trained, past: Past, builds: Path) -> Path:
+    """The repository of the week in ``builds``, whole or not there: exporting takes most of a minute."""
+    kept = builds / f"week-{past.week}"
+    if not kept.is_dir():
+        builds.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=builds, prefix="."))
+        try:
+            _build(trained, past, fresh)
+            fresh.rename(kept)
+        except OSError:
+            if not kept.is_dir():  # else another process was quicker
+                raise
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return kept
+
+
+def _build(trained: Trained, past: Past, repository: Path) -> None:
+    build_release(past.cut, past.week, trained, repository)
+    configs.write(repository, configs.generate(_REFRESHED))
 
 
 def check_same(trained: Trained, repository: Path, release: int, past: Past) -> None:

@@ -27,29 +27,21 @@ def chosen(names: str | None, known: Sequence[tuple[str, RunStudy]]) -> tuple[tu
     return tuple(each for each in known if each[0] in wanted)
 
 
-def added(
-    experiment: Experiment,
-    scene: Scene,
-    studies: Sequence[tuple[str, RunStudy]],
-    checkpoints: Checkpoints,
-    inputs: Record,
-) -> Experiment:
-    """The experiment with the results of the studies, in their order, and the time that they took when they were made.
+def kept(scene: Scene, key: str, run_study: RunStudy, checkpoints: Checkpoints, inputs: Record) -> Kept:
+    """A study's result as a JSON object, made or as an earlier run has left it.
 
     Args:
-        experiment: the comparison.
-        scene: what they are run on.
-        studies: (key, function) each.
+        scene: what it is run on.
+        key: its name.
+        run_study: runs it.
         checkpoints: keep what is finished.
         inputs: what the scene depends on beside the checkpoints' fingerprint. JSON-ready.
     """
-    results, seconds = [], 0.0
-    for key, run_study in studies:
+    return checkpoints.unit(f"study {key}", inputs, lambda: Kept(run_study(scene).to_json()))
 
-        def made(run_study: RunStudy = run_study) -> Kept:
-            return Kept(run_study(scene).to_json())
 
-        kept = checkpoints.unit(f"study {key}", inputs, made)
-        seconds += kept.seconds
-        results.append(Study.from_json(kept.facts))
-    return replace(experiment, studies=tuple(results), seconds=experiment.seconds | {"studies": seconds})
+def added(experiment: Experiment, results: Sequence[Kept]) -> Experiment:
+    """The experiment with the results of studies, and the time that they took when they were made."""
+    seconds = sum(result.seconds for result in results)
+    studies = tuple(Study.from_json(result.facts) for result in results)
+    return replace(experiment, studies=studies, seconds=experiment.seconds | {"studies": seconds})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -151,6 +152,8 @@ class Scene:
     """Weights and ranking settings, to be put around the tables of any week."""
     progress: Progress
     """Told the stage and its fraction."""
+    builds: Path | None = None
+    """Folder that keeps what is built of the weights; None: it is built each time."""
 
 
 RunStudy = Callable[[Scene], Study]

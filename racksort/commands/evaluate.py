@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -16,12 +16,7 @@ from ensemble.errors import RacksortError
 from racksort import output
 
 if TYPE_CHECKING:
-    from ensemble.data.dataset import Dataset
-    from ensemble.evaluation.checkpoints import Checkpoints
-    from ensemble.evaluation.measuring import Ensemble
     from ensemble.evaluation.report import Record
-    from ensemble.evaluation.study import RunStudy
-    from ensemble.training.weights import Trained
 
 _KEPT: Final = Path("var/evaluate")
 
@@ -48,6 +43,10 @@ def command(
         str | None, typer.Option(metavar="NAME,...", help="Only these studies beside the comparison (all).")
     ] = None,
     no_studies: Annotated[bool, typer.Option("--no-studies", help="The comparison alone.")] = False,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="Processes that make parts side by side; each takes 2 to 3 GB of memory."),
+    ] = min(os.cpu_count() or 1, 8),
     fresh: Annotated[
         bool, typer.Option("--fresh", help=f"Start anew: forget what earlier runs have kept in {_KEPT}.")
     ] = False,
@@ -78,11 +77,8 @@ def command(
     # A verb's imports wait until it runs: torch, which puts the tables around the weights, takes seconds.
     from rich.console import Console  # noqa: PLC0415
 
-    from ensemble.data.dataset import load  # noqa: PLC0415
-    from ensemble.evaluation import experiment, fingerprints, measuring, report, split, studied  # noqa: PLC0415
-    from ensemble.evaluation.checkpoints import Checkpoints  # noqa: PLC0415
-    from ensemble.evaluation.study import Scene  # noqa: PLC0415
-    from ensemble.evaluation.truth import merchandise_of  # noqa: PLC0415
+    from ensemble.evaluation import evaluation, report, split  # noqa: PLC0415
+    from ensemble.evaluation.evaluation import Asked, Evaluation  # noqa: PLC0415
     from racksort.evaluation_report import terminal  # noqa: PLC0415
     from racksort.progress import progress_bars  # noqa: PLC0415
 
@@ -90,37 +86,27 @@ def command(
         raise RacksortError("--studies asks for what --no-studies and --baselines-only leave out: give one of them")
     judged = split.weeks_of(weeks)
     _require_writable(html, write)
-    opened = None if baselines_only else _opened(repository, release, direct=direct)
-    chosen = () if opened is None or no_studies else _chosen(studies)
+    asked = Asked(
+        repository=repository,
+        release=None if baselines_only else release,
+        direct=direct,
+        weeks=judged,
+        customers=customers,
+        studies=() if no_studies or baselines_only else _chosen(studies),
+        kept=_KEPT,
+    )
+    opened = evaluation.opened(asked)
     notes = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     with progress_bars(notes) as progress:
-        dataset = load(progress=lambda _stage, fraction: progress("Data", fraction))
-        fingerprint = {
-            "data": fingerprints.of_data(dataset),
-            "code": fingerprints.of_code(),
-            "packages": fingerprints.of_packages(),
-        }
-        checkpoints = Checkpoints(_KEPT, fingerprint, time.monotonic, notes.print, fresh=fresh)
-        ensemble = None if opened is None else opened[1]
-        if opened is not None:
-            _require_same(*opened, repository, release, dataset, checkpoints)
-        result = measuring.run(dataset, ensemble, progress, checkpoints, judged, customers)
-        if opened is not None and chosen:
-            scene = Scene(
-                dataset=dataset,
-                merchandise=merchandise_of(dataset.products),
-                customers=experiment.sampled(dataset, customers),
-                weeks=judged,
-                trained=opened[0],
-                progress=progress,
-            )
-            inputs = {"ensemble": opened[1].identity, "customers": customers, "weeks": judged}
-            result = studied.added(result, scene, chosen, checkpoints, inputs)
+        run = Evaluation(asked, opened, progress, notes.print, fresh=fresh)
+        if processes > 1:
+            run.make_all(processes)
+        result = run.result()
         progress("Intervals", 0.0)
-        figures = report.record(result, dataset.source, None if ensemble is None else ensemble.name)
+        figures = report.record(result, run.dataset.source, None if opened is None else opened.name)
         progress("Intervals", 1.0)
-    if checkpoints.recalled:
-        notes.print(f"{checkpoints.recalled} parts were there from an earlier run; --fresh starts anew")
+    if run.recalled:
+        notes.print(f"{run.recalled} parts were there from an earlier run; --fresh starts anew")
     if as_json:
         json.dump(figures, sys.stdout, allow_nan=False)
     else:
@@ -146,63 +132,15 @@ def _require_writable(html: Path | None, write: Path | None) -> None:
         output.require_writable(write / "evaluation.md", "--write")
 
 
-def _opened(repository: Path, release: int, *, direct: bool) -> tuple[Trained, Ensemble]:
-    """The weights of a release, and the way to judge it.
-
-    Raises:
-        RacksortError: it isn't there, or what serves it isn't installed.
-    """
-    from ensemble import contract  # noqa: PLC0415
-    from ensemble.evaluation.measuring import Ensemble  # noqa: PLC0415
-    from ensemble.releases.check.digest import digest_of  # noqa: PLC0415
-    from ensemble.releases.layout import release_in  # noqa: PLC0415
-
-    try:
-        from ensemble.evaluation.releases import Way, open_scorer  # noqa: PLC0415
-        from ensemble.release import weights_path  # noqa: PLC0415
-        from ensemble.training.weights import Trained  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise RacksortError(
-            f"judging a release needs {error.name}: install racksort[train], or use --baselines-only"
-        ) from error
-    way = Way.ONNXRUNTIME if direct else Way.TRITON
-    trained = Trained.load(weights_path(repository, release))
-    identity = {"release": digest_of(release_in(repository, release)), "way": way.value}
-    name = f"{contract.ensemble_name(release)} by {way.value}"
-    return trained, Ensemble(name, open_scorer(trained, way), identity)
-
-
-def _require_same(
-    trained: Trained, ensemble: Ensemble, repository: Path, release: int, dataset: Dataset, checkpoints: Checkpoints
-) -> None:
-    """See that the weights to be judged are those of the release's models, unless that is kept of these very files.
-
-    Raises:
-        RacksortError: the release as of the week that it was built for scores otherwise.
-    """
-    from ensemble.data.dataset import DEFAULT_WEEK  # noqa: PLC0415
-    from ensemble.evaluation.checkpoints import Kept  # noqa: PLC0415
-    from ensemble.evaluation.history import past_of  # noqa: PLC0415
-    from ensemble.evaluation.releases import check_same  # noqa: PLC0415
-    from ensemble.evaluation.truth import merchandise_of  # noqa: PLC0415
-
-    def made() -> Kept:
-        past = past_of(dataset, DEFAULT_WEEK, merchandise_of(dataset.products))
-        check_same(trained, repository, release, past)
-        return Kept({})
-
-    checkpoints.unit("release and weights are the same", {"method": ensemble.identity}, made)
-
-
-def _chosen(names: str | None) -> tuple[tuple[str, RunStudy], ...]:
-    """The studies to run.
+def _chosen(names: str | None) -> tuple[str, ...]:
+    """Keys of the studies to run.
 
     Raises:
         RacksortError: there is no such study.
     """
     from ensemble.evaluation import studied, studies  # noqa: PLC0415
 
-    return studied.chosen(names, studies.STUDIES)
+    return tuple(key for key, _ in studied.chosen(names, studies.STUDIES))
 
 
 def _written(figures: Record, html: Path | None, write: Path | None) -> Iterator[Path]:

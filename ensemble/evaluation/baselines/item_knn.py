@@ -80,9 +80,11 @@ class ItemKnn:
         similar: npt.NDArray[np.float32] = common / (np.sqrt(np.outer(buyers, buyers)) + np.float32(self.shrink))
         np.fill_diagonal(similar, 0.0)
         if self.neighbours < len(similar) - 1:
-            border = np.partition(similar, len(similar) - self.neighbours, axis=0)[len(similar) - self.neighbours]
+            # By rows, which lie in one piece: as many buyers as i has in common with j has j with i.
+            border = np.partition(similar, len(similar) - self.neighbours, axis=1)[:, len(similar) - self.neighbours]
             similar[similar < border] = 0.0
-        similar **= np.float32(self.locality)
+        if self.locality != 1.0:
+            np.power(similar, np.float32(self.locality), out=similar, where=similar > 0.0)
         np.fill_diagonal(similar, 1.0)
         return similar
 

@@ -31,3 +31,8 @@ STUDIES: Final[tuple[tuple[str, RunStudy], ...]] = (
     (published.KEY, published.run),
 )
 """(key, function) in the order of the report; the key is the study's own."""
+
+OF_THE_SAME_OUTPUTS: Final = frozenset(
+    each.KEY for each in (category_affinity, product_pool, collaborative_filter, leave_out, calibration)
+)
+"""Studies that share what ``kept_outputs`` holds, which takes minutes to make: they belong into one process."""

@@ -60,7 +60,7 @@ def outputs_of(scene: Scene) -> Outputs:
     from ensemble.evaluation.releases import open_models  # noqa: PLC0415
 
     if not _kept or not _same(_kept[0][0], scene):
-        _kept[:] = [(scene, Outputs(scene, lambda past: open_models(scene.trained, past)))]
+        _kept[:] = [(scene, Outputs(scene, lambda past: open_models(scene.trained, past, scene.builds)))]
     return _kept[0][1]
 
 

@@ -42,7 +42,7 @@ def main(root: Path, target: Path, stop_at: str) -> None:
 
     shop = synthetic()
     kept = Told(root, {"data": "synthetic"}, time.monotonic, tell)
-    result = measuring.run(shop, None, silent, kept, WEEKS)
+    result = measuring.Comparison(shop, None, silent, kept, WEEKS).result()
     target.write_text(json.dumps(report.record(result, shop.source, None)["settings"]))
 
 

@@ -26,7 +26,9 @@ def evaluate(shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(split, "VALIDATION_WEEKS", VALIDATION_WEEKS)
     monkeypatch.setattr(split, "TEST_WEEKS", WEEKS)
     monkeypatch.setattr(tuned, "GRIDS", FEW)
-    return lambda *arguments: CliRunner().invoke(app, ["evaluate", "--baselines-only", "--weeks", "10", *arguments])
+    # Other processes would know nothing of the small shop.
+    always = ["evaluate", "--baselines-only", "--weeks", "10", "--processes", "1"]
+    return lambda *arguments: CliRunner().invoke(app, [*always, *arguments])
 
 
 def test_the_command_prints_the_tables_and_writes_all_pages(evaluate: Evaluate, tmp_path: Path) -> None:

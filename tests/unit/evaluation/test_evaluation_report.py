@@ -50,7 +50,7 @@ def figures(shop: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         patch.setattr(split, "VALIDATION_WEEKS", VALIDATION_WEEKS)
         patch.setattr(tuned, "GRIDS", FEW)
         kept = checkpoints(tmp_path_factory.mktemp("kept"))
-        result = measuring.run(shop, Served().ensemble(), silent, kept, WEEKS)
+        result = measuring.Comparison(shop, Served().ensemble(), silent, kept, WEEKS).result()
         yield report.record(dataclasses.replace(result, studies=(STUDY,)), shop.source, "personalize_v1 by fake")
 
 

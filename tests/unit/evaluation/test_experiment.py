@@ -34,7 +34,7 @@ def test_an_experiment_judges_every_method_in_every_setting_and_ends_each_week_s
     shop: Dataset, tmp_path: Path
 ) -> None:
     served, stages = Served(), dict[str, float]()
-    result = measuring.run(shop, served.ensemble(), stages.__setitem__, checkpoints(tmp_path), WEEKS)
+    result = measuring.Comparison(shop, served.ensemble(), stages.__setitem__, checkpoints(tmp_path), WEEKS).result()
     assert served.log == [("opened", 10), ("closed", 10), ("opened", 11), ("closed", 11)]
     assert set(stages.values()) == {1.0}
     assert [setting.name for setting in result.settings][:2] == ["full catalogue", "pool: whole shop"]
@@ -61,9 +61,9 @@ def test_an_experiment_judges_every_method_in_every_setting_and_ends_each_week_s
 
 @pytest.mark.usefixtures("small")
 def test_a_second_run_makes_nothing_again_and_gives_the_same_record(shop: Dataset, tmp_path: Path) -> None:
-    first = measuring.run(shop, Served().ensemble(), silent, checkpoints(tmp_path), WEEKS)
+    first = measuring.Comparison(shop, Served().ensemble(), silent, checkpoints(tmp_path), WEEKS).result()
     served, kept = Served(), checkpoints(tmp_path)
-    again = measuring.run(shop, served.ensemble(), silent, kept, WEEKS)
+    again = measuring.Comparison(shop, served.ensemble(), silent, kept, WEEKS).result()
     assert served.log == []
     assert kept.recalled == len(list(tmp_path.rglob("*.npz")))
     one, other = (report.record(result, shop.source, "r") for result in (first, again))
@@ -73,10 +73,10 @@ def test_a_second_run_makes_nothing_again_and_gives_the_same_record(shop: Datase
 
 @pytest.mark.usefixtures("small")
 def test_other_weights_are_judged_anew_and_the_baselines_are_not(shop: Dataset, tmp_path: Path) -> None:
-    measuring.run(shop, Served().ensemble(weights="a"), silent, checkpoints(tmp_path), WEEKS)
+    measuring.Comparison(shop, Served().ensemble(weights="a"), silent, checkpoints(tmp_path), WEEKS).result()
     files = set(tmp_path.rglob("*.npz"))
     served = Served()
-    measuring.run(shop, served.ensemble(weights="b"), silent, checkpoints(tmp_path), WEEKS)
+    measuring.Comparison(shop, served.ensemble(weights="b"), silent, checkpoints(tmp_path), WEEKS).result()
     assert [what for what, _ in served.log] == ["opened", "closed"] * 2
     fresh = {path.name for path in set(tmp_path.rglob("*.npz")) - files}
     assert len(fresh) == 2 * 4
@@ -85,7 +85,7 @@ def test_other_weights_are_judged_anew_and_the_baselines_are_not(shop: Dataset, 
 
 @pytest.mark.usefixtures("small")
 def test_the_baselines_alone_and_a_sample_of_customers(shop: Dataset, tmp_path: Path) -> None:
-    result = measuring.run(shop, None, silent, checkpoints(tmp_path), (10,), customers=8)
+    result = measuring.Comparison(shop, None, silent, checkpoints(tmp_path), (10,), customers=8).result()
     full = result.settings[0]
     assert "ensemble" not in full.outcomes
     assert 0 < np.unique(full.customer_id).size <= 8
@@ -116,12 +116,12 @@ def test_a_baseline_that_looks_ahead_ends_the_run(
     restless, real = Restless(), tuned.make
     monkeypatch.setattr(tuned, "make", lambda name, of: restless if name == "popularity" else real(name, of))
     with pytest.raises(RacksortError, match="'popularity' looks ahead"):
-        measuring.run(shop, None, silent, checkpoints(tmp_path), (10,))
+        measuring.Comparison(shop, None, silent, checkpoints(tmp_path), (10,)).result()
 
 
 @pytest.mark.usefixtures("small")
 def test_the_record_holds_intervals_differences_and_what_was_studied(shop: Dataset, tmp_path: Path) -> None:
-    result = measuring.run(shop, Served().ensemble(), silent, checkpoints(tmp_path), WEEKS)
+    result = measuring.Comparison(shop, Served().ensemble(), silent, checkpoints(tmp_path), WEEKS).result()
     figures = report.record(dataclasses.replace(result, studies=(STUDY,)), shop.source, "personalize_v1 by fake")
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     assert figures["studies"] == [json.loads(json.dumps(STUDY.to_json()))]

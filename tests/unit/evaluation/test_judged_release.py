@@ -48,7 +48,7 @@ def evaluate(
     """The command on the shop, without a server."""
 
     @contextmanager
-    def refreshed(_trained: Trained, _past: Past) -> Iterator[tuple[Path, DirectScorer]]:
+    def refreshed(_trained: Trained, _past: Past, _builds: Path | None = None) -> Iterator[tuple[Path, DirectScorer]]:
         # Of one week for all, since an export takes many seconds.
         yield built, DirectScorer(built, 1)
 
@@ -58,8 +58,8 @@ def evaluate(
     monkeypatch.setattr(split, "VALIDATION_WEEKS", VALIDATION_WEEKS)
     monkeypatch.setattr(split, "TEST_WEEKS", WEEKS)
     monkeypatch.setattr(tuned, "GRIDS", {"popularity": {}})
-    fixed = ("evaluate", "--direct", "--no-studies", "--json", "--weeks", "10", "--repository", str(committed))
-    return lambda: CliRunner().invoke(app, fixed)
+    fixed = ("evaluate", "--direct", "--no-studies", "--json", "--weeks", "10", "--processes", "1")
+    return lambda: CliRunner().invoke(app, (*fixed, "--repository", str(committed)))
 
 
 def change(repository: Path, **settings: float) -> None:

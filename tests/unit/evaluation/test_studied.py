@@ -7,6 +7,7 @@ import pytest
 from ensemble.data.dataset import Dataset, silent
 from ensemble.errors import RacksortError
 from ensemble.evaluation import studied
+from ensemble.evaluation.checkpoints import Kept
 from ensemble.evaluation.experiment import Experiment
 from ensemble.evaluation.study import RunStudy, Scene, Study
 from tests.unit.evaluation.shops import WEEKS, checkpoints
@@ -35,13 +36,18 @@ def counted(calls: list[str], key: str, fails: bool = False) -> tuple[str, RunSt
 def test_each_study_is_kept_by_itself(scene: Scene, tmp_path: Path) -> None:
     calls: list[str] = []
     one, bad, other = counted(calls, "one"), counted(calls, "bad", fails=True), counted(calls, "other")
+
+    def kept(study: tuple[str, RunStudy], weights: str = "a") -> Kept:
+        return studied.kept(scene, *study, checkpoints(tmp_path), {"weights": weights})
+
+    kept(one)
     with pytest.raises(RacksortError, match="bad can't be answered"):
-        studied.added(NOTHING, scene, (one, bad), checkpoints(tmp_path), {"weights": "a"})
-    result = studied.added(NOTHING, scene, (one, other), checkpoints(tmp_path), {"weights": "a"})
+        kept(bad)
+    result = studied.added(NOTHING, [kept(one), kept(other)])
     assert calls == ["one", "bad", "other"]
     assert [study.to_json() for study in result.studies] == [STUDY.to_json()] * 2
     assert result.seconds == {"test weeks": 4.0, "studies": 2.0}
-    studied.added(NOTHING, scene, (one,), checkpoints(tmp_path), {"weights": "b"})
+    kept(one, "b")
     assert calls[-1] == "one"
 
 

@@ -24,6 +24,19 @@ def test_dense_and_sparse_agree_with_a_sort(rows: list[list[float]], k: int) -> 
     assert sparse.product_id.tolist() == wanted
 
 
+@given(st.integers(0, 2**32), st.integers(1, 5), st.integers(64, 700), st.integers(1, 4))
+def test_wide_rows_agree_with_a_sort(seed: int, k: int, width: int, values: int) -> None:
+    draws = np.random.default_rng(seed)
+    score = draws.integers(0, values, (3, width)).astype(np.float32)
+    score[0, draws.integers(width)] = 9.0
+    score[1, draws.random(width) < 0.5] = -np.inf
+    products = np.arange(1, width + 1) * 3
+    best = dense_topk(score, products, k)
+    wanted = [expected(dict(zip(products.tolist(), row, strict=True)), k) for row in score.tolist()]
+    assert best.product_id.tolist() == wanted
+    assert (np.diff(best.score, axis=1) <= 0).all()
+
+
 @given(
     st.dictionaries(st.integers(1, 9), st.integers(0, 3).map(float), max_size=6),
     st.dictionaries(st.integers(1, 9), st.integers(0, 3).map(float), max_size=6),
