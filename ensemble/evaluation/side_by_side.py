@@ -151,6 +151,7 @@ def _work(opening: Opening, caller: connection.Connection) -> None:
         caller.send(what)
 
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell lets background jobs ignore
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         run: Run | None = None
         while True:
