@@ -1,6 +1,6 @@
 """The peers: how each is started, asked, and set.
 
-``settings`` are what a run takes that isn't told to tune (docs/peers.md says why); ``grid`` is what ``--tune`` tries:
+``settings`` are what a run takes that isn't told to tune: what ``--tune`` found best on two cores (docs/peers.md); ``grid`` is what ``--tune`` tries:
 what each one's documentation says to turn, which is batch size, how long a batch may wait, and how many processes share
 the cores.
 """
@@ -118,19 +118,25 @@ PEERS: Final = (
         "bound",
         "in process (bound)",
         _uvicorn("in_process"),
-        {"inline": False, "workers": 1},
+        {"inline": True, "workers": 2},
         _grid(inline=[False, True], workers=[1, 2]),
         _PROBE,
         bound=True,
     ),
     Peer("fastapi", "FastAPI", _uvicorn("plain_fastapi"), {"workers": 2}, _grid(workers=[1, 2]), _PROBE),
     _RAY,
-    replace(_RAY, key="ray-haproxy", title="Ray Serve, HAProxy", variables=_ray_haproxy),
+    replace(
+        _RAY,
+        key="ray-haproxy",
+        title="Ray Serve, HAProxy",
+        settings={**_RAY.settings, "replicas": 2},
+        variables=_ray_haproxy,
+    ),
     Peer(
         "litserve",
         "LitServe",
         _module("lit_serve"),
-        {"max_batch_size": 64, "delay_ms": 1, "workers": 1, "servers": 1, "fast_queue": True},
+        {"max_batch_size": 64, "delay_ms": 1, "workers": 1, "servers": 2, "fast_queue": True},
         _grid(max_batch_size=[64], delay_ms=[1, 5], workers=[1, 2], servers=[1, 2], fast_queue=[True]),
         "/health",
         dialects.LITSERVE,
@@ -140,7 +146,7 @@ PEERS: Final = (
         "bentoml",
         "BentoML",
         _bento,
-        {"max_batch_size": 64, "delay_ms": 1_000, "workers": 1},
+        {"max_batch_size": 64, "delay_ms": 1_000, "workers": 2},
         _grid(max_batch_size=[64], delay_ms=[50, 200, 1_000], workers=[1, 2]),
         "/readyz",
         dialects.BENTOML,
