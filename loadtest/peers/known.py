@@ -1,8 +1,8 @@
 """The peers: how each is started, asked, and set.
 
-``settings`` are what a run takes that isn't told to tune: what ``--tune`` found best on two cores (docs/peers.md); ``grid`` is what ``--tune`` tries:
-what each one's documentation says to turn, which is batch size, how long a batch may wait, and how many processes share
-the cores.
+``settings`` are what a run takes that isn't told to tune: what ``--tune`` found best on two cores (docs/peers.md).
+``grid`` is what ``--tune`` tries: what each one's documentation says to turn, which is batch size, how long a batch may
+wait, and how many processes share the cores.
 """
 
 from __future__ import annotations
