@@ -70,6 +70,7 @@ lock: ## resolve the dependencies again
 	@$(LOCK) pyproject.toml --group build --extra embedded --extra release -c requirements/serve.txt -o requirements/release.txt
 	@$(LOCK) pyproject.toml --group build --extra dev --extra load -c requirements/serve.txt -o requirements/dev.txt
 	@$(LOCK) requirements/openapi-client.in -o requirements/openapi-client.txt
+	@$(LOCK) requirements/go.in -o requirements/go.txt
 	@for peer in $(PEERS); do $(LOCK) requirements/peers/$$peer.in -o requirements/peers/$$peer.txt || exit; done
 
 clean: ## remove everything that was generated
