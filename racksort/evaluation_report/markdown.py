@@ -24,6 +24,9 @@ _RUNNING: Final = """\
     racksort evaluate --studies staleness,cold_start --json  # two studies beside it, for machines
     racksort evaluate --weeks 41-46 --no-studies             # validation weeks: for development, test weeks unseen
     racksort evaluate --direct --customers 200 --weeks 47    # a rehearsal
+    racksort evaluate --processes 1                          # where memory is short: each takes 2 to 3 GB
+
+Parts that don't need each other are made side by side, by default in as many processes as there are cores.
 
 What is finished, such as the tuning of a baseline, a method's lists of one week or a study, is kept in `var/evaluate`
 under a digest of the data, of the code that measures and of the versions of the packages that compute; what a release
