@@ -20,6 +20,7 @@ from racksort.dev.errors import NotProvisioned
 from racksort.dev.provision import Distribution, provision
 from racksort.dev.valkey_server import EmbeddedValkey, executable
 from tests.alone import pytest_collection_modifyitems  # noqa: F401 - a hook of pytest
+from tests.pace import pytest_runtest_call  # noqa: F401 - the same
 
 REPOSITORY = Path(__file__).parent.parent / "model_repository"
 

@@ -1,29 +1,50 @@
 """What is promised within a time, on a machine that others use, too.
 
 A machine that stands still for a moment makes any answer late, once. A program that waits for what is dead makes
-answers late each time. So whatever is asserted of times by a real clock is asserted in ``timed``: a test that fails
-there is tried again, twice at most (``--reruns`` in pyproject.toml), with the same bounds, and one that fails
-elsewhere is not.
+answers late each time. So whatever is asserted of times by a real clock is asserted in ``timed``, and a test in which
+nothing but that fails is tried again, twice at most and with the same bounds, where it is marked ``RETRIED``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from typing import Final
+
+import pytest
 
 
 class LateError(AssertionError):
-    """Slower than promised. pyproject.toml has its name."""
+    """Slower than promised, and nothing else wrong."""
+
+
+RETRIED: Final = pytest.mark.flaky(reruns=2, only_rerun="^LateError")
+"""For tests with ``timed``. Their time limit is for all tries together."""
+
+_late: list[str] = []
+"""What was late in the test that runs."""
 
 
 @contextmanager
 def timed() -> Iterator[None]:
     """For assertions of times by a real clock, or of what follows from such.
 
-    Raises:
-        LateError: one of them fails.
+    One that fails is kept until the test ends, so that what is wrong beside it comes first.
     """
     try:
         yield
     except AssertionError as error:
-        raise LateError(str(error)) from error
+        _late.append(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """Fail a test that was only late, once it has ended.
+
+    Raises:
+        LateError: it was late.
+    """
+    _late.clear()
+    yield
+    if _late:
+        raise LateError("\n".join(_late))

@@ -75,6 +75,8 @@ class Checkpoints:
         self._fingerprint, self._clock, self._notice = fingerprint, clock, notice
         self.recalled = 0
         """Units that were there already."""
+        self.made = 0
+        """Units that weren't."""
         with explained(root, "an evaluation keeps its parts there: make it writable"):
             if fresh and root.is_dir():
                 shutil.rmtree(root)
@@ -86,12 +88,8 @@ class Checkpoints:
             self._folder.mkdir(parents=True, exist_ok=True)
 
     def folder(self, name: str) -> Path:
-        """A place for what units share, which need not be there: it goes with them when all is made anew."""
+        """A place for what units share; need not be there. It goes with them when all is made anew."""
         return self._folder / name
-
-    def __len__(self) -> int:
-        """How many units are kept, also those that this run doesn't ask for."""
-        return sum(1 for _ in self._folder.glob("*.npz"))
 
     def unit(self, name: str, inputs: Record, make: Callable[[], Kept]) -> Kept:
         """What the unit left when it was made, in this run or an earlier one.
@@ -115,6 +113,7 @@ class Checkpoints:
         made = make()
         made = Kept(made.facts, made.arrays, self._clock() - began)
         self._write(path, described, made)
+        self.made += 1
         return made
 
     def _read(self, path: Path, described: Record) -> Kept | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, partial
@@ -20,16 +20,13 @@ from ensemble.evaluation.checkpoints import Checkpoints, Kept, Record
 from ensemble.evaluation.experiment import Experiment, sampled
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.measuring import Comparison, Ensemble
-from ensemble.evaluation.side_by_side import Part
+from ensemble.evaluation.side_by_side import Notice, Part
 from ensemble.evaluation.study import Scene
 from ensemble.evaluation.truth import merchandise_of
 
 if TYPE_CHECKING:
     # torch, which takes seconds to import and isn't needed for the baselines.
     from ensemble.training.weights import Trained
-
-Notice = Callable[[str], None]
-"""Takes a line for people."""
 
 
 class Kind(StrEnum):
@@ -116,23 +113,31 @@ class Evaluation:
         progress: told the stage and its fraction.
         notice: told what a person should know.
         fresh: forget what earlier runs have left.
+        fingerprint: what all parts depend on, where the caller knows it.
 
     Raises:
         RacksortError: there is no data, or no room for what is made.
     """
 
     def __init__(
-        self, asked: Asked, judged: Judged | None, progress: Progress, notice: Notice, *, fresh: bool = False
+        self,
+        asked: Asked,
+        judged: Judged | None,
+        progress: Progress,
+        notice: Notice,
+        *,
+        fresh: bool = False,
+        fingerprint: Record | None = None,
     ) -> None:
-        self._asked, self._judged, self._progress = asked, judged, progress
+        self._asked, self._judged, self._progress, self._notice = asked, judged, progress, notice
         self._made_elsewhere = 0
         self.dataset = data.load(progress=lambda _stage, fraction: progress("Data", fraction))
-        fingerprint = {
+        self._fingerprint = fingerprint or {
             "data": fingerprints.of_data(self.dataset),
             "code": fingerprints.of_code(),
             "packages": fingerprints.of_packages(),
         }
-        self.checkpoints = Checkpoints(asked.kept, fingerprint, time.monotonic, notice, fresh=fresh)
+        self.checkpoints = Checkpoints(asked.kept, self._fingerprint, time.monotonic, notice, fresh=fresh)
         ensemble, self._builds = None, None
         if judged is not None:
             self._builds = self.checkpoints.folder(f"built-{judged.identity['release']}")
@@ -141,12 +146,14 @@ class Evaluation:
 
     def parts(self) -> list[Part]:
         """All parts, what takes longest and waits for nothing first."""
-        from ensemble.evaluation import studies  # noqa: PLC0415  # one of them trains, with torch
+        together: tuple[str, ...] = ()
+        if self._asked.studies:
+            from ensemble.evaluation import studies  # noqa: PLC0415  # torch: see above
 
-        together = tuple(key for key in self._asked.studies if key in studies.OF_THE_SAME_OUTPUTS)
+            together = tuple(key for key in self._asked.studies if key in studies.OF_THE_SAME_OUTPUTS)
         names = baselines.names()
         return [
-            *([Part(Kind.RELEASE, ())] if self._judged is not None else []),
+            *([Part(Kind.RELEASE)] if self._judged is not None else []),
             *([Part(Kind.STUDIES, together)] if together else []),
             *(Part(Kind.TUNING, (name,)) for name in reversed(names)),
             *(Part(Kind.STUDIES, (key,)) for key in self._asked.studies if key not in together),
@@ -154,12 +161,13 @@ class Evaluation:
             *(Part(Kind.LEAKS, (name,), after=Kind.TUNING) for name in names),
         ]
 
-    def make(self, part: Part) -> None:
-        """Leave the part's results in the checkpoints.
+    def make(self, part: Part) -> int:
+        """Leave the part's results in the checkpoints, and say how many units had to be made.
 
         Raises:
             RacksortError: it can't be made.
         """
+        before = self.checkpoints.made
         if part.kind == Kind.RELEASE:
             self._require_same()
         for name in part.names:
@@ -172,6 +180,7 @@ class Evaluation:
                     self._comparison.check_for_leaks(name)
                 case Kind.WEEK:
                     self._comparison.judge(int(name))
+        return self.checkpoints.made - before
 
     def make_all(self, processes: int) -> None:
         """Make all parts in so many processes.
@@ -179,9 +188,8 @@ class Evaluation:
         Raises:
             RacksortError: one of them can't be made.
         """
-        before = len(self.checkpoints)
-        side_by_side.make_all(partial(_elsewhere, self._asked), self.parts(), processes, self._progress)
-        self._made_elsewhere += len(self.checkpoints) - before
+        opening = partial(_elsewhere, self._asked, self._fingerprint)
+        self._made_elsewhere += side_by_side.make_all(opening, self.parts(), processes, self._progress, self._notice)
 
     @property
     def recalled(self) -> int:
@@ -195,10 +203,12 @@ class Evaluation:
             RacksortError: a part can't be made.
         """
         self._require_same()
-        compared = self._comparison.result()
-        if not self._asked.studies:
-            return compared
-        return studied.added(compared, [self._study(key) for key in self._asked.studies])
+        result = self._comparison.result()
+        if self._asked.studies:
+            result = studied.added(result, [self._study(key) for key in self._asked.studies])
+        if self._builds is not None:
+            shutil.rmtree(self._builds, ignore_errors=True)  # hundreds of MB, for parts that are made
+        return result
 
     def _require_same(self) -> None:
         """See that the weights to be judged are those of the release's models, unless that is kept of these very files.
@@ -250,6 +260,12 @@ class Evaluation:
         )
 
 
-def _elsewhere(asked: Asked, progress: Progress) -> Evaluation:
-    """The run in another process, which says nothing but its progress."""
-    return Evaluation(asked, opened(asked), progress, lambda _line: None)
+def _elsewhere(asked: Asked, fingerprint: Record, progress: Progress, notice: Notice) -> Evaluation:
+    """The run in another process.
+
+    Raises:
+        RacksortError: the code isn't that of the first process any more.
+    """
+    if fingerprints.of_code() != fingerprint["code"]:
+        raise RacksortError("the code was changed after this run had begun: run again")
+    return Evaluation(asked, opened(asked), progress, notice, fingerprint=fingerprint)

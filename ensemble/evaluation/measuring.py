@@ -74,14 +74,18 @@ class Comparison:
         customers: int | None = None,
     ) -> None:
         self._dataset, self._ensemble, self._progress, self._checkpoints = dataset, ensemble, progress, checkpoints
-        self.weeks, self._customers = tuple(weeks), customers
+        self._weeks, self._customers = tuple(weeks), customers
         self._merchandise = merchandise_of(dataset.products)
         self._judged = sampled(dataset, customers)
         self._validation: list[tuple[Past, Truth]] = []
         self._seconds: dict[str, dict[str, float]] = {TUNING: {}, LEAKS: {}, WEEKS: {}}
 
     def tune(self, name: str) -> Tuned:
-        """The best settings of a baseline on the validation weeks."""
+        """The best settings of a baseline on the validation weeks.
+
+        Raises:
+            RacksortError: a package that a baseline needs isn't installed.
+        """
 
         def made() -> Kept:
             if not self._validation:
@@ -95,7 +99,7 @@ class Comparison:
 
     @cached_property
     def tuned(self) -> dict[str, Tuned]:
-        """All baselines with their best settings."""
+        """All baselines with their best settings; raises as ``tune``."""
         return {name: self.tune(name) for name in baselines.names()}
 
     def check_for_leaks(self, name: str) -> None:
@@ -107,10 +111,10 @@ class Comparison:
 
         def made() -> Kept:
             method = self._method(name)
-            check_no_lookahead(lambda _dataset: method, self._dataset, self.weeks[0], self._judged, self._merchandise)
+            check_no_lookahead(lambda _dataset: method, self._dataset, self._weeks[0], self._judged, self._merchandise)
             return Kept({})
 
-        inputs = {"settings": _written(self.tuned[name]), "week": self.weeks[0], "customers": self._customers}
+        inputs = {"settings": _written(self.tuned[name]), "week": self._weeks[0], "customers": self._customers}
         self._kept(LEAKS, f"leaks {name}", inputs, made)
 
     def judge(self, week: int) -> list[tuple[str, Arrays, dict[str, Arrays]]]:
@@ -149,12 +153,12 @@ class Comparison:
             self.check_for_leaks(name)
             self._progress("Checking for leaks", (index + 1) / len(self.tuned))
         collected: dict[str, _Collected] = defaultdict(_Collected)
-        for week in self.weeks:
+        for week in self._weeks:
             for setting, question, outcomes in self.judge(week):
                 collected[setting].weeks.append((week, question, outcomes))
         settings = tuple(part.setting(name) for name, part in collected.items())
         seconds = {stage: sum(units.values()) for stage, units in self._seconds.items()}
-        return Experiment(settings, self.tuned, self.weeks, seconds)
+        return Experiment(settings, self.tuned, self._weeks, seconds)
 
     def _method(self, name: str) -> Recommender:
         return baselines.make(name, self.tuned[name].settings)

@@ -20,6 +20,7 @@ from ensemble.evaluation.history import Past
 from ensemble.evaluation.scoring import OpenScorer, Scorer, windows
 from ensemble.evaluation.triton_scorer import TritonScorer
 from ensemble.release import build_release
+from ensemble.releases.files import explained, on_disk, sync
 from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 from ensemble.training.weights import Trained
 
@@ -95,12 +96,16 @@ def _refreshed(trained: Trained, past: Past, builds: Path | None = None) -> Iter
 def _built(trained: Trained, past: Past, builds: Path) -> Path:
     """The repository of the week in ``builds``, whole or not there: exporting takes most of a minute."""
     kept = builds / f"week-{past.week}"
-    if not kept.is_dir():
+    if kept.is_dir():
+        return kept
+    with explained(builds, "an evaluation builds releases there: make room or make it writable, and run again"):
         builds.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=builds, prefix="."))
         try:
             _build(trained, past, fresh)
+            on_disk(fresh)
             fresh.rename(kept)
+            sync(builds)
         except OSError:
             if not kept.is_dir():  # else another process was quicker
                 raise

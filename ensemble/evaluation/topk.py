@@ -43,24 +43,24 @@ def dense_topk(score: npt.NDArray[Any], product_id: npt.NDArray[np.int64], k: in
     return sparse_topk(row, product_id[column], score[row, column].astype(np.float64), len(score), k)
 
 
-_STRIPES: Final = 64
-"""Parts of a row whose maxima bound its k best: many columns to a maximum, and many maxima."""
+_LAYERS: Final = 64
+"""Pieces that a row is cut into and that are laid over each other."""
 
 
 def _contenders(score: npt.NDArray[Any], k: int) -> npt.NDArray[np.bool_]:
     """[U, m]: all of each row's k best columns, and few others.
 
-    A row's k-th best is at least the k-th best of its columns' maxima by stripe, which the vector units find twenty
+    A row's k-th best is at least the k-th best of the maxima through its layers, which the vector units find twenty
     times as fast as a partition of the row.
     """
     rows, width = score.shape
-    maxima = width // _STRIPES
+    maxima = width // _LAYERS
     if not 0 < k < width:
         return np.full((rows, width), k > 0)
     if maxima <= k:
         border = np.partition(score, width - k, axis=1)[:, width - k]
     else:
-        largest = score[:, : maxima * _STRIPES].reshape(rows, _STRIPES, maxima).max(axis=1)
+        largest = score[:, : maxima * _LAYERS].reshape(rows, _LAYERS, maxima).max(axis=1)
         border = np.partition(largest, maxima - k, axis=1)[:, maxima - k]
     contends: npt.NDArray[np.bool_] = score >= border[:, None]
     # Where many are as good as the border, such as all products that nothing is known of, the first k of them do: ties

@@ -68,6 +68,18 @@ def sync_tree(folder: Path) -> None:
         sync(Path(at))
 
 
+def on_disk(folder: Path) -> None:
+    """Have a folder, all below it and the files' contents on the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    sync_tree(folder)
+
+
 def move(source: Path, target: Path) -> None:
     """Rename a file or folder within a file system: at no moment is there half of it. On the disk when this returns."""
     source.rename(target)

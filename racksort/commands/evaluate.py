@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -25,7 +26,7 @@ def command(
     repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
     release: Annotated[int, typer.Option(min=1, help="Number of the release to judge.")] = 1,
     direct: Annotated[
-        bool, typer.Option("--direct", help="Ask ONNX Runtime in this process instead of a Triton server.")
+        bool, typer.Option("--direct", help="Ask ONNX Runtime without a server instead of a Triton server.")
     ] = False,
     baselines_only: Annotated[bool, typer.Option("--baselines-only", help="Leave the release out.")] = False,
     customers: Annotated[
@@ -45,8 +46,12 @@ def command(
     no_studies: Annotated[bool, typer.Option("--no-studies", help="The comparison alone.")] = False,
     processes: Annotated[
         int,
-        typer.Option(min=1, max=64, help="Processes that make parts side by side; each takes 2 to 3 GB of memory."),
-    ] = min(os.cpu_count() or 1, 8),
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes that make parts side by side, by default one a core, at most 8; each takes 2 to 3 GB.",
+        ),
+    ] = min(len(os.sched_getaffinity(0)), 8),
     fresh: Annotated[
         bool, typer.Option("--fresh", help=f"Start anew: forget what earlier runs have kept in {_KEPT}.")
     ] = False,
@@ -92,10 +97,12 @@ def command(
         direct=direct,
         weeks=judged,
         customers=customers,
-        studies=() if no_studies or baselines_only else _chosen(studies),
+        studies=(),
         kept=_KEPT,
     )
     opened = evaluation.opened(asked)
+    if opened is not None and not no_studies:
+        asked = replace(asked, studies=_chosen(studies))
     notes = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     with progress_bars(notes) as progress:
         run = Evaluation(asked, opened, progress, notes.print, fresh=fresh)

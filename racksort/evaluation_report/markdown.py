@@ -26,7 +26,7 @@ _RUNNING: Final = """\
     racksort evaluate --direct --customers 200 --weeks 47    # a rehearsal
     racksort evaluate --processes 1                          # where memory is short: each takes 2 to 3 GB
 
-Parts that don't need each other are made side by side, by default in as many processes as there are cores.
+Parts that don't need each other are made side by side, by default in as many processes as there are cores (8 at most).
 
 What is finished, such as the tuning of a baseline, a method's lists of one week or a study, is kept in `var/evaluate`
 under a digest of the data, of the code that measures and of the versions of the packages that compute; what a release

@@ -116,7 +116,10 @@ def text(figures: Record) -> str:
         baselines="\n".join(f"* *{name}*: {BASELINES[name]}" for name in known),
     )
     limits = _LIMITS.format(customers=f"{figures['settings'][FULL_CATALOGUE]['customers']:,}")
-    return f"{method}\n**Time of this run.** On the machine that wrote this: {took}.\n\n{limits}"
+    timed = (
+        f"**Time of the parts** on the machine that wrote this, of which several may have been made at once: {took}."
+    )
+    return f"{method}\n{timed}\n\n{limits}"
 
 
 def _names(field: str) -> str:

@@ -23,10 +23,10 @@ from api.releases import document, store
 from ensemble import configs, contract
 from tests.conftest import REPOSITORY
 from tests.faults.served import Served, Shop, serving
-from tests.pace import timed
+from tests.pace import RETRIED, timed
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900), RETRIED]
 
 RATE: Final = 60.0
 """Requests a second, half of them the canary's."""

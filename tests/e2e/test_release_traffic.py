@@ -26,10 +26,10 @@ from ensemble.releases.layout import release_in
 from loadtest.processes import below
 from tests.conftest import REPOSITORY
 from tests.e2e.test_serve import free_port, get, serving
-from tests.pace import timed
+from tests.pace import RETRIED, timed
 from tests.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900), RETRIED]
 
 SEEN_WITHIN_S = 2.0
 BACK_WITHIN_S = 5.0
@@ -176,15 +176,16 @@ def test_a_release_goes_all_the_way_and_back_while_requests_run(served: Served) 
 
         began = time.monotonic()
         done(served.release("promote", 2, "--no-wait"))
-        # The command itself takes about a second.
-        until(lambda: served.status()["live"] == 2, within_s=SEEN_WITHIN_S + 2)
+        until(lambda: served.status()["live"] == 2)
         promoted = time.monotonic()
+        with timed():
+            assert promoted - began < SEEN_WITHIN_S + 2  # the command itself takes about a second
         until(lambda: len(requests.since(promoted)) > 200, within_s=30)
         assert {each.release for each in requests.since(promoted + 0.2)} == {"personalize_v2"}
 
         back_at = time.monotonic()
         done(served.release("rollback"))
-        until(lambda: served.status()["live"] == 1, within_s=BACK_WITHIN_S)
+        until(lambda: served.status()["live"] == 1)
         rolled_back = time.monotonic()
         with timed():
             assert rolled_back - back_at < BACK_WITHIN_S
@@ -219,8 +220,9 @@ def test_a_switch_is_seen_within_two_seconds_of_the_change(served: Served) -> No
             path,
             lambda traffic, verb=verb, arguments=arguments: verb(traffic, *arguments, at=datetime.now(UTC)),  # type: ignore[misc]
         )
-        until(lambda wanted=changed.after.live: served.status()["live"] == wanted, within_s=SEEN_WITHIN_S)  # type: ignore[misc]
-        assert time.monotonic() - began < SEEN_WITHIN_S
+        until(lambda wanted=changed.after.live: served.status()["live"] == wanted)  # type: ignore[misc]
+        with timed():
+            assert time.monotonic() - began < SEEN_WITHIN_S
 
 
 def test_a_torn_release_is_refused_and_a_killed_triton_comes_back_on_what_served(served: Served) -> None:
@@ -232,7 +234,7 @@ def test_a_torn_release_is_refused_and_a_killed_triton_comes_back_on_what_served
         assert "release 3 can't have traffic" in ran.stderr
         assert "collaborative_filter/3" in ran.stderr
         assert "Traceback" not in ran.stderr
-        until(lambda: served.status()["wanted_live"] == before["live"], within_s=SEEN_WITHIN_S)  # put back
+        until(lambda: served.status()["wanted_live"] == before["live"])  # put back
         assert served.status()["live"] == before["live"]
         refused = time.monotonic()
         until(lambda: len(requests.since(refused)) > 100, within_s=30)

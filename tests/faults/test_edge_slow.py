@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.faults.edge import PAGE, ROOT, Client, percentile, server_process
-from tests.pace import timed
+from tests.pace import RETRIED, timed
 from tests.waiting import until_async
 
 SLOW = 1_000
@@ -76,6 +76,7 @@ async def _slow_ones(port: int) -> AsyncIterator[Callable[[], Awaitable[list[tup
     assert await process.wait() == 0
 
 
+@RETRIED
 @pytest.mark.slow
 async def test_a_thousand_slow_connections_are_closed_in_time_and_dont_disturb(record_property: Any) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

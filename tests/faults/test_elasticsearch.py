@@ -31,9 +31,9 @@ from tests.faults.proxy import (
     Toxic,
 )
 from tests.loading import load_folder
-from tests.pace import timed
+from tests.pace import RETRIED, timed
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, RETRIED]
 
 RECOVERY_S = 2.0
 MEMORY_BYTES = 10 * 1024 * 1024

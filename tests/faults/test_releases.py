@@ -28,10 +28,10 @@ from ensemble.releases.publish import Publisher, publish
 from loadtest.open_loop import Record
 from tests.conftest import REPOSITORY
 from tests.faults.served import RATE, Recovery, Served, Shop, bound_ms, serving
-from tests.pace import timed
+from tests.pace import RETRIED, timed
 from tests.unit.releases.killed import kill_at
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1_200), RETRIED]
 
 ROLLBACK_S = 5.0
 

@@ -14,9 +14,9 @@ from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 from loadtest.open_loop import Record
 from tests.conftest import REPOSITORY
 from tests.faults.served import RATE, Recovery, Served, Shop, bound_ms, serving
-from tests.pace import timed
+from tests.pace import RETRIED, timed
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600), RETRIED]
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,10 @@ from ensemble.runtime.supervisor import Supervisor
 from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 from tests.conftest import REPOSITORY
 from tests.e2e.test_serve import descendants, free_port, get, serving
-from tests.pace import timed
+from tests.pace import RETRIED, timed
 from tests.waiting import PATIENCE_S, until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, RETRIED]
 
 NOTICED_S = 1.0
 SLACK_S = 2.0

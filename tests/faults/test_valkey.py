@@ -15,9 +15,11 @@ from api.settings import Settings
 from ensemble import contract
 from racksort.dev.valkey_server import EmbeddedValkey
 from tests.conftest import require_valkey
-from tests.pace import timed
+from tests.pace import RETRIED, timed
 from tests.unit.api.conftest import Adapter, running_adapter
 from tests.waiting import until_async
+
+pytestmark = RETRIED
 
 DEADLINE_MS = 300
 CALL_MS = 2_000

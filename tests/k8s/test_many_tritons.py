@@ -16,10 +16,10 @@ from ensemble.runtime import processes
 from tests.contract.test_ensemble_client import pool, row
 from tests.k8s.names import Names
 from tests.k8s.triton import Server, manifest_triton
-from tests.pace import timed
+from tests.pace import RETRIED, timed
 from tests.waiting import until_async
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, RETRIED]
 FASTER: Final = {"grpc-max-connection-age": "2000", "grpc-max-connection-age-grace": "1000"}
 """A tenth of the manifests' age, so that the test needn't wait for 20 s."""
 

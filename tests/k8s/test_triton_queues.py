@@ -17,9 +17,9 @@ from api.ensemble_client import TritonEnsemble
 from api.tensors import Batch
 from tests.contract.test_ensemble_client import pool, row
 from tests.k8s.triton import Server, manifest_triton
-from tests.pace import timed
+from tests.pace import RETRIED, timed
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, RETRIED]
 SECONDS = 1.5
 CANDIDATES = 128
 

@@ -8,7 +8,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -29,8 +29,11 @@ Object = dict[str, Any]
 class Kubelets:
     """Those of all nodes, in one thread. A node is ready as soon as it is seen; a pod goes as soon as it is deleted."""
 
-    def __init__(self, url: str, context: ssl.SSLContext) -> None:
-        """For the API server at ``url``, asked with ``context``."""
+    def __init__(
+        self, url: str, context: ssl.SSLContext, clock: Callable[[], float] = time.monotonic, every_s: float = _POLL_S
+    ) -> None:
+        """For the API server at ``url``, asked with ``context`` every so many seconds; ``clock`` counts starts."""
+        self._clock, self._every_s = clock, every_s
         self._address = urlsplit(url)
         self._context = context
         self._ended = threading.Event()
@@ -55,7 +58,7 @@ class Kubelets:
                 self._address.hostname or "", self._address.port, timeout=_ASK_S, context=self._context
             )
             try:
-                while not self._ended.wait(_POLL_S):
+                while not self._ended.wait(self._every_s):
                     self._look(connection)
             except (OSError, http.client.HTTPException):
                 continue  # by a new connection
@@ -78,7 +81,7 @@ class Kubelets:
             at_once = {"gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]}}
             _ask(connection, "DELETE", path, at_once, _JSON)
         elif "podIP" not in status:
-            now = time.monotonic()
+            now = self._clock()
             if now - self._seen.setdefault(metadata["uid"], now) >= START_S:
                 del self._seen[metadata["uid"]]
                 self._addresses += 1
