@@ -78,6 +78,7 @@ class Comparison:
         self._merchandise = merchandise_of(dataset.products)
         self._judged = sampled(dataset, customers)
         self._validation: list[tuple[Past, Truth]] = []
+        self._methods: dict[str, Recommender] = {}
         self._seconds: dict[str, dict[str, float]] = {TUNING: {}, LEAKS: {}, WEEKS: {}}
 
     def tune(self, name: str) -> Tuned:
@@ -161,7 +162,10 @@ class Comparison:
         return Experiment(settings, self.tuned, self._weeks, seconds)
 
     def _method(self, name: str) -> Recommender:
-        return baselines.make(name, self.tuned[name].settings)
+        """A baseline, the same for all weeks: one of them learns once for all, in minutes."""
+        if name not in self._methods:
+            self._methods[name] = baselines.make(name, self.tuned[name].settings)
+        return self._methods[name]
 
     def _identities(self, setting: str) -> dict[str, Record]:
         """What the lists of a setting's methods depend on, by method."""

@@ -49,7 +49,7 @@ def command(
         typer.Option(
             min=1,
             max=64,
-            help="Processes that make parts side by side, by default one a core, at most 8; each takes 2 to 3 GB.",
+            help="Processes that make parts side by side, by default one a core, at most 8; each takes up to 4 GB.",
         ),
     ] = min(len(os.sched_getaffinity(0)), 8),
     fresh: Annotated[

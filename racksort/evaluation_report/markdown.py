@@ -24,7 +24,7 @@ _RUNNING: Final = """\
     racksort evaluate --studies staleness,cold_start --json  # two studies beside it, for machines
     racksort evaluate --weeks 41-46 --no-studies             # validation weeks: for development, test weeks unseen
     racksort evaluate --direct --customers 200 --weeks 47    # a rehearsal
-    racksort evaluate --processes 1                          # where memory is short: each takes 2 to 3 GB
+    racksort evaluate --processes 1                          # where memory is short: each takes up to 4 GB
 
 Parts that don't need each other are made side by side, by default in as many processes as there are cores (8 at most).
 

@@ -72,6 +72,18 @@ def test_a_second_run_makes_nothing_again_and_gives_the_same_record(shop: Datase
 
 
 @pytest.mark.usefixtures("small")
+def test_a_baseline_is_made_once_for_all_weeks(shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    make = tuned.make
+    monkeypatch.setattr(tuned, "make", lambda name, settings: made.append(name) or make(name, settings))
+    comparison = measuring.Comparison(shop, None, silent, checkpoints(tmp_path), WEEKS)
+    assert comparison.tuned  # what the search makes is another matter
+    made.clear()
+    comparison.result()
+    assert sorted(made) == sorted(tuned.GRIDS)
+
+
+@pytest.mark.usefixtures("small")
 def test_other_weights_are_judged_anew_and_the_baselines_are_not(shop: Dataset, tmp_path: Path) -> None:
     measuring.Comparison(shop, Served().ensemble(weights="a"), silent, checkpoints(tmp_path), WEEKS).result()
     files = set(tmp_path.rglob("*.npz"))
