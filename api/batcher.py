@@ -306,6 +306,9 @@ class Batcher:
     async def _send(self, rows: Sequence[_Waiting]) -> None:
         batch = Batch(tuple([waiting.row for waiting in rows]))
         self._metrics.batch_rows[batch.bucket].observe(len(rows))
+        candidates = sum([waiting.row.candidates.count for waiting in rows])
+        self._metrics.cells["candidates"].inc(candidates)
+        self._metrics.cells["padding"].inc(len(rows) * batch.bucket - candidates)
         sent = self._clock()
         if self._traced and (traces := [waiting.trace for waiting in rows if waiting.trace is not None]):
             call = Call(traces, rows=len(rows), bucket=batch.bucket)

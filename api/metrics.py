@@ -107,6 +107,13 @@ class Metrics:
             "racksort_ensemble_call_seconds", "Time of one call of the ensemble", buckets=_SECONDS, registry=registry
         )
         self.calls = {outcome: calls.labels(outcome) for outcome in ("ok", *REASONS)}
+        cells = Counter(
+            "racksort_cells_total",
+            "Places of rows in calls of the ensemble, with a candidate in them or as padding",
+            ["of"],
+            registry=registry,
+        )
+        self.cells = {of: cells.labels(of) for of in ("candidates", "padding")}
         self.batch_rows = {bucket: rows.labels(bucket) for bucket in contract.BUCKETS}
         self._request = {(route, source): request.labels(route, source) for route in _ROUTES for source in Source}
         self._problems = problems

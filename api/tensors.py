@@ -30,6 +30,8 @@ class Candidates:
     """A pool's first ``contract.MAX_CANDIDATES`` products as wire bytes, padded to ``bucket``."""
 
     bucket: int
+    count: int
+    """How many there are, without the padding."""
     product_id: bytes
     category_id: bytes
     offer: bytes
@@ -59,6 +61,7 @@ class Candidates:
         bucket = contract.bucket_for(count)
         return cls(
             bucket,
+            count,
             _padded(pool.product_id[:count], bucket),
             _padded(pool.category_id[:count], bucket),
             _padded(offer, bucket),

@@ -98,6 +98,17 @@ SERVING: Final[tuple[Row, ...]] = (
                 64,
             ),
             Panel(
+                "Padding",
+                "percentunit",
+                (
+                    Query(
+                        'sum(rate(racksort_cells_total{of="padding"}[5m])) / sum(rate(racksort_cells_total[5m]))',
+                        "of the places in calls",
+                    ),
+                ),
+                "Pools are padded to the next of a few sizes, and to the widest of their call.",
+            ),
+            Panel(
                 "Waiting",
                 "short",
                 (

@@ -19,6 +19,9 @@ SMALL = Candidates.of(POOL)
 LARGE = Candidates.of(make_pool(1_000))
 
 
+CELLS = ("candidates", "padding")
+
+
 class World:
     """A batcher over a fake, in virtual time."""
 
@@ -112,6 +115,9 @@ def test_few_rows_of_other_buckets_come_along(world: World) -> None:
     assert answer[:10].tolist() == expected.tolist()
     assert not answer[10:].any()
     assert np.count_nonzero(large.result().product_id) == 1_000
+    places = {of: world.metrics.registry.get_sample_value("racksort_cells_total", {"of": of}) for of in CELLS}
+    # Ten candidates in each small row, padded to 64 when alone, and to the width of the large one beside it.
+    assert places == {"candidates": 7 * 10 + 1_000, "padding": 2 * 54 + 5 * 1_014 + 24}
 
 
 def test_a_full_queue_refuses() -> None:

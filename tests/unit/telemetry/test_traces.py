@@ -251,6 +251,7 @@ async def test_nothing_that_is_told_names_a_customer(collector: Collector, caplo
         adapter.shelf.broken = RuntimeError("a mistake of ours")
         await every_way()
         await spans(collector, 4 * 11)
+        metrics = (await client.get("/metrics")).text
     lines = [JsonFormatter().format(record) for record in caplog.records if record.name.startswith(("api", "racksort"))]
     assert {json.loads(each)["message"] for each in lines} >= {
         "answered",
@@ -258,7 +259,8 @@ async def test_nothing_that_is_told_names_a_customer(collector: Collector, caplo
         "answers are degraded: ensemble_unavailable",
         "a request failed by a mistake of ours",
     }
-    told = "\n".join(lines).encode() + b"\n".join(collector.raw)
+    told = b"\n".join(["\n".join(lines).encode(), *collector.raw, metrics.encode()])
+    assert "racksort_request_seconds_count" in metrics
     assert b"deals" in told
     for secret in (str(SECRET), visitor, str(bought), event):
         assert secret.encode() not in told
