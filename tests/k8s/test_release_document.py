@@ -35,10 +35,16 @@ def volume(tmp_path: Path) -> Path:
     return folder
 
 
-def carry_out(volume: Path, meanwhile: Path | None = None) -> str:
+VERB = "canary 2 --percent 5"
+"""Of the lines; the page says that others take its place."""
+
+
+def carry_out(volume: Path, meanwhile: Path | None = None, verb: str = VERB) -> str:
     """Run the lines, which put ``meanwhile`` in the document's place after they have read it; what they say of it."""
     text = (ROOT / "docs" / "operations.md").read_text()
     lines = text[text.index("        POD=$(") : text.index("   *Not changed*")].replace("/srv/releases", str(volume))
+    assert lines.count(VERB) == 1
+    lines = lines.replace(VERB, verb)
     tools = volume.parent / "bin"
     tools.mkdir(exist_ok=True)
     (tools / "kubectl").write_text(KUBECTL)
@@ -67,6 +73,16 @@ def test_the_first_change_makes_the_document_and_the_next_one_goes_on_from_it(vo
     store.change(path, lambda traffic: document.end_canary(traffic, at=AT, why="a guard"))
     assert "not changed" not in carry_out(volume)
     assert store.read(path).version == 3
+
+
+def test_a_canary_is_promoted_and_rolled_back_by_the_same_lines(volume: Path) -> None:
+    path = volume / store.NAME
+    seen = []
+    for verb in (VERB, "promote 2", "rollback"):
+        assert "not changed" not in carry_out(volume, verb=verb)
+        now = store.read(path)
+        seen.append((now.version, now.live, now.canary is not None))
+    assert seen == [(1, 1, True), (2, 2, False), (3, 1, False)]
 
 
 @pytest.mark.parametrize("there", [True, False])
