@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from pathlib import Path
+
+import yaml
 
 from tests.k8s.control_plane.cluster import MARKS, WAIT, Cluster, fewest_ready
 from tests.k8s.control_plane.shop import apply, image
+from tests.k8s.manifests import ROOT
 
 pytestmark = MARKS
 
@@ -64,6 +70,48 @@ def test_what_was_deleted_comes_back_by_applying(altered: Cluster) -> None:
     )
     assert {name: altered.workload(name)["spec"]["template"]["spec"] for name in WORKLOADS} == before
     assert fewest_ready(altered.since(began), "adapter", "triton") == {"adapter": 0, "triton": 3}
+
+
+def test_images_by_digest_roll_out_and_back(altered: Cluster, tmp_path: Path) -> None:
+    before = _images(altered)
+    digests = {component: f"sha256:{number:064x}" for number, component in enumerate(NEEDED, start=1)}
+    began = altered.now()
+    altered.kubectl("apply", "-k", str(_own_overlay(tmp_path, digests)))
+    for workload in WORKLOADS:
+        altered.kubectl("rollout", "status", f"deployment/{workload}", WAIT)
+    assert _images(altered) == {
+        component: f"registry.shop.example/racksort/{component}@{digest}" for component, digest in digests.items()
+    }
+    for workload in WORKLOADS:
+        altered.kubectl("rollout", "undo", f"deployment/{workload}")
+        altered.kubectl("rollout", "status", f"deployment/{workload}", WAIT)
+    altered.until(altered.settled, "every Deployment complete")
+    assert _images(altered) == before
+    assert fewest_ready(altered.since(began), *NEEDED) == NEEDED
+
+
+def _own_overlay(folder: Path, digests: dict[str, str]) -> Path:
+    """The overlay of docs/kubernetes.md, without the component that it adds, of this tree instead of your copy."""
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(apiVersion: kustomize.*?)```", text, re.DOTALL)
+    overlay = yaml.safe_load(shown)
+    del overlay["components"]
+    (resource,) = overlay["resources"]
+    overlay["resources"] = [os.path.relpath(ROOT / resource.removeprefix("github.com/your/racksort/"), folder)]
+    for each in overlay["images"]:
+        each["digest"] = digests[each["newName"].rpartition("/")[2]]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    return folder
+
+
+def _images(cluster: Cluster) -> dict[str, str]:
+    """Of each component's own container."""
+    return {
+        component: container["image"]
+        for component in NEEDED
+        for container in cluster.workload(f"racksort-{component}")["spec"]["template"]["spec"]["containers"]
+        if container["name"] == component
+    }
 
 
 def _waiting(cluster: Cluster) -> list[str]:
