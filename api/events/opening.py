@@ -44,7 +44,14 @@ def _valkey(settings: Settings, metrics: Metrics, figures: EventMetrics) -> Even
     url = "" if settings.valkey_url is None else settings.valkey_url.get_secret_value()
     timeout_s = settings.events_timeout_ms / 1e3
     try:
-        store = ValkeyStore(url, ttl_s=settings.events_ttl_s, timeout_s=timeout_s, now=time.time, clock=time.monotonic)
+        store = ValkeyStore(
+            url,
+            ttl_s=settings.events_ttl_s,
+            timeout_s=timeout_s,
+            now=time.time,
+            clock=time.monotonic,
+            on_call=figures.count_calls(),
+        )
     except (ValueError, TypeError, RedisError):
         # Neither the address nor what the client says of it is repeated: it may hold a password.
         raise EventsUnusable(

@@ -16,7 +16,7 @@ from api.events.embedded import EmbeddedStore
 from api.events.event import Event, Owner
 from api.events.shared_calls import SharedCalls
 from api.events.store import Added, Timeline
-from api.events.valkey_server import Unite, United, ValkeyServer
+from api.events.valkey_server import OnCall, Unite, United, ValkeyServer, nobody
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class ValkeyStore:
         now: Callable[[], float],
         clock: Callable[[], float],
         rng: random.Random | None = None,
+        on_call: OnCall = nobody,
     ) -> None:
         """Connect with the first call; must be made in the event loop.
 
@@ -54,13 +55,14 @@ class ValkeyStore:
             now: Unix seconds.
             clock: the requests', in seconds; goes with the loop's timers.
             rng: for jitter.
+            on_call: told of each call of the server.
 
         Raises:
             ValueError, TypeError, RedisError: ``url`` has options that the client doesn't know or can't use.
         """
         self._ttl_ms = round(ttl_s * 1e3)
         self._now = now
-        self.server: Final = ValkeyServer(url, timeout_s=timeout_s, clock=clock, rng=rng)
+        self.server: Final = ValkeyServer(url, timeout_s=timeout_s, clock=clock, rng=rng, on_call=on_call)
         self._reads = SharedCalls(self.server.timelines, name="read events", clock=clock)
         self._writes = SharedCalls(self._write, name="write events", clock=clock)
         self.held: Final = EmbeddedStore(ttl_s=ttl_s, max_bytes=_HELD_BYTES, now=now)

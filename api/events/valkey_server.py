@@ -61,6 +61,17 @@ class United(NamedTuple):
 
 _REFUSED: Final = United(0, 0, refused=True)
 
+READS, WRITES = "reads", "writes"
+"""What is asked of the server."""
+OK, FAILED, NOT_ASKED = "ok", "failed", "not_asked"
+"""How a call ends."""
+OnCall = Callable[[str, str, float], None]
+"""Told of each call: what was asked, how it ended, and how many seconds it took."""
+
+
+def nobody(_asked: str, _outcome: str, _seconds: float) -> None:
+    """Is told of calls where nobody counts them."""
+
 
 def breaker_policy(timeout_s: float) -> BreakerPolicy:
     """When the server isn't asked, whose calls are given up after ``timeout_s``.
@@ -86,7 +97,13 @@ class ValkeyServer:
     """Asks the server; must be made in the event loop."""
 
     def __init__(
-        self, url: str, *, timeout_s: float, clock: Callable[[], float], rng: random.Random | None = None
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        clock: Callable[[], float],
+        rng: random.Random | None = None,
+        on_call: OnCall = nobody,
     ) -> None:
         """Connect with the first call.
 
@@ -95,19 +112,21 @@ class ValkeyServer:
             timeout_s: seconds that one call may take, connecting included.
             clock: seconds, for the breaker.
             rng: for jitter.
+            on_call: told of each call.
 
         Raises:
             ValueError, TypeError, RedisError: ``url`` has options that the client doesn't know or can't use.
         """
         self._timeout_s = timeout_s
+        self._clock, self._on_call = clock, on_call
         self._latest = ""
         """The latest failure, for people."""
         self._refusal = ""
         """Why the server refused a single owner's events, as it was logged."""
         policy = breaker_policy(timeout_s)
         # A server that is full or a read-only replica is still good for reading.
-        self.reads: Final = Breaker(policy, clock=clock, rng=rng, on_change=partial(self._say, "reads"))
-        self.writes: Final = Breaker(policy, clock=clock, rng=rng, on_change=partial(self._say, "writes"))
+        self.reads: Final = Breaker(policy, clock=clock, rng=rng, on_change=partial(self._say, READS))
+        self.writes: Final = Breaker(policy, clock=clock, rng=rng, on_change=partial(self._say, WRITES))
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=_CONNECTIONS,
@@ -197,13 +216,18 @@ class ValkeyServer:
             _log.warning("the store of events refuses those of %d customers: %s", len(refusals), why)
 
     async def _call(self, breaker: Breaker, ask: Callable[[], Awaitable[T]]) -> T:
+        asked = READS if breaker is self.reads else WRITES
         permit = breaker.allow()
         if permit is None:
+            self._on_call(asked, NOT_ASKED, 0.0)
             raise EventsUnavailable(f"not asked: {breaker.why}")
+        began = self._clock()
         try:
             answer = await self._in_time(ask())
             permit.succeeded()
+            self._on_call(asked, OK, self._clock() - began)
         except (RedisError, OSError, TimeoutError) as error:
+            self._on_call(asked, FAILED, self._clock() - began)
             self._latest = str(error)
             permit.failed()
             if not isinstance(error, ResponseError):  # an outage, which the other kind of call meets as well

@@ -121,6 +121,16 @@ async def test_pages_come_in_time_without_events_and_what_is_posted_meanwhile_is
     await nothing_is_held(adapter)
     assert await bought(adapter) == ({11, 12, 13} if how == "hangs" else {12, 13})
     assert adapter.metric("racksort_event_dropped") == 0
+    calls = {
+        (of, outcome): adapter.metric("racksort_event_calls_total", of=of, outcome=outcome) or 0
+        for of in ("reads", "writes")
+        for outcome in ("ok", "failed", "not_asked")
+    }
+    # A read that the breaker refuses never becomes a call.
+    assert all(number >= 1 for each, number in calls.items() if each != ("reads", "not_asked")), calls
+    for of in ("reads", "writes"):
+        timed = adapter.metric("racksort_event_call_seconds_count", of=of)
+        assert timed == calls[of, "ok"] + calls[of, "failed"]
 
 
 async def test_an_adapter_that_starts_before_the_server_gets_on(server: EmbeddedValkey) -> None:

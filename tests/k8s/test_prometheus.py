@@ -30,6 +30,7 @@ NOT_HERE: Final = (
     "racksort_rules_",
     "racksort_pool_",
     "racksort_problems_total",
+    "racksort_event_call",
     "racksort_release_compare",
     "racksort_release_degraded_total",
     "racksort_release_overlap_",

@@ -179,6 +179,13 @@ SERVING: Final[tuple[Row, ...]] = (
                 ),
             ),
             Panel("What a request waits for events", "s", _quantiles("racksort_event_read_seconds")),
+            Panel(
+                "Calls of the shared store of events, a second",
+                "short",
+                (Query("sum by (of, outcome) (rate(racksort_event_calls_total[5m]))", "{{of}}: {{outcome}}"),),
+                "Only where adapters share one.",
+            ),
+            Panel("A call of it", "s", _quantiles("racksort_event_call_seconds", by="of")[1:]),
         ),
     ),
     Row(
