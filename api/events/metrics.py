@@ -8,7 +8,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from api.events.event import EventKind
-from api.events.valkey_server import FAILED, NOT_ASKED, OK, READS, WRITES
+from api.events.valkey_server import FAILED, NOT_ASKED, OK, READS, WRITES, OnCall
 
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25)
 RECEIVED: Final = ("taken", "expired")
@@ -37,24 +37,6 @@ class EventMetrics:
         )
         self._registry = registry
 
-    def count_calls(self) -> Callable[[str, str, float], None]:
-        """What is to be told of each call of a shared store: what was asked, how it ended, seconds."""
-        calls = Counter(
-            "racksort_event_calls", "Calls of the store of events", ["of", "outcome"], registry=self._registry
-        )
-        seconds = Histogram(
-            "racksort_event_call_seconds", "Time of one such call", ["of"], buckets=_SECONDS, registry=self._registry
-        )
-        counted = {(of, outcome): calls.labels(of, outcome) for of in _ASKED for outcome in _OUTCOMES}
-        timed = {of: seconds.labels(of) for of in _ASKED}
-
-        def called(of: str, outcome: str, took_s: float) -> None:
-            counted[of, outcome].inc()
-            if outcome != NOT_ASKED:
-                timed[of].observe(took_s)
-
-        return called
-
     def received(self, kind: EventKind, outcome: str) -> None:
         """Count one posted event: ``taken`` or ``expired``."""
         self._events[kind, outcome].inc()
@@ -74,3 +56,20 @@ class EventMetrics:
             ("racksort_event_dropped", "The same whose waiting events were given up for want of room", dropped),
         ):
             Gauge(name, text, registry=self._registry).set_function(value)
+
+
+def counted_calls(registry: CollectorRegistry) -> OnCall:
+    """What is to be told of each call of a shared store, so that it is counted."""
+    calls = Counter("racksort_event_calls", "Calls of the store of events", ["of", "outcome"], registry=registry)
+    seconds = Histogram(
+        "racksort_event_call_seconds", "Time of one such call", ["of"], buckets=_SECONDS, registry=registry
+    )
+    counted = {(of, outcome): calls.labels(of, outcome) for of in _ASKED for outcome in _OUTCOMES}
+    timed = {of: seconds.labels(of) for of in _ASKED}
+
+    def called(of: str, outcome: str, took_s: float) -> None:
+        counted[of, outcome].inc()
+        if outcome != NOT_ASKED:
+            timed[of].observe(took_s)
+
+    return called

@@ -10,7 +10,7 @@ from api.errors import EventsUnusable
 from api.events.embedded import EmbeddedStore
 from api.events.intake import Events
 from api.events.journal import Journal
-from api.events.metrics import EventMetrics
+from api.events.metrics import EventMetrics, counted_calls
 from api.events.store import EventStore
 from api.events.valkey import ValkeyStore
 from api.metrics import Metrics
@@ -50,7 +50,7 @@ def _valkey(settings: Settings, metrics: Metrics, figures: EventMetrics) -> Even
             timeout_s=timeout_s,
             now=time.time,
             clock=time.monotonic,
-            on_call=figures.count_calls(),
+            on_call=counted_calls(metrics.registry),
         )
     except (ValueError, TypeError, RedisError):
         # Neither the address nor what the client says of it is repeated: it may hold a password.

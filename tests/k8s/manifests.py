@@ -92,6 +92,19 @@ def pods(objects: list[Object]) -> Iterator[Pod]:
         yield Pod(each, template["metadata"]["labels"], template["spec"])
 
 
+def operated(objects: list[Object]) -> Iterator[Pod]:
+    """Pods that an operator makes of an object: Elasticsearch's, with the ports that ECK opens."""
+    for each in of_kind(objects, "Elasticsearch"):
+        for nodes in each["spec"]["nodeSets"]:
+            spec = copy.deepcopy(nodes["podTemplate"]["spec"])
+            for server in spec["containers"]:
+                server["ports"] = [
+                    {"name": "https", "containerPort": 9200},
+                    {"name": "transport", "containerPort": 9300},
+                ]
+            yield Pod(each, nodes["podTemplate"]["metadata"]["labels"], spec)
+
+
 def pod(objects: list[Object], component: str) -> Pod:
     """The pods labelled as this component."""
     (found,) = [each for each in pods(objects) if each.labels["app.kubernetes.io/component"] == component]

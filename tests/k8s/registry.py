@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from api.catalog.fetching import Counts as FetchCounts
 from api.errors import EnsembleUnavailable
+from api.events.metrics import counted_calls
 from api.fallback.shadow import Outcome
 from api.releases.comparison import Comparison
 from api.releases.figures import ReleasesFigures
@@ -51,6 +52,7 @@ async def whole_registry(folder: Path) -> AsyncIterator[CollectorRegistry]:
         adapter.ensemble.failure = EnsembleUnavailable("no server")
         await adapter.client.get("/v1/containers/deals/products?customer_id=2")
         metrics = adapter.services.metrics
+        counted_calls(metrics.registry)
         metrics.follow_catalog(_Pools(), lambda: 0, lambda: True)
         metrics.follow_precomputed(lambda: 0.0, lambda: 0.0, lambda: 0.0)
         metrics.follow_shadow(cast("Any", _Shadow(dict.fromkeys(Outcome, 0))))

@@ -15,6 +15,7 @@ POLICIES: Final[tuple[Policy, ...]] = (
     of_pods.restricted,
     of_pods.unwritable,
     of_pods.bounded,
+    of_pods.shared_memory,
     of_pods.without_token,
     of_pods.pinned,
     of_pods.no_service_links,
@@ -96,9 +97,16 @@ def test_the_network_has_these_ways_and_no_others() -> None:
 def test_components_add_these_ways_and_no_others() -> None:
     objects = render("everything")
     valkey = {("adapter", "valkey", 6379)}
+    elsewhere = {("adapter", "racksort.io/valkey=true", 6379)}
     traces = {(component, "racksort.io/collector=true", 4318) for component in ("adapter", "triton")}
-    assert network.ways(objects, "Ingress") == INWARD | valkey
-    assert network.ways(objects, "Egress") == OUTWARD | valkey | traces | {("triton", DNS, 53)}
+    elasticsearch = {
+        *((caller, "elasticsearch", 9200) for caller in ("adapter", "precompute", "elasticsearch")),
+        ("elasticsearch", "elasticsearch", 9300),
+    }
+    operator = ("kubernetes.io/metadata.name=elastic-system", "elasticsearch", 9200)
+    names = {(caller, DNS, 53) for caller in ("triton", "elasticsearch")}
+    assert network.ways(objects, "Ingress") == INWARD | valkey | elasticsearch | {operator}
+    assert network.ways(objects, "Egress") == OUTWARD | valkey | elsewhere | elasticsearch | traces | names
 
 
 def test_services_lead_to_ports_that_are_open() -> None:

@@ -115,6 +115,8 @@ VIOLATIONS: Final[tuple[tuple[Policy, str, Change], ...]] = (
     (pods.bounded, "more memory", put(adapter, "resources", "requests", "memory", to="9Gi")),
     (pods.bounded, "memory volumes", put(triton_pod, "volumes", 1, "emptyDir", "sizeLimit", to="2Gi")),
     (pods.bounded, "has no size", put(triton_pod, "volumes", 0, "emptyDir", to={})),
+    (pods.shared_memory, "/dev/shm", without(triton_pod, "volumes", 1, "emptyDir", "medium")),
+    (pods.shared_memory, "/dev/shm", without(triton, "volumeMounts")),
     (pods.without_token, "no service account", without(triton_pod, "serviceAccountName")),
     (pods.without_token, "mounts a token", without(triton_pod, "automountServiceAccountToken")),
     (pods.pinned, "no version", put(triton, "image", to="registry.example:5000/racksort/triton")),

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from tests.k8s.manifests import Object, Pod, of_kind, pods, selects
+from collections.abc import Iterator
+
+from tests.k8s.manifests import Object, Pod, of_kind, operated, pods, selects
 
 Way = tuple[str, str, int]
 """Who asks (a component, or a namespace's label), who is asked, and the port."""
 ANY = 0
 """Stands for every port."""
 COMPONENT = "app.kubernetes.io/component"
+
+
+def everybody(objects: list[Object]) -> Iterator[Pod]:
+    """Our pods, and those that an operator makes for us."""
+    yield from pods(objects)
+    yield from operated(objects)
 
 
 def denied_by_default(objects: list[Object]) -> list[str]:
@@ -23,7 +31,7 @@ def denied_by_default(objects: list[Object]) -> list[str]:
 def every_pod_covered(objects: list[Object]) -> list[str]:
     """Each workload has a policy of its own for what comes in and what goes out."""
     found = []
-    for pod in pods(objects):
+    for pod in everybody(objects):
         kinds = {
             kind
             for policy in of_kind(objects, "NetworkPolicy")
@@ -37,7 +45,7 @@ def every_pod_covered(objects: list[Object]) -> list[str]:
 
 def both_ends_agree(objects: list[Object]) -> list[str]:
     """A way between two of our pods is allowed where it begins and where it ends, to a port that is open."""
-    components = {pod.labels[COMPONENT]: pod for pod in pods(objects)}
+    components = {pod.labels[COMPONENT]: pod for pod in everybody(objects)}
     inward, outward = ways(objects, "Ingress"), ways(objects, "Egress")
     found = [
         f"{way} is allowed at one end only" for way in sorted(inward ^ outward) if {way[0], way[1]} <= components.keys()
@@ -55,7 +63,7 @@ def _ports(pod: Pod) -> set[int]:
 def ways(objects: list[Object], direction: str) -> set[Way]:
     """All ways that the policies allow, as seen from one end."""
     found = set()
-    labels = [pod.labels for pod in pods(objects)]
+    labels = [pod.labels for pod in everybody(objects)]
     for policy in of_kind(objects, "NetworkPolicy"):
         spec = policy["spec"]
         mine = {each[COMPONENT] for each in labels if selects(spec["podSelector"], each)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tests.k8s.manifests import Object, Pod, of_kind, pods
+from tests.k8s.manifests import Object, Pod, of_kind, operated, pods
 
 _VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 _UNITS = {"Mi": 2**20, "Gi": 2**30}
@@ -14,7 +14,7 @@ _OURS = re.compile(r".*/racksort/")
 
 def restricted(objects: list[Object]) -> list[str]:
     """Pod Security Standards, profile "restricted"."""
-    return [f"{pod.name}: {what}" for pod in pods(objects) for what in _unrestricted(pod)]
+    return [f"{pod.name}: {what}" for pod in (*pods(objects), *operated(objects)) for what in _unrestricted(pod)]
 
 
 def _unrestricted(pod: Pod) -> Iterator[str]:
@@ -96,6 +96,22 @@ def bounded(objects: list[Object]) -> list[str]:
 
 def _bytes(quantity: str) -> int:
     return int(quantity[:-2]) * _UNITS[quantity[-2:]]
+
+
+def shared_memory(objects: list[Object]) -> list[str]:
+    """Triton hands tensors to its Python processes through /dev/shm, of which a container has 64 MiB by itself."""
+    found = []
+    for pod in pods(objects):
+        inside = {each["name"] for each in pod.spec.get("volumes", []) if each.get("emptyDir", {}).get("medium")}
+        found += [
+            f"{pod.name}: {each['name']} has no memory volume at /dev/shm"
+            for each in pod.containers
+            if each["name"] == "triton"
+            and not any(
+                mount["mountPath"] == "/dev/shm" and mount["name"] in inside for mount in each.get("volumeMounts", [])
+            )
+        ]
+    return found
 
 
 def without_token(objects: list[Object]) -> list[str]:
