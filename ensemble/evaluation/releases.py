@@ -20,7 +20,7 @@ from ensemble.evaluation.history import Past
 from ensemble.evaluation.scoring import OpenScorer, Scorer, windows
 from ensemble.evaluation.triton_scorer import TritonScorer
 from ensemble.release import build_release
-from ensemble.releases.files import explained, on_disk, sync
+from ensemble.releases.files import explained, move, on_disk
 from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 from ensemble.training.weights import Trained
 
@@ -104,8 +104,7 @@ def _built(trained: Trained, past: Past, builds: Path) -> Path:
         try:
             _build(trained, past, fresh)
             on_disk(fresh)
-            fresh.rename(kept)
-            sync(builds)
+            move(fresh, kept)
         except OSError:
             if not kept.is_dir():  # else another process was quicker
                 raise

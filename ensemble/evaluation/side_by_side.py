@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -232,11 +231,9 @@ def _uninterrupted() -> Iterator[None]:
 
 def _work(opening: Opening, caller: connection.Connection) -> None:
     """Make what is asked for until nobody asks any more."""
-    saying = threading.Lock()
 
     def say(*what: Any) -> None:
-        with saying:
-            caller.send(what)
+        caller.send(what)
 
     def interrupted(*_: object) -> NoReturn:
         # Once: a terminal's and the caller's are the same wish.

@@ -53,9 +53,9 @@ def copy(source: Path, target: Path) -> None:
         os.fsync(file.fileno())
 
 
-def sync(folder: Path) -> None:
-    """Have a folder's own entries on the disk: names that were added, moved or removed."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def sync(path: Path) -> None:
+    """Have a file's content on the disk, or a folder's own entries: names that were added, moved or removed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
@@ -71,13 +71,8 @@ def sync_tree(folder: Path) -> None:
 def on_disk(folder: Path) -> None:
     """Have a folder, all below it and the files' contents on the disk."""
     for path in folder.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-    sync_tree(folder)
+        sync(path)
+    sync(folder)
 
 
 def move(source: Path, target: Path) -> None:
