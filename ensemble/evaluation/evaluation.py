@@ -205,7 +205,10 @@ class Evaluation:
         self._require_same()
         result = self._comparison.result()
         if self._asked.studies:
-            result = studied.added(result, [self._study(key) for key in self._asked.studies])
+            from ensemble.evaluation import studies  # noqa: PLC0415  # torch: see above
+
+            results = [self._study(key) for key in self._asked.studies]
+            result = studied.added(result, results, studies.COMPLETING)
         if self._builds is not None:
             shutil.rmtree(self._builds, ignore_errors=True)  # hundreds of MB, for parts that are made
         return result

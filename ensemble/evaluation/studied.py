@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from ensemble.errors import RacksortError
 from ensemble.evaluation.checkpoints import Checkpoints, Kept, Record
 from ensemble.evaluation.experiment import Experiment
 from ensemble.evaluation.study import RunStudy, Scene, Study
+
+Complete = Callable[[Study, Experiment], Study]
+"""Adds to a study what only the finished comparison can tell."""
+NOTHING: Final[Mapping[str, Complete]] = {}
 
 
 def chosen(names: str | None, known: Sequence[tuple[str, RunStudy]]) -> tuple[tuple[str, RunStudy], ...]:
@@ -37,11 +42,26 @@ def kept(scene: Scene, key: str, run_study: RunStudy, checkpoints: Checkpoints, 
         checkpoints: keep what is finished.
         inputs: what the scene depends on beside the checkpoints' fingerprint. JSON-ready.
     """
-    return checkpoints.unit(f"study {key}", inputs, lambda: Kept(run_study(scene).to_json()))
+
+    def made() -> Kept:
+        study = run_study(scene)
+        return Kept(study.to_json(), dict(study.values))
+
+    return checkpoints.unit(f"study {key}", inputs, made)
 
 
-def added(experiment: Experiment, results: Sequence[Kept]) -> Experiment:
-    """The experiment with the results of studies, and the time that they took when they were made."""
+def added(experiment: Experiment, results: Sequence[Kept], completing: Mapping[str, Complete] = NOTHING) -> Experiment:
+    """The experiment with the results of studies, and the time that they took when they were made.
+
+    Args:
+        experiment: the comparison.
+        results: what ``kept`` gave.
+        completing: by the study's key, for studies that need the comparison. They don't wait for it: what they found
+            themselves is kept, and this is added each time.
+    """
     seconds = sum(result.seconds for result in results)
-    studies = tuple(Study.from_json(result.facts) for result in results)
-    return replace(experiment, studies=studies, seconds=experiment.seconds | {"studies": seconds})
+    studies = []
+    for result in results:
+        study = replace(Study.from_json(result.facts), values=result.arrays)
+        studies.append(completing[study.key](study, experiment) if study.key in completing else study)
+    return replace(experiment, studies=tuple(studies), seconds=experiment.seconds | {"studies": seconds})

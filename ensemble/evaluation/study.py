@@ -7,8 +7,8 @@ and shown on a terminal, in Markdown and as a page without running it again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -97,10 +97,13 @@ class Study:
     """Sentences, the most important first."""
     tables: tuple[Table, ...]
     plots: tuple[Plot, ...] = ()
+    values: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, compare=False)
+    """Arrays for what is added once the comparison is there (``studied.added``); no part of the record."""
 
     def to_json(self) -> Record:
         """The study as a JSON object, with null for a figure that is infinite or no number."""
-        record: Record = finite(asdict(self))
+        record: Record = finite(asdict(replace(self, values={})))
+        del record["values"]
         return record
 
     @classmethod

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
+from ensemble.evaluation.studied import Complete
 from ensemble.evaluation.studies import (
     calibration,
     category_affinity,
@@ -31,6 +33,9 @@ STUDIES: Final[tuple[tuple[str, RunStudy], ...]] = (
     (published.KEY, published.run),
 )
 """(key, function) in the order of the report; the key is the study's own."""
+
+COMPLETING: Final[Mapping[str, Complete]] = {collaborative_filter.KEY: collaborative_filter.against_the_field}
+"""What is added to studies once the comparison is there."""
 
 OF_THE_SAME_OUTPUTS: Final = frozenset(
     each.KEY for each in (category_affinity, product_pool, collaborative_filter, leave_out, calibration)

@@ -7,6 +7,7 @@ the blended score is judged, by ``calibration``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from ensemble.evaluation import metrics
 from ensemble.evaluation.bootstrap import Bootstrap
-from ensemble.evaluation.experiment import LENGTH
+from ensemble.evaluation.experiment import FULL_CATALOGUE, LENGTH, Experiment, Setting
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.report import SEED
 from ensemble.evaluation.studies import ranking_baselines
@@ -35,6 +36,9 @@ from ensemble.evaluation.tuning import Tuned
 
 KEY: Final = "collaborative_filter"
 MODEL: Final = "collaborative filter"
+FIELD: Final = ("item-KNN", "EASE on categories", "TIFU-KNN", "UP-CF", "ALS", "BPR")
+"""Baselines of the comparison that learn from what customers have in common, as the filter does."""
+_CUSTOMER, _WEEK = "customer_id", "week"
 _SHOWN: Final = ("ndcg@10", "ndcg@20", "recall@10", "recall@20", "recall_repeat@10", "recall_explore@10")
 
 
@@ -51,18 +55,74 @@ def run(scene: Scene) -> Study:
     )
     choosing.clear()
     parts: dict[str, list[Values]] = {}
-    customers = []
+    customers, weeks = [], []
     for number in scene.weeks:
         week, said = opened(number), outputs_of(scene).week(number)
         truth = week.truth
         customers.append(truth.customer_id)
+        weeks.append(np.full(len(truth), number))
         lists = {MODEL: said.best}
         for name in tuned:
             method = ranking_baselines.make(name, tuned)
             lists[name] = method.recommend(week.past, truth.customer_id, week.sold, LENGTH)
         for name, ids in lists.items():
             parts.setdefault(name, []).append(metrics.per_customer(ids, truth))
-    return _study(np.concatenate(customers), {name: joined(values) for name, values in parts.items()}, tuned)
+    methods = {name: joined(values) for name, values in parts.items()}
+    customer_id = np.concatenate(customers)
+    values = {key: methods[MODEL][key] for key in _SHOWN}
+    return replace(
+        _study(customer_id, methods, tuned), values={_CUSTOMER: customer_id, _WEEK: np.concatenate(weeks), **values}
+    )
+
+
+def against_the_field(study: Study, comparison: Experiment) -> Study:
+    """The study with the filter against the baselines of its own field, the strongest on the validation weeks first.
+
+    The comparison has tuned them and judged them over the same candidates, so that nothing is computed again.
+
+    Raises:
+        ValueError: the comparison's customer-weeks are others.
+    """
+    setting = next(each for each in comparison.settings if each.name == FULL_CATALOGUE)
+    names = sorted((name for name in FIELD if name in setting.outcomes), key=lambda name: -comparison.tuned[name].score)
+    if not names:
+        return study
+    customer_id = study.values[_CUSTOMER]
+    place = _places(customer_id, study.values[_WEEK], setting)
+    methods = {MODEL: {key: study.values[key] for key in _SHOWN}}
+    methods |= {name: {key: setting.outcomes[name].values[key][place] for key in _SHOWN} for name in names}
+    draws = Bootstrap(customer_id, SEED)
+    gaps_table, gaps = differences_table(
+        "Against the baselines of the comparison",
+        draws,
+        methods,
+        MODEL,
+        "ndcg@10",
+        "The same customer-weeks and candidates; the baselines with the settings that the comparison found on the "
+        "validation weeks.",
+    )
+    return replace(
+        study,
+        findings=(*(sentence(MODEL, name, "NDCG@10", gap) for name, gap in gaps.items()), *study.findings),
+        tables=(
+            methods_table("Beside the baselines of the comparison", draws, methods, _SHOWN),
+            gaps_table,
+            *study.tables,
+        ),
+    )
+
+
+def _places(customer_id: npt.NDArray[np.int64], week: npt.NDArray[np.int64], setting: Setting) -> npt.NDArray[np.int64]:
+    """Where the setting holds each of these customer-weeks, [n].
+
+    Raises:
+        ValueError: it holds others.
+    """
+    at = {key: place for place, key in enumerate(zip(setting.customer_id.tolist(), setting.week.tolist(), strict=True))}
+    asked = list(zip(customer_id.tolist(), week.tolist(), strict=True))
+    if at.keys() != set(asked):
+        raise ValueError("the comparison asked other customers, or in other weeks")
+    return np.array([at[key] for key in asked])
 
 
 def _study(

@@ -108,7 +108,7 @@ def test_studies_that_ask_the_same_are_one_part_and_what_is_built_goes_in_the_en
     (folder / "built-digest" / "week-10").mkdir(parents=True)
     monkeypatch.setattr(Evaluation, "_require_same", lambda _self: None)
     monkeypatch.setattr(measuring.Comparison, "result", lambda _self: "compared")
-    monkeypatch.setattr(evaluation.studied, "added", lambda compared, results: (compared, len(results)))
+    monkeypatch.setattr(evaluation.studied, "added", lambda compared, results, _more: (compared, len(results)))
     monkeypatch.setattr(Evaluation, "_study", lambda _self, key: key)
     assert run.result() == ("compared", len(keys))  # type: ignore[comparison-overlap] # stand-ins
     assert not (folder / "built-digest").exists()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +50,14 @@ def test_each_study_is_kept_by_itself(scene: Scene, tmp_path: Path) -> None:
     assert result.seconds == {"test weeks": 4.0, "studies": 2.0}
     kept(one, "b")
     assert calls[-1] == "one"
+
+
+def test_a_study_s_arrays_are_kept_beside_its_record(scene: Scene, tmp_path: Path) -> None:
+    values = {"week": np.array([10, 11])}
+    for _ in range(2):
+        kept = studied.kept(scene, "one", lambda _scene: replace(STUDY, values=values), checkpoints(tmp_path), {})
+        assert kept.arrays["week"].tolist() == [10, 11]
+        assert kept.facts == STUDY.to_json()
 
 
 def test_names_choose_studies_in_their_own_order_and_unknown_ones_are_named() -> None:
