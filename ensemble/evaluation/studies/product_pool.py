@@ -109,6 +109,11 @@ def study_of(
             findings.append(
                 f"Of {part}, {model} is {verdict} {name}: deviance skill {skill:+.3f} [{low:+.3f}, {high:+.3f}]"
             )
+    inside_of = {
+        part: (observed[chosen], {name: each[chosen] for name, each in expected.items()})
+        for part, chosen in slices.items()
+        if chosen.any()
+    }
     return Study(
         key=KEY,
         title="Product pool alone",
@@ -128,17 +133,18 @@ def study_of(
                 tuple(rows),
                 "WAPE: sum of absolute errors over the sum of buyers.",
             ),
-            calibration_table(observed, expected),
+            *(calibration_table(part, *each) for part, each in inside_of.items()),
             settings_table("The baselines' settings", tuned, "validation deviance, negative"),
         ),
-        plots=(
+        plots=tuple(
             Plot(
-                "Calibration by predicted rate",
+                _calibration(part),
                 "ln of expected buyers",
                 "ln of the mean of buyers",
-                tuple(_line(name, observed, each) for name, each in expected.items()),
+                tuple(_line(name, bought, each) for name, each in forecasts.items()),
                 diagonal=True,
-            ),
+            )
+            for part, (bought, forecasts) in inside_of.items()
         ),
     )
 
@@ -157,10 +163,14 @@ def buckets(observed: Floats, expected: Floats) -> list[tuple[float, int, float,
     ]
 
 
-def calibration_table(observed: Floats, expected: Mapping[str, Floats]) -> Table:
-    """Every forecast's buckets one below the other."""
+def _calibration(part: str) -> str:
+    return f"Calibration by predicted rate: {part}"
+
+
+def calibration_table(part: str, observed: Floats, expected: Mapping[str, Floats]) -> Table:
+    """Every forecast's buckets one below the other, of a slice's product-weeks."""
     return Table(
-        "Calibration by predicted rate",
+        _calibration(part),
         ("forecast", "expected buyers from", "product-weeks", "expected", "observed", "expected / observed"),
         tuple(
             (name, edge, number, mean, seen, mean / seen if seen else None)
