@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,6 +23,7 @@ from ensemble.evaluation.tables import Tables
 from ensemble.evaluation.truth import Truth, spent_of, truth_of
 from ensemble.evaluation.wording import gained
 from ensemble.ranking import RankingSettings, rank
+from ensemble.training.validation import DISCOUNT_PRICE
 
 KEY: Final = "diversity"
 K: Final = 10
@@ -38,6 +40,8 @@ _MODELS: Final = tuple(spec for model in contract.ONNX_MODELS for spec in model.
 
 Floats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
+Found = Mapping[tuple[str, float], dict[str, Floats]]
+"""Every metric of each customer-week, by rule and its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,9 @@ def run(scene: Scene) -> Study:
 def _ways(chosen: RankingSettings) -> list[_Way]:
     """Each rule by itself, then discovery on top of the default's other rules."""
     plain = replace(chosen, category_discount=1.0, category_cap=0, discovery_share=0.0)
+    discounts = sorted({*DISCOUNTS, chosen.category_discount}, reverse=True)
     return [
-        *(_Way("category_discount", gamma, replace(plain, category_discount=gamma)) for gamma in DISCOUNTS),
+        *(_Way("category_discount", gamma, replace(plain, category_discount=gamma)) for gamma in discounts),
         *(_Way("category_cap", cap, replace(plain, category_cap=cap)) for cap in CAPS),
         *(_Way("discovery_share", share, replace(chosen, discovery_share=share)) for share in SHARES),
         *(_Way("MMR's penalty", penalty, None) for penalty in PENALTIES),
@@ -166,7 +171,7 @@ def _judge(position: Ids, heads: Heads, truth: Truth, spent: Floats, products: p
 
 
 def _study(
-    values: dict[tuple[str, float], dict[str, Floats]],
+    values: Found,
     customer_id: Ids,
     chosen: RankingSettings,
     weeks: tuple[int, ...],
@@ -179,7 +184,8 @@ def _study(
     for (rule, value), each in values.items():
         mean[rule, value] = {name: float(np.nanmean(each[name])) for name in names if np.isfinite(each[name]).any()}
         lead = gained(bootstrap.difference(each["ndcg@10"], plain["ndcg@10"]))
-        rows.append((rule, float(value), *(mean[rule, value].get(name) for name in names), lead))
+        shown = int(value) if rule == "category_cap" else float(value)
+        rows.append((rule, shown, *(mean[rule, value].get(name) for name in names), lead))
     lines = [
         Line(
             rule,
@@ -191,10 +197,6 @@ def _study(
     default = values[DEFAULT, chosen.category_discount]
     price = bootstrap.difference(default["ndcg@10"], plain["ndcg@10"])
     more = bootstrap.difference(default["categories"], plain["categories"])
-    discovery = bootstrap.difference(
-        values["discovery_share", 0.2]["ndcg@10"], values["discovery_share", 0.0]["ndcg@10"]
-    )
-    before, after = (mean["discovery_share", share]["new"] for share in (0.0, 0.2))
     findings = (
         (
             f"The default (category_discount {chosen.category_discount:g}, category_cap {chosen.category_cap}, "
@@ -202,11 +204,9 @@ def _study(
             f"among the first ten by {more.value:+.2f} [{more.low:+.2f}, {more.high:+.2f}], from "
             f"{mean['category_discount', 1.0]['categories']:.2f}."
         ),
+        _by_the_rule(values, chosen.category_discount, bootstrap),
         _against_mmr(mean, chosen),
-        (
-            f"One new product in five (discovery_share 0.2) changes NDCG@10 by {gained(discovery)}; new products make "
-            f"up {after:.0%} of the first ten instead of {before:.0%}."
-        ),
+        _discovery(values, bootstrap),
     )
     return Study(
         key=KEY,
@@ -234,7 +234,54 @@ def _study(
                 "similarity is 1 within a leaf category, a half within the category above.",
             ),
         ),
-        plots=(Plot("NDCG@10 and mixture", "distinct leaf categories among the first ten", "NDCG@10", tuple(lines)),),
+        plots=(
+            Plot("NDCG@10 and mixture", "distinct leaf categories among the first ten", "NDCG@10", tuple(lines)),
+            Plot(
+                "NDCG@10 and discovery, with 95 % intervals",
+                "share of the first ten that the customer never bought",
+                "NDCG@10",
+                tuple(_point(share, values["discovery_share", share], bootstrap) for share in SHARES),
+                "scatter",
+            ),
+        ),
+    )
+
+
+def _point(share: float, each: dict[str, Floats], bootstrap: Bootstrap) -> Line:
+    ndcg = bootstrap.mean(each["ndcg@10"])
+    return Line(f"discovery_share {share:g}", (float(each["new"].mean()),), (ndcg.value,), (ndcg.low,), (ndcg.high,))
+
+
+def _by_the_rule(values: Found, own: float, bootstrap: Bootstrap) -> str:
+    """The discount that training's rule chooses among those tried here, and whether it is the release's ``own``."""
+    ndcg = {value: each["ndcg@10"] for (rule, value), each in values.items() if rule == "category_discount"}
+    least = ndcg[1.0].mean() * (1 - DISCOUNT_PRICE)
+    strongest = min(gamma for gamma, each in ndcg.items() if each.mean() >= least)
+
+    def priced(gamma: float) -> str:
+        price = bootstrap.relative(ndcg[gamma], ndcg[1.0])
+        return f"{gamma:g} ({price.value:+.2%} [{price.low:+.2%}, {price.high:+.2%}])"
+
+    rule = (
+        f"The strongest category_discount whose NDCG@10 isn't more than {100 * DISCOUNT_PRICE:g} % below no discount's "
+        f"is {priced(strongest)}"
+    )
+    return f"{rule}: the release's own." if own == strongest else f"{rule}; the release's own is {priced(own)}."
+
+
+def _discovery(values: Found, bootstrap: Bootstrap) -> str:
+    """What hits alone would choose, and the price of each share against none."""
+    found = {share: values["discovery_share", share] for share in SHARES}
+    best = max(SHARES, key=lambda share: float(found[share]["ndcg@10"].mean()))
+    prices = "; ".join(
+        f"{share:g} ({each['new'].mean():.0%}): {gained(bootstrap.difference(each['ndcg@10'], found[0.0]['ndcg@10']))}"
+        for share, each in found.items()
+        if share
+    )
+    return (
+        f"Hits alone would choose discovery_share {best:g}. The change of NDCG@10 against 0, where "
+        f"{found[0.0]['new'].mean():.0%} of the first ten were never bought, for each share (and its part never "
+        f"bought): {prices}."
     )
 
 

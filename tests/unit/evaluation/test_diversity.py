@@ -6,9 +6,11 @@ import pytest
 from ensemble.data.dataset import Dataset
 from ensemble.data.weeks import week_start
 from ensemble.evaluation import metrics, split
+from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.studies import diversity as study
 from ensemble.evaluation.studies.diversity import DEFAULT, DISCOUNTS, SHARES
 from ensemble.evaluation.study import Study
+from ensemble.training.validation import DISCOUNT_PRICE
 from ensemble.training.weights import Trained
 from tests.unit.evaluation.studied import LEAVES, Newest, Spy, first_figure, scene_of, scramble_products, shop_of
 
@@ -66,6 +68,50 @@ def test_mixing_costs_hits_where_customers_want_one_kind(
     assert rows[DEFAULT, 0.9] == rows["category_discount", 0.9] == rows["discovery_share", 0.0]
     assert result.plots[0].lines[-1].label == DEFAULT
     assert "category_discount 0.9" in result.findings[0]
+    caps = {row[1] for row in result.tables[0].rows if row[0] == "category_cap"}
+    assert all(isinstance(cap, int) for cap in caps)
+    shares = result.plots[1].lines
+    assert [line.label for line in shares] == [f"discovery_share {share:g}" for share in SHARES]
+    assert [line.x for line in shares] == [(pytest.approx(found),) for found in new]
+    found = [float(str(rows["discovery_share", share]["ndcg@10"])) for share in SHARES]
+    assert [line.y for line in shares] == [(pytest.approx(each),) for each in found]
+    # Nobody buys anything for the first time here: discovery can only cost.
+    assert found == sorted(found, reverse=True)
+    assert result.findings[-1].startswith("Hits alone would choose discovery_share 0. ")
+    for share, each in zip(SHARES[1:], found[1:], strict=True):
+        assert (
+            f"{share:g} ({rows['discovery_share', share]['share never bought']:.0%}): {each - found[0]:+.4f} ["
+            in (result.findings[-1])
+        )
+
+
+@pytest.mark.parametrize(
+    ("losses", "own", "says"),
+    [
+        # In prices that a discount may cost: 0.8 is within it, 0.75 isn't.
+        ((0, 0.5, 0.5, 0.5, 0.5, 0.9, 1.1, 2.0), 0.8, "is 0.8 ({}): the release's own."),
+        ((0, 0.5, 0.5, 0.5, 0.5, 0.9, 1.1, 2.0), 0.97, "is 0.8 ({}); the release's own is 0.97 ({})."),
+        ((0, 0.5, 0.5, 0.5, 0.5, 0.9, 1.1, 2.0), 0.75, "is 0.8 ({}); the release's own is 0.75 ({})."),
+        ((0, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1), 1.0, "is 1 ({}): the release's own."),
+    ],
+)
+def test_the_rule_chooses_the_strongest_discount_within_the_price(
+    losses: tuple[float, ...], own: float, says: str
+) -> None:
+    level = {gamma: 1 - DISCOUNT_PRICE * loss for gamma, loss in zip(DISCOUNTS, losses, strict=True)}
+    values = {("category_discount", gamma): {"ndcg@10": np.full(20, each)} for gamma, each in level.items()}
+    values["category_cap", 1] = {"ndcg@10": np.ones(20)}
+    price = f"isn't more than {100 * DISCOUNT_PRICE:g} % below"
+    told = study._by_the_rule(values, own, Bootstrap(np.arange(20), seed=0))
+    assert price in told
+    costs = (
+        f"{level[gamma] - 1:+.2%} [{level[gamma] - 1:+.2%}, {level[gamma] - 1:+.2%}]" for gamma in (_chosen(says), own)
+    )
+    assert told.endswith(says.format(*costs))
+
+
+def _chosen(says: str) -> float:
+    return float(says.split()[1])
 
 
 def test_purchases_after_the_moment_change_the_truth_alone(
