@@ -68,7 +68,7 @@ def _accuracy(figures: Record, setting: str) -> Table:
     for name in ordered(figures, setting):
         first, *others = (methods[name]["metrics"][key] for key in ACCURACY)
         rows.append((name, with_interval(first), *(each["value"] for each in others)))
-    return Table("What was bought and is named", ("method", *ACCURACY), tuple(rows))
+    return Table("Hits", ("method", *ACCURACY), tuple(rows))
 
 
 def _what(figures: Record, setting: str) -> Table:

@@ -9,12 +9,12 @@ import numpy as np
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.report import SEED
-from ensemble.evaluation.studies.comparison import probabilities_table, reliability_line
+from ensemble.evaluation.studies.comparison import probabilities_table, reliability_plot
 from ensemble.evaluation.studies.kept_outputs import outputs_of
 from ensemble.evaluation.studies.logit_histogram import LogitHistogram
 from ensemble.evaluation.studies.outputs import BEFORE, FIRST, GROUPS, UNKNOWN, WHOLE, WeekOutputs
 from ensemble.evaluation.studies.ranking_baselines import rate_odds
-from ensemble.evaluation.study import Cell, Plot, Scene, Study, Table
+from ensemble.evaluation.study import Cell, Scene, Study, Table
 
 KEY: Final = "calibration"
 AIM: Final = 0.02
@@ -66,13 +66,7 @@ def run(scene: Scene) -> Study:
             Table("Expected over bought, by week", ("week", *GROUPS), tuple(by_week)),
         ),
         plots=tuple(
-            Plot(
-                f"Calibration: {name}",
-                "predicted probability",
-                "share that bought",
-                (reliability_line(name, groups[name]),),
-                diagonal=True,
-            )
+            reliability_plot(f"Calibration: {name}", {name: groups[name]})
             for name in (FIRST, BEFORE, WHOLE, UNKNOWN)
             if groups[name].count.any()
         ),

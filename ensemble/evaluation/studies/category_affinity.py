@@ -21,7 +21,7 @@ from ensemble.evaluation.studies.comparison import (
     joined,
     methods_table,
     probabilities_table,
-    reliability_line,
+    reliability_plot,
     sentence,
     settings_table,
 )
@@ -37,7 +37,7 @@ from ensemble.evaluation.studies.ranking_baselines import (
     FrequencyOdds,
     rate_odds,
 )
-from ensemble.evaluation.study import Plot, Scene, Study
+from ensemble.evaluation.study import Scene, Study
 from ensemble.evaluation.topk import dense_topk
 from ensemble.evaluation.truth import Truth, truth_of
 from ensemble.evaluation.tuning import Tuned
@@ -142,13 +142,5 @@ def _study(
             ),
             settings_table("The baselines' settings", tuned),
         ),
-        plots=(
-            Plot(
-                "Calibration of category affinity",
-                "predicted probability",
-                "share that bought",
-                tuple(reliability_line(name, each) for name, each in odds.items()),
-                diagonal=True,
-            ),
-        ),
+        plots=(reliability_plot("Calibration of category affinity", odds),),
     )

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble.evaluation.bootstrap import Bootstrap, Interval
+from ensemble.evaluation.calibration import BINS
 from ensemble.evaluation.studies.logit_histogram import LogitHistogram
-from ensemble.evaluation.study import Cell, Line, Table
+from ensemble.evaluation.study import Cell, Line, Plot, Table
 from ensemble.evaluation.tuning import Tuned
 
 Values = dict[str, npt.NDArray[np.float64]]
@@ -58,15 +59,25 @@ def probabilities_table(title: str, odds: Mapping[str, LogitHistogram], note: st
         title,
         ("pairs", "number", "bought", "log-loss", "ECE", "ECE / bought", "expected / bought"),
         tuple(rows),
-        f"{note} ECE in 20 bins of equal pairs; since most probabilities are tiny, also relative to the share that was "
-        "bought.".strip(),
+        f"{note} ECE in {BINS} bins of equal pairs; since most probabilities are tiny, also relative to the share that "
+        "was bought. Bins of the plots hold equal expected purchases instead: of equal pairs, nearly all would be at "
+        "0.".strip(),
     )
 
 
-def reliability_line(label: str, pairs: LogitHistogram) -> Line:
-    """The reliability curve in bins of equal expected purchases."""
-    curve = pairs.by_purchases()
-    return Line(label, tuple(curve.predicted.tolist()), tuple(curve.observed.tolist()))
+def reliability_plot(title: str, odds: Mapping[str, LogitHistogram]) -> Plot:
+    """The reliability curves in bins of equal expected purchases."""
+    lines = []
+    for label, pairs in odds.items():
+        curve = pairs.by_purchases()
+        lines.append(Line(label, tuple(curve.predicted.tolist()), tuple(curve.observed.tolist())))
+    return Plot(
+        title,
+        f"predicted probability: means of up to {BINS} bins of equal mass (expected purchases)",
+        "share that bought",
+        tuple(lines),
+        diagonal=True,
+    )
 
 
 def settings_table(title: str, tuned: Mapping[str, Tuned], score: str = "validation NDCG@10") -> Table:

@@ -167,6 +167,8 @@ def _ranks(row: npt.NDArray[np.int64], score: Floats) -> Floats:
 
 
 def _study(judged: _Judged) -> Study:
+    # A basket of nothing that counts as a product, such as fuel alone, may be the week's last.
+    named = np.isfinite(judged.ndcg[ALL, WITH])
     everything = np.ones(len(judged.events), np.bool_)
     leads = {question: _gain(judged.ndcg, question, judged.customer_id, everything) for question in QUESTIONS}
     quality: list[tuple[Cell, ...]] = []
@@ -176,8 +178,8 @@ def _study(judged: _Judged) -> Study:
         recall = gained(_gain(judged.recall, question, judged.customer_id, everything))
         means = (float(before[kept].mean()), float(after[kept].mean())) if kept.any() else (None, None)
         quality.append((question, int(kept.sum()), *means, gained(leads[question]), recall))
-    by_events, lines = _groups(judged, judged.events, _EVENTS)
-    by_basket, _ = _groups(judged, judged.basket, _BASKETS)
+    by_events, lines = _groups(judged, judged.events, _EVENTS, named)
+    by_basket, _ = _groups(judged, judged.basket, _BASKETS, named)
     ranks = [(side, *_told(rank)) for side, rank in judged.rank.items()]
     mean = {side: float(rank.mean()) for side, rank in judged.rank.items()}
     findings = [
@@ -208,7 +210,10 @@ def _study(judged: _Judged) -> Study:
                 tuple(quality),
                 f"Tables end when the week starts, on both sides. A request carries {RECENT} events at most. "
                 "Both sides rank the same candidates by score: the customer's own products, those of the week's "
-                f"earlier baskets and the {POPULAR:,} most popular. In brackets: 95 % intervals, over customers.",
+                f"earlier baskets and the {POPULAR:,} most popular. In brackets: 95 % intervals, over customers. "
+                f"Moments are those with anything to be named: at {int((~named).sum()):,} of {len(named):,} beginnings "
+                "of a basket nothing that counts as a product was bought from then on; the tables below leave them out "
+                "too.",
             ),
             Table("NDCG@10 gained, by events in the request", ("events", "moments", *QUESTIONS), by_events),
             Table("NDCG@10 gained, by basket of the week", ("basket", "moments", *QUESTIONS), by_basket),
@@ -246,13 +251,16 @@ def _told(rank: Floats) -> tuple[float, float, float]:
 
 
 def _groups(
-    judged: _Judged, value: npt.NDArray[np.int64], bounds: tuple[tuple[float, float], ...]
+    judged: _Judged,
+    value: npt.NDArray[np.int64],
+    bounds: tuple[tuple[float, float], ...],
+    named: npt.NDArray[np.bool_],
 ) -> tuple[tuple[tuple[Cell, ...], ...], tuple[Line, ...]]:
-    """By groups of moments: a row of what events gain in each question, and a line for each question."""
+    """By groups of the ``named`` moments: a row of what events gain in each question, and a line for each question."""
     rows: list[tuple[Cell, ...]] = []
     points: dict[str, list[tuple[float, float, float, float]]] = {question: [] for question in QUESTIONS}
     for least, most in bounds:
-        group = (value >= least) & (value <= most)
+        group = named & (value >= least) & (value <= most)
         if not group.any():
             continue
         leads = [_gain(judged.ndcg, question, judged.customer_id, group) for question in QUESTIONS]

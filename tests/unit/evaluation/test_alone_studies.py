@@ -108,6 +108,10 @@ def test_category_affinity_is_ranked_among_categories(
     one_week = Scene(shop, scene.merchandise, scene.customers, (10,), scene.trained, scene.progress)
     study = study_by("category_affinity", FakeModels(affinity=habits(leaves, 10)), one_week, monkeypatch)
     assert rows_of(study.tables[0])["category affinity"]["ndcg@10"] == pytest.approx(slow.mean())
+    # A reader of the curve must know what a point stands for.
+    (plot,) = study.plots
+    assert "up to 20 bins of equal mass (expected purchases)" in plot.x_label
+    assert all(0 < len(line.x) <= 20 for line in plot.lines)
 
 
 def test_leaf_categories_stand_for_their_products(shop: Dataset) -> None:

@@ -171,6 +171,7 @@ def test_the_text_names_every_plot_that_lies_beside_it_and_escapes_cells(
     widths = [len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")]
     assert min(widths) > 2
     assert "**Split.**" in text
+    assert text.count("\nHits:\n") == len(figures["settings"])
     assert all(f"* *{name}*: " in text for name in figures["tuned"])
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -70,6 +72,23 @@ def test_a_model_that_hears_nothing_gains_nothing(again: Dataset, monkeypatch: p
     assert first_figure(result.tables[0].rows[0][4]) == 0.0
     assert all(first_figure(cell) == 0.0 for row in result.tables[0].rows for cell in row[4:] if cell != "not defined")
     assert len({row[1:] for row in result.tables[3].rows}) == 1
+
+
+def test_all_tables_count_the_moments_with_anything_to_be_named(
+    again: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fuel = 2 * CUSTOMERS + 1
+    last = [(customer, week_start(WEEK) + 5.0, fuel) for customer in range(1, 5)]
+    lines = again.purchases.select("customer_id", "day", "product_id").rows() + last
+    shop = shop_of(lines, fuel)
+    department = pl.when(pl.col("product_id") == fuel).then(pl.lit("FUEL")).otherwise(pl.col("department"))
+    monkeypatch.setattr(study, "Tables", Newest)
+    result = study.run(scene_of(replace(shop, products=shop.products.with_columns(department=department)), (WEEK,)))
+    assert result.tables[0].rows[0][:2] == (ALL, CUSTOMERS)
+    assert f"at 4 of {CUSTOMERS + 4} beginnings of a basket nothing" in result.tables[0].note
+    # Third baskets are the four of fuel alone.
+    assert [row[:2] for row in result.tables[2].rows] == [("2", CUSTOMERS)]
+    assert sum(int(str(row[1])) for row in result.tables[1].rows) == CUSTOMERS
 
 
 @pytest.mark.parametrize("new", [False, True])
