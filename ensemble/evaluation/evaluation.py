@@ -20,6 +20,7 @@ from ensemble.evaluation.checkpoints import Checkpoints, Kept, Record
 from ensemble.evaluation.experiment import Experiment, sampled
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.measuring import Comparison, Ensemble
+from ensemble.evaluation.run_account import RunAccount
 from ensemble.evaluation.side_by_side import Notice, Part
 from ensemble.evaluation.study import Scene
 from ensemble.evaluation.truth import merchandise_of
@@ -130,7 +131,7 @@ class Evaluation:
         fingerprint: Record | None = None,
     ) -> None:
         self._asked, self._judged, self._progress, self._notice = asked, judged, progress, notice
-        self._made_elsewhere = 0
+        self._began, self._made_elsewhere, self._processes = time.monotonic(), 0, 1
         self.dataset = data.load(progress=lambda _stage, fraction: progress("Data", fraction))
         self._fingerprint = fingerprint or {
             "data": fingerprints.of_data(self.dataset),
@@ -188,6 +189,7 @@ class Evaluation:
         Raises:
             RacksortError: one of them can't be made.
         """
+        self._processes = processes
         opening = partial(_elsewhere, self._asked, self._fingerprint)
         self._made_elsewhere += side_by_side.make_all(opening, self.parts(), processes, self._progress, self._notice)
 
@@ -195,6 +197,18 @@ class Evaluation:
     def recalled(self) -> int:
         """Parts that an earlier run has left and this one has taken."""
         return self.checkpoints.recalled - self._made_elsewhere
+
+    def account(self) -> RunAccount:
+        """What the run tells of itself, up to now."""
+        return RunAccount(
+            seconds=time.monotonic() - self._began,
+            processes=self._processes,
+            made=self.checkpoints.made + self._made_elsewhere,
+            recalled=self.recalled,
+            release=None if self._judged is None else self._judged.identity["release"],
+            data=self._fingerprint["data"],
+            code=self._fingerprint["code"],
+        )
 
     def result(self) -> Experiment:
         """Everything; what is there already is taken as it is, the rest is made in this process.

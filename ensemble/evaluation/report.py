@@ -49,6 +49,8 @@ def record(experiment: Experiment, source: str, release: str | None) -> Record:
         "settings": {setting.name: _setting(setting, compared=release is not None) for setting in experiment.settings},
         "studies": [study.to_json() for study in experiment.studies],
         "seconds": {stage: round(value) for stage, value in experiment.seconds.items()},
+        # Of the run that writes the record; see RunAccount. No two runs have the same.
+        "run": None,
     }
 
 

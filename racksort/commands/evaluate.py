@@ -112,6 +112,7 @@ def command(
         progress("Intervals", 0.0)
         figures = report.record(result, run.dataset.source, None if opened is None else opened.name)
         progress("Intervals", 1.0)
+    figures["run"] = run.account().to_json()  # last, as intervals take their time, too
     if run.recalled:
         notes.print(f"{run.recalled} parts were there from an earlier run; --fresh starts anew")
     if as_json:

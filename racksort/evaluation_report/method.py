@@ -35,6 +35,9 @@ BASELINES: Final = {
 }
 """A line for each baseline that may be judged."""
 
+_DIGITS: Final = 12
+"""Of a digest, to tell one from another by eye."""
+
 _TEXT: Final = """\
 ## How it is measured
 
@@ -119,7 +122,27 @@ def text(figures: Record) -> str:
     timed = (
         f"**Time of the parts** on the machine that wrote this, of which several may have been made at once: {took}."
     )
-    return f"{method}\n{timed}\n\n{limits}"
+    return f"{method}\n{timed}\n\n{_run(figures)}{limits}"
+
+
+def _run(figures: Record) -> str:
+    """A paragraph about the run that wrote the record; nothing where none is told of."""
+    run = figures["run"]
+    if run is None:
+        return ""
+    release = "" if run["release"] is None else f"release `{run['release'][:_DIGITS]}`, "
+    processes, made, recalled = (
+        _number(run[key], thing) for key, thing in (("processes", "process"), ("made", "part"), ("recalled", "part"))
+    )
+    return (
+        f"**This run** took {run['seconds'] / 60:.1f} min from start to finish, in {processes}. It made {made}; "
+        f"{recalled} had been made by earlier runs. Judged: {release}data `{run['data'][:_DIGITS]}`, measured by code "
+        f"`{run['code'][:_DIGITS]}` (the first digits of their SHA-256; the record has all).\n\n"
+    )
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count:,} {thing if count == 1 else thing + ('es' if thing.endswith('s') else 's')}"
 
 
 def _names(field: str) -> str:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from ensemble.data import dataset
 from ensemble.data.dataset import Dataset
 from ensemble.errors import RacksortError
-from ensemble.evaluation import split
+from ensemble.evaluation import fingerprints, split
 from ensemble.evaluation.baselines import tuned
 from racksort.cli import app
 from tests.unit.evaluation.shops import FEW, VALIDATION_WEEKS, WEEKS
@@ -40,7 +40,10 @@ def test_the_command_prints_the_tables_and_writes_all_pages(evaluate: Evaluate, 
     assert figures["release"] is None
     assert figures["protocol"]["judged"] == [10]
     assert figures["protocol"]["chosen_on_judged"] is False
-    assert (tmp_path / "out" / "evaluation.md").read_text().startswith("# Ranking quality")
+    text = (tmp_path / "out" / "evaluation.md").read_text()
+    assert text.startswith("# Ranking quality")
+    assert "**This run** took 0." in text
+    assert f"measured by code `{figures['run']['code'][:12]}` " in text
     assert (tmp_path / "out" / "evaluation.html").read_text() == (tmp_path / "page" / "one.html").read_text()
     assert (tmp_path / "out" / "evaluation-headline.svg").read_text().startswith("<svg")
     for name in ("evaluation.md", "evaluation.json", "evaluation.html", "evaluation-headline.svg"):
@@ -48,10 +51,16 @@ def test_the_command_prints_the_tables_and_writes_all_pages(evaluate: Evaluate, 
 
 
 def test_json_is_the_record_alone_and_the_same_when_parts_are_recalled(evaluate: Evaluate, tmp_path: Path) -> None:
-    first = evaluate("--json")
-    again = evaluate("--json")
-    assert json.loads(first.stdout) == json.loads(again.stdout)
+    first, again = evaluate("--json"), evaluate("--json")
+    records = [json.loads(answer.stdout) for answer in (first, again)]
+    runs = [record.pop("run") for record in records]
+    assert records[0] == records[1]
     kept = len(list((tmp_path / "var" / "evaluate").rglob("*.npz")))
+    assert [(run["made"], run["recalled"]) for run in runs] == [(kept, 0), (0, kept)]
+    assert runs[0] | {"made": 0, "recalled": 0, "seconds": 0} == runs[1] | {"made": 0, "recalled": 0, "seconds": 0}
+    assert (runs[0]["processes"], runs[0]["release"]) == (1, None)
+    assert runs[0]["code"] == fingerprints.of_code()
+    assert runs[0]["data"] == fingerprints.of_data(dataset.load(lambda *_: None))
     assert f"{kept} parts were there from an earlier run" in again.stderr
     assert "parts were there" not in evaluate("--json", "--fresh").stderr
     damaged = next((tmp_path / "var" / "evaluate").rglob("tuning-popularity-*.npz"))

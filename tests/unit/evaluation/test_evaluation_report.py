@@ -252,5 +252,27 @@ def test_prose_knows_its_few_marks() -> None:
     )
 
 
+def test_the_run_that_wrote_the_pages_is_told_of_with_what_it_judged(figures: Record, drawn: dict[str, str]) -> None:
+    assert "This run" not in method.text(figures)
+    run = {
+        "seconds": 2_538,
+        "processes": 8,
+        "made": 1,
+        "recalled": 1_035,
+        "release": "0123456789abcdef",
+        "data": "da7a" * 16,
+        "code": "c0de" * 16,
+    }
+    told = figures | {"run": run}
+    assert (
+        "**This run** took 42.3 min from start to finish, in 8 processes. It made 1 part; 1,035 parts had been made by "
+        "earlier runs. Judged: release `0123456789ab`, data `da7ada7ada7a`, measured by code `c0dec0dec0de` (the"
+    ) in markdown.page(told, list(drawn))
+    assert "<strong>This run</strong> took 42.3 min" in page.rendered(told, drawn)
+    alone = method.text(figures | {"run": run | {"release": None, "processes": 1}})
+    assert "in 1 process. " in alone
+    assert "Judged: data `da7ada7ada7a`, " in alone
+
+
 def test_every_baseline_is_described() -> None:
     assert set(tuned.GRIDS) <= set(method.BASELINES)

@@ -19,6 +19,8 @@ from ensemble.evaluation.baselines import tuned
 from ensemble.evaluation.direct_scorer import DirectScorer
 from ensemble.evaluation.history import Past
 from ensemble.release import build_release
+from ensemble.releases.check.digest import digest_of
+from ensemble.releases.layout import release_in
 from ensemble.training.weights import Trained
 from racksort.cli import app
 from tests.unit.evaluation.shops import VALIDATION_WEEKS, WEEKS
@@ -80,7 +82,11 @@ def test_models_that_are_not_of_the_weights_are_refused_even_where_all_weeks_are
     assert json.loads(first.stdout)["release"] == "personalize_v1 by onnxruntime"
     number = kept()
     again = evaluate()
-    assert json.loads(again.stdout) == json.loads(first.stdout)
+    one, other = (json.loads(answer.stdout) for answer in (first, again))
+    runs = [record.pop("run") for record in (one, other)]
+    assert one == other
+    assert [(run["made"], run["recalled"]) for run in runs] == [(number, 0), (0, number)]
+    assert {run["release"] for run in runs} == {digest_of(release_in(committed, 1))}
     assert f"{number} parts were there from an earlier run" in again.stderr
     change(committed, preference=0.1)
     refused = evaluate()

@@ -65,13 +65,18 @@ def test_other_processes_make_all_and_say_what_they_notice(asked: Asked, tmp_pat
     run.make_all(2)
     assert figures(run) == alone
     assert run.checkpoints.made == run.recalled == 0
+    count = len(list((tmp_path / "kept").rglob("*.npz")))
+    account = run.account()
+    assert (account.processes, account.made, account.recalled, account.release) == (2, count, 0, None)
+    assert account.seconds > 0.0
     damaged = next((tmp_path / "kept").rglob("week-11-*.npz"))
     damaged.write_bytes(damaged.read_bytes()[:-30])
     said: list[str] = []
     again = opened(asked, said.append)
     again.make_all(2)
     assert figures(again) == alone
-    assert again.recalled == len(list((tmp_path / "kept").rglob("*.npz"))) - 1
+    assert again.recalled == count - 1
+    assert (again.account().made, again.account().recalled) == (1, count - 1)
     assert [line for line in said if f"{damaged}: damaged (" in line] == said
     assert len(said) == 1
 
@@ -112,3 +117,4 @@ def test_studies_that_ask_the_same_are_one_part_and_what_is_built_goes_in_the_en
     monkeypatch.setattr(Evaluation, "_study", lambda _self, key: key)
     assert run.result() == ("compared", len(keys))  # type: ignore[comparison-overlap] # stand-ins
     assert not (folder / "built-digest").exists()
+    assert run.account().release == "digest"
