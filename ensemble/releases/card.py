@@ -152,6 +152,7 @@ def _ranking(path: Path | None) -> Iterator[str]:
     yield "| --- | ---: |"
     for name in ("affinity", "demand", "preference", "bias"):
         yield f"| {'weight of ' if name != 'bias' else ''}{name} | {getattr(settings, name):.4f} |"
+    yield f"| slope of scores above {settings.tail_from:g} | {settings.tail_slope:.4f} |"
     yield f"| discount for each product of its category ahead | {settings.category_discount:g} |"
     yield f"| products of a category, at most | {settings.category_cap or 'no cap'} |"
     yield f"| share of products that are new to the customer, at least | {settings.discovery_share:.0%} |"

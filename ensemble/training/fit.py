@@ -205,7 +205,9 @@ def seen_of(week: Week, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64]
     return np.concatenate((there, drawn)), torch.from_numpy(weight.astype(np.float32))
 
 
-def batch_loss(logits: Tensor, label: Tensor, weight: Tensor, known: Tensor) -> Tensor:
+def batch_loss(
+    logits: Tensor, label: Tensor, weight: Tensor, known: Tensor, stands_for: Tensor | None = None
+) -> Tensor:
     """What a batch's logits [B, N] cost, a customer.
 
     Args:
@@ -213,10 +215,13 @@ def batch_loss(logits: Tensor, label: Tensor, weight: Tensor, known: Tensor) -> 
         label: 1 where it was bought.
         weight: how many each stands for [B, N] or [B, 1].
         known: what the order is about [B, N].
+        stands_for: how many each stands for in the order [B, N]; None: one.
     """
     weight = weight.expand_as(logits)
     each = functional.binary_cross_entropy_with_logits(logits, label, weight, reduction="sum") / 20
-    chance = torch.log_softmax(logits.masked_fill(~known, NOWHERE), 1)
+    # A softmax over a sample: an e^logit counts as often as it stands for others (Bengio and Senecal, 2003).
+    among = logits if stands_for is None else logits + stands_for.clamp(min=1e-6).log()
+    chance = torch.log_softmax(among.masked_fill(~known, NOWHERE), 1)
     again = label * known
     order = -((again * chance).sum(1) / again.sum(1).clamp(min=1)).sum()
     return (each + LISTWISE * order) / logits.shape[0]
@@ -225,13 +230,18 @@ def batch_loss(logits: Tensor, label: Tensor, weight: Tensor, known: Tensor) -> 
 def preference_loss(logits: Tensor, batch: ProductBatch, weight: Tensor) -> Tensor:
     """``batch_loss`` of logits [B, N], whose order is about what each customer had bought before.
 
+    Of a hidden customer, whom nobody knows to have bought anything, it is about the whole catalogue: the list of
+    somebody unknown is an order, too, and the only one that a newcomer sees.
+
     Args:
         logits: of the batch's products.
         batch: what was bought, and how many products each stands for.
         weight: how many customers each stands for [B].
     """
-    known = torch.from_numpy(batch.rows[:, :, TRIPS] > 0) & (batch.weight > 0)
-    return batch_loss(logits, batch.label, batch.weight * weight[:, None], known)
+    hidden = ~batch.customer.shown[:, None]
+    known = (torch.from_numpy(batch.rows[:, :, TRIPS] > 0) | hidden) & (batch.weight > 0)
+    stands_for = torch.where(hidden, batch.weight, 1.0)
+    return batch_loss(logits, batch.label, batch.weight * weight[:, None], known, stands_for)
 
 
 def _shrinkage(net: AffinityNet | PreferenceNet) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from ensemble.contract import CONTEXT
@@ -25,9 +26,13 @@ POPULAR: Final = 1000
 _CHUNK: Final = 64
 _AFFINITY: Final = np.round(np.arange(0.4, 1.41, 0.1), 1)
 _DEMAND: Final = np.round(np.arange(0.4, 1.61, 0.1), 1)
-_DISCOUNTS: Final = (0.9, 0.95, 0.97, 1.0)
-DISCOUNT_PRICE: Final = 0.005
-"""Share of NDCG@10 that the category discount may cost: the price of a list that isn't all of one kind."""
+_DISCOUNTS: Final = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 1.0)
+_SHARES: Final = (0.3, 0.2, 0.1, 0.05, 0.0)
+DISCOUNT_PRICE: Final = 0.0025
+"""Share of NDCG@10 that the category discount may cost, and discovery on top of it: the price of a list that isn't all
+of one kind. ``docs/quality.md`` has the curves."""
+TAIL_FROM: Final = -1.5
+"""Log-odds above which a score has a slope of its own: 18 %."""
 CALIBRATED: Final = 1024
 """Customers of each week that the blend is calibrated on."""
 _HEAD: Final = 128
@@ -43,7 +48,7 @@ class Scored:
     Attributes:
         component: affinity and demand times their weights, preference [B, N, 3]; -inf preference = padding.
         category: leaf categories [B, N].
-        frequency: trips with the product, halved every 112 days [B, N].
+        frequency: trips with the product, halved every 112 days [B, N]; 0 = never bought.
         popularity: ln weekly buyers, half-life 28 days [B, N].
         label: bought in the week [B, N].
         bought: distinct known products bought in the week [B].
@@ -126,7 +131,8 @@ def ranked(scored: Sequence[Scored], settings: RankingSettings) -> list[npt.NDAr
     """Positions [B, 10] of the lists that the ranking makes with all of its rules."""
     lists = []
     for chunk, score in zip(scored, blended(scored, _weights(settings)), strict=True):
-        head = np.sort(_top(score, _HEAD), axis=1)
+        novel = (chunk.frequency == 0) & np.isfinite(score)
+        head = _head(score, novel)
         component = np.take_along_axis(chunk.component, head[..., None], 1)
         zeros = np.zeros(head.shape, np.float32)
         # Candidates are named by their places in the head, counted from 1, since 0 is padding.
@@ -134,10 +140,19 @@ def ranked(scored: Sequence[Scored], settings: RankingSettings) -> list[npt.NDAr
         context = np.zeros((head.shape[0], len(CONTEXT)), np.float32)
         category = np.take_along_axis(chunk.category, head, 1)
         models = (component[..., 0], component[..., 1], component[..., 2])
+        novelty = np.take_along_axis(novel, head, 1).astype(np.float32)
         ones = np.ones(head.shape, np.float32)  # the components hold their weights already
-        made = rank(names, category, zeros, context, *models, zeros, ones, ones, settings, explain=False)
+        made = rank(names, category, zeros, context, *models, novelty, ones, ones, settings, explain=False)
         lists.append(np.take_along_axis(head, made.product_id[:, :K] - 1, 1))
     return lists
+
+
+def _head(score: Floats, novel: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Positions [B, H], ascending, of what can reach the first ten: the leading products, and the leading new ones."""
+    new = _top(np.where(novel, score, np.float32(-np.inf)), K)
+    kept = score.copy()
+    np.put_along_axis(kept, new, np.float32(np.inf), 1)
+    return np.sort(_top(kept, _HEAD + K), axis=1)
 
 
 def _weights(settings: RankingSettings) -> tuple[float, float, float]:
@@ -161,14 +176,16 @@ def compare(scored: Sequence[Scored], settings: RankingSettings) -> dict[str, di
 def fit_blend(
     weeks: Sequence[Week], net: PreferenceNet, said: Sequence[Signals], scored: Sequence[Scored], seed: int
 ) -> tuple[RankingSettings, dict[str, Any]]:
-    """Choose the blend's weights by NDCG@10, calibrate it as a logit of "bought within the week", choose the discount.
+    """Choose the blend's weights by NDCG@10, calibrate it as a logit of "bought within the week", choose the rules.
 
     The weights' ratios come from a grid, since likelihood over the whole catalogue is decided far below a list's top;
     their common scale and the bias come from logistic regression on examples that stand for the full catalogue
-    (Platt, 1999). The category discount is the strongest that costs at most ``DISCOUNT_PRICE`` of NDCG@10.
+    (Platt, 1999), and the slope of the few high scores from another one. The category discount is the strongest that
+    costs at most ``DISCOUNT_PRICE`` of NDCG@10, the share of discovery the greatest that costs as little on top of it.
 
     Returns:
-        The settings, and NDCG@10 on ``scored`` of the best grid point, of common factors of 1, and by discount.
+        The settings, and NDCG@10 on ``scored`` of the best grid point, of common factors of 1, by discount and by
+        share of discovery.
     """
     points = {
         (a, d): quality(scored, blended(scored, (a, d, 1.0)))["ndcg@10"]
@@ -176,27 +193,57 @@ def fit_blend(
         for d in map(float, _DEMAND)
     }
     (affinity, demand), best = max(points.items(), key=lambda point: point[1])
-    scale, bias = _calibrate(weeks, net, said, (affinity, demand, 1.0), seed)
-    settings = replace(RankingSettings(), affinity=affinity * scale, demand=demand * scale, preference=scale, bias=bias)
-    tried = {d: replace(settings, category_discount=d) for d in _DISCOUNTS}
-    by_discount = {d: measured(scored, ranked(scored, rules))["ndcg@10"] for d, rules in tried.items()}
-    discount = next(d for d in _DISCOUNTS if by_discount[d] >= by_discount[1.0] * (1 - DISCOUNT_PRICE))
+    scale, bias, tail = calibrated(examples_of(weeks, net, said, (affinity, demand, 1.0), seed))
+    settings = replace(
+        RankingSettings(category_discount=1.0),
+        affinity=affinity * scale,
+        demand=demand * scale,
+        preference=scale,
+        bias=bias,
+        tail_from=TAIL_FROM,
+        tail_slope=tail,
+    )
+    settings, by_discount = _strongest(scored, {d: replace(settings, category_discount=d) for d in _DISCOUNTS})
+    settings, by_share = _strongest(scored, {s: replace(settings, discovery_share=s) for s in _SHARES})
     choice = {
         "best": best,
         "all weights 1": points[1.0, 1.0],
-        "by discount": {str(d): value for d, value in by_discount.items()},
+        "by discount": by_discount,
+        "by share of discovery": by_share,
     }
-    return tried[discount], choice
+    return settings, choice
 
 
-def _calibrate(
+def _strongest(
+    scored: Sequence[Scored], tried: Mapping[float, RankingSettings]
+) -> tuple[RankingSettings, dict[str, float]]:
+    """The first of the settings by a rule's value, the last of which is without the rule, that is worth its price."""
+    worth = {value: measured(scored, ranked(scored, settings))["ndcg@10"] for value, settings in tried.items()}
+    plain = worth[list(tried)[-1]]
+    chosen = next(value for value in tried if worth[value] >= plain * (1 - DISCOUNT_PRICE))
+    return tried[chosen], {str(value): ndcg for value, ndcg in worth.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Pairs of customers and products that stand for all of them."""
+
+    score: Tensor
+    """[E]."""
+    label: Tensor
+    """Bought in the week [E]."""
+    weight: Tensor
+    """How many pairs each stands for [E]."""
+
+
+def examples_of(
     weeks: Sequence[Week],
     net: PreferenceNet,
     said: Sequence[Signals],
     weights: tuple[float, float, float],
     seed: int,
-) -> tuple[float, float]:
-    """Scale and bias that make the blend a calibrated logit."""
+) -> Examples:
+    """Draws of each week's customers, whether they came or not, with the blend of these weights."""
     rng = np.random.default_rng(seed)
     score, label, weight = [], [], []
     with torch.no_grad():
@@ -208,17 +255,37 @@ def _calibrate(
             score.append((parts @ torch.tensor(weights)).flatten())
             label.append(batch.label.flatten())
             weight.append(batch.weight.flatten())
-    x, y, w = torch.cat(score), torch.cat(label), torch.cat(weight)
-    line = torch.tensor([1.0, 0.0], requires_grad=True)
-    optimizer = torch.optim.LBFGS([line], max_iter=50, line_search_fn="strong_wolfe")
+    return Examples(torch.cat(score), torch.cat(label), torch.cat(weight))
 
-    def loss() -> torch.Tensor:
+
+def calibrated(examples: Examples) -> tuple[float, float, float]:
+    """Scale and bias that make the blend a calibrated logit, and the slope of that above ``TAIL_FROM``, at least 1."""
+
+    def straight(line: Tensor) -> Tensor:
+        return examples.score * line[0] + line[1]
+
+    def bent(line: Tensor) -> Tensor:
+        logit = straight(line)
+        return logit + (line[2] - 1) * functional.relu(logit - TAIL_FROM)
+
+    scale, bias = _fitted(straight, (1.0, 0.0), examples)
+    steeper = _fitted(bent, (scale, bias, 1.0), examples)
+    return (scale, bias, 1.0) if steeper[2] < 1 else (steeper[0], steeper[1], steeper[2])
+
+
+def _fitted(logit: Callable[[Tensor], Tensor], start: tuple[float, ...], examples: Examples) -> list[float]:
+    """The parameters of a logit [E] by logistic regression."""
+    chosen = torch.tensor(start, requires_grad=True)
+    optimizer = torch.optim.LBFGS([chosen], max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
         optimizer.zero_grad()
-        value = (
-            functional.binary_cross_entropy_with_logits(x * line[0] + line[1], y, w, reduction="sum") / w.sum() * 1e3
+        costs = functional.binary_cross_entropy_with_logits(
+            logit(chosen), examples.label, examples.weight, reduction="sum"
         )
+        value = costs / examples.weight.sum() * 1e3
         value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    return float(line[0].detach()), float(line[1].detach())
+    return [float(value) for value in chosen.detach()]

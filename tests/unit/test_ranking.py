@@ -375,6 +375,38 @@ def test_components_bias_and_boost_sum_to_the_score(seed: int, rules: RankingSet
         np.testing.assert_allclose(total, ranked.score[row], atol=1e-4)
 
 
+@given(seed=SEEDS, rules=RULES, start=st.floats(-3, 3), slope=st.floats(1, 4), odd=st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_a_steeper_tail_tells_higher_scores_and_orders_nothing_anew(
+    seed: int, rules: RankingSettings, start: float, slope: float, odd: bool
+) -> None:
+    batch = make_batch(seed, 3, 40, odd=odd)
+    plain, steeper = batch.rank(rules), batch.rank(replace(rules, tail_from=start, tail_slope=slope))
+    assert (steeper.product_id == plain.product_id).all()
+    assert plain.score is not None
+    assert steeper.score is not None
+    assert plain.component is not None
+    assert steeper.component is not None
+    ordinary = plain.score > UNRANKABLE
+    before, after = plain.score[ordinary].astype(np.float64), steeper.score[ordinary]
+    expected = np.minimum(before + (slope - 1) * np.maximum(before - start, 0), -UNRANKABLE)
+    np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-4)
+    assert (steeper.score[~ordinary] == plain.score[~ordinary]).all()
+    by_score = np.argsort(before, kind="stable")
+    assert (np.diff(after[by_score]) >= 0).all()
+    np.testing.assert_array_equal(steeper.component[..., :2], plain.component[..., :2])
+    more = (steeper.component - plain.component).sum(axis=2)
+    np.testing.assert_allclose(more[ordinary], after - before, rtol=1e-3, atol=1e-3)
+
+
+def test_a_steeper_tail_leaves_finite_what_is_finite() -> None:
+    batch = make_batch(2, 1, 4)
+    batch.preference[0] = [3e38, 1, 2, 3]
+    ranked = batch.rank(RankingSettings(tail_from=0, tail_slope=2))
+    assert ranked.score is not None
+    assert np.isfinite(ranked.score).all()
+
+
 def test_what_is_not_finite_comes_after_all_others_and_is_not_lost() -> None:
     batch = make_batch(9, 1, 8, categories=1)
     batch.product_id[0] = [80, 70, 60, 50, 40, 30, 20, 10]
@@ -494,6 +526,8 @@ def test_constants_agree_with_the_contract() -> None:
         ('{"preference": "1"}', "preference"),
         ('{"bias": true}', "bias"),
         ('{"weight": 1}', "unknown field 'weight': use affinity, "),
+        ('{"tail_slope": 0.9}', "tail_slope is 0.9: give 1, for none, or more"),
+        ('{"tail_from": Infinity}', "tail_from is inf: give a finite number"),
         ("[]", "not a JSON object"),
         ("{", "not valid JSON"),
     ],
@@ -512,7 +546,7 @@ def test_missing_settings_are_named(tmp_path: Path) -> None:
 
 
 def test_settings_survive_their_file(tmp_path: Path) -> None:
-    rules = RankingSettings(affinity=0.5, bias=-1.25, category_cap=3, discovery_share=0.2)
+    rules = RankingSettings(affinity=0.5, bias=-1.25, category_cap=3, discovery_share=0.2, tail_from=-2, tail_slope=1.5)
     file = tmp_path / "settings.json"
     file.write_text(rules.to_json())
     assert RankingSettings.load(file) == rules

@@ -24,7 +24,7 @@ from ensemble.evaluation.model_outputs import (
 from ensemble.evaluation.studies.outputs import BEFORE, FIRST, UNKNOWN, WHOLE, Calibration, Pool, Shortlist, WeekOutputs
 from ensemble.evaluation.topk import dense_topk
 from ensemble.evaluation.truth import Truth
-from ensemble.ranking import RankingSettings
+from ensemble.ranking import RankingSettings, stretched
 
 POPULAR: Final = 1000
 """Products on every shortlist besides those bought before."""
@@ -160,8 +160,9 @@ class _Collector:
         weighed, unknown = affinity[..., category] * weight, self._unknown[0, category] * weight
         return np.stack((weighed, demand, said.preference[row, at], unknown), axis=-1)
 
-    def _judge(self, kept: Calibration, logit: Floats, label: npt.NDArray[np.bool_], part: slice) -> None:
-        """Count a batch's pairs [B, P] in their groups."""
+    def _judge(self, kept: Calibration, score: Floats, label: npt.NDArray[np.bool_], part: slice) -> None:
+        """Count a batch's pairs [B, P] in their groups, by the log-odds that are told of them."""
+        logit = stretched(score, self._settings)
         kept.loss.append(kept.groups[WHOLE].add(logit, label))
         row, column = self._before.of(part)
         kept.groups[BEFORE].add(logit[None, row, column], label[None, row, column])
@@ -174,7 +175,7 @@ class _Collector:
         week = self._week
         anyone = np.array([contract.ANONYMOUS])
         ((_, said),) = filter_tables(self._models, self._past, anyone, week.product_id)
-        score = self._blend(self._unknown, said)
+        score = stretched(self._blend(self._unknown, said), self._settings)
         bought = np.bincount(self._bought.column, minlength=len(week.product_id))
         week.score.groups[UNKNOWN].add_alike(score[0], bought, len(week.customer_id))
 

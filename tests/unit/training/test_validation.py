@@ -5,10 +5,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ensemble.ranking import RankingSettings
 from ensemble.training.train import Plan
-from ensemble.training.validation import Scored, blended, compare, measured, quality, ranked
+from ensemble.training.validation import (
+    DISCOUNT_PRICE,
+    TAIL_FROM,
+    Examples,
+    Scored,
+    _strongest,
+    blended,
+    calibrated,
+    compare,
+    measured,
+    quality,
+    ranked,
+)
 from ensemble.training.weights import Trained
 from tests.unit.training.conftest import PLAN
 
@@ -50,6 +63,54 @@ def test_a_strong_discount_lets_the_categories_take_turns() -> None:
     (top,) = ranked([chunk], replace(PLAIN, category_discount=1e-3))
     first = np.take_along_axis(chunk.category, top[:, :3], 1)
     assert [sorted(row) for row in first.tolist()] == [[1, 2, 3]] * 5
+
+
+def test_discovery_brings_products_that_were_never_bought_from_far_behind() -> None:
+    chunk = scored(rows=2, columns=200)
+    new = np.argsort(-chunk.component[..., 2], axis=1)[:, 150:160]
+    np.put_along_axis(chunk.frequency, new, np.float32(0), 1)
+    (top,) = ranked([chunk], replace(PLAIN, discovery_share=0.5))
+    listed = np.take_along_axis(chunk.frequency, top, 1) == 0
+    assert listed.sum(1).tolist() == [5, 5]
+    assert (top[listed].reshape(2, 5) == new[:, :5]).all()
+
+
+def test_the_strongest_rule_that_is_worth_its_price_is_chosen() -> None:
+    chunk = scored()
+    strong = replace(PLAIN, category_discount=1e-3)
+    assert ranked([chunk], strong)[0].tolist() != ranked([chunk], PLAIN)[0].tolist()
+    dear = replace(chunk, label=(chunk.component[..., 2] > 1).astype(np.float32))  # the blend's own order is perfect
+    chosen, worth = _strongest([dear], {1e-3: strong, 1.0: PLAIN})
+    assert worth["0.001"] < worth["1.0"] * (1 - DISCOUNT_PRICE)
+    assert chosen == PLAIN
+    chosen, worth = _strongest([replace(chunk, label=np.zeros_like(chunk.label))], {1e-3: strong, 1.0: PLAIN})
+    assert worth == {"0.001": 0, "1.0": 0}
+    assert chosen == strong
+
+
+def drawn(seed: int, bend: float) -> Examples:
+    """Examples whose log-odds are 0.8 x score - 1, and above TAIL_FROM by ``bend`` steeper."""
+    rng = np.random.default_rng(seed)
+    score = rng.normal(-2, 2, 400_000)
+    logit = 0.8 * score - 1
+    logit += (bend - 1) * np.maximum(logit - TAIL_FROM, 0)
+    label = rng.random(score.size) < 1 / (1 + np.exp(-logit))
+    weight = np.ones(score.size)
+    return Examples(*(torch.from_numpy(each.astype(np.float32)) for each in (score, label, weight)))
+
+
+@pytest.mark.parametrize("bend", [1.0, 2.0])
+def test_a_blend_is_calibrated_by_a_line_with_a_steeper_tail(bend: float) -> None:
+    scale, bias, tail = calibrated(drawn(1, bend))
+    assert scale == pytest.approx(0.8, abs=0.02)
+    assert bias == pytest.approx(-1, abs=0.02)
+    assert tail == pytest.approx(bend, abs=0.1)
+
+
+def test_a_tail_that_is_too_steep_is_calibrated_by_a_line_alone() -> None:
+    scale, _, tail = calibrated(drawn(3, 0.5))
+    assert tail == 1
+    assert scale < 0.8
 
 
 def test_padding_is_not_listed_while_there_is_anything_else() -> None:
