@@ -31,8 +31,8 @@ _SHARES: Final = (0.3, 0.2, 0.1, 0.05, 0.0)
 DISCOUNT_PRICE: Final = 0.0025
 """Share of NDCG@10 that the category discount may cost, and discovery on top of it: the price of a list that isn't all
 of one kind. ``docs/quality.md`` has the curves."""
-TAIL_FROM: Final = -1.5
-"""Log-odds above which a score has a slope of its own: 18 %."""
+TAIL_FROM: Final = -2.0
+"""Log-odds above which a score has a slope of its own: 12 %."""
 CALIBRATED: Final = 1024
 """Customers of each week that the blend is calibrated on."""
 _HEAD: Final = 128
