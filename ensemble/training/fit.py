@@ -27,6 +27,7 @@ from ensemble.training.examples import (
     product_batch,
     shuffled,
 )
+from ensemble.training.strangers import stranger_batch, stranger_loss
 
 HIDDEN_CUSTOMERS: Final = 0.1
 """Share of customers whose history is hidden in training, so that an unknown customer means calibrated popularity."""
@@ -40,6 +41,9 @@ says how often customers shop and nothing of the order."""
 
 LISTWISE: Final = 1.0
 """Weight of the loss of the order beside that of the logits."""
+
+STRANGERS: Final = 0.3
+"""Weight of the loss of the order that somebody unknown is shown."""
 
 NOWHERE: Final = -1e4
 """Logit of what the order isn't about."""
@@ -174,7 +178,8 @@ def fit_preference(
 ) -> tuple[PreferenceNet, list[float]]:
     """Fit the collaborative filter, and how it weighs what the others ``said`` of each week.
 
-    On sampled products that stand for the full catalogue; and on the order of what each customer has bought before.
+    On sampled products that stand for the full catalogue; on the order of what each customer has bought before; and on
+    the order that somebody unknown is shown, which is the only one that a newcomer sees.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -186,7 +191,10 @@ def fit_preference(
 
         def loss(part: npt.NDArray[np.int64]) -> Tensor:
             batch = product_batch(week, seen[part], rng.random(part.size) > HIDDEN_CUSTOMERS, rng)
-            return preference_loss(blended_logits(net, batch, others), batch, weight[part]) + _shrinkage(net)
+            known = preference_loss(blended_logits(net, batch, others), batch, weight[part])
+            stranger = stranger_batch(week, rng)
+            unknown = stranger_loss(blended_logits(net, stranger, others), stranger)
+            return known + STRANGERS * unknown + _shrinkage(net)
 
         return [partial(loss, part) for part in shuffled(rng, seen.size, CHUNK)]
 
@@ -205,9 +213,7 @@ def seen_of(week: Week, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64]
     return np.concatenate((there, drawn)), torch.from_numpy(weight.astype(np.float32))
 
 
-def batch_loss(
-    logits: Tensor, label: Tensor, weight: Tensor, known: Tensor, stands_for: Tensor | None = None
-) -> Tensor:
+def batch_loss(logits: Tensor, label: Tensor, weight: Tensor, known: Tensor) -> Tensor:
     """What a batch's logits [B, N] cost, a customer.
 
     Args:
@@ -215,13 +221,10 @@ def batch_loss(
         label: 1 where it was bought.
         weight: how many each stands for [B, N] or [B, 1].
         known: what the order is about [B, N].
-        stands_for: how many each stands for in the order [B, N]; None: one.
     """
     weight = weight.expand_as(logits)
     each = functional.binary_cross_entropy_with_logits(logits, label, weight, reduction="sum") / 20
-    # A softmax over a sample: an e^logit counts as often as it stands for others (Bengio and Senecal, 2003).
-    among = logits if stands_for is None else logits + stands_for.clamp(min=1e-6).log()
-    chance = torch.log_softmax(among.masked_fill(~known, NOWHERE), 1)
+    chance = torch.log_softmax(logits.masked_fill(~known, NOWHERE), 1)
     again = label * known
     order = -((again * chance).sum(1) / again.sum(1).clamp(min=1)).sum()
     return (each + LISTWISE * order) / logits.shape[0]
@@ -230,18 +233,13 @@ def batch_loss(
 def preference_loss(logits: Tensor, batch: ProductBatch, weight: Tensor) -> Tensor:
     """``batch_loss`` of logits [B, N], whose order is about what each customer had bought before.
 
-    Of a hidden customer, whom nobody knows to have bought anything, it is about the whole catalogue: the list of
-    somebody unknown is an order, too, and the only one that a newcomer sees.
-
     Args:
         logits: of the batch's products.
         batch: what was bought, and how many products each stands for.
         weight: how many customers each stands for [B].
     """
-    hidden = ~batch.customer.shown[:, None]
-    known = (torch.from_numpy(batch.rows[:, :, TRIPS] > 0) | hidden) & (batch.weight > 0)
-    stands_for = torch.where(hidden, batch.weight, 1.0)
-    return batch_loss(logits, batch.label, batch.weight * weight[:, None], known, stands_for)
+    known = torch.from_numpy(batch.rows[:, :, TRIPS] > 0) & (batch.weight > 0)
+    return batch_loss(logits, batch.label, batch.weight * weight[:, None], known)
 
 
 def _shrinkage(net: AffinityNet | PreferenceNet) -> Tensor:

@@ -27,8 +27,8 @@ _CHUNK: Final = 64
 _AFFINITY: Final = np.round(np.arange(0.4, 1.41, 0.1), 1)
 _DEMAND: Final = np.round(np.arange(0.4, 1.61, 0.1), 1)
 _DISCOUNTS: Final = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 1.0)
-_SHARES: Final = (0.3, 0.2, 0.1, 0.05, 0.0)
-DISCOUNT_PRICE: Final = 0.0025
+_SHARES: Final = (0.3, 0.2, 0.1, 0.0)  # less would move nothing into the first ten, which it is judged by
+DISCOUNT_PRICE: Final = 0.001
 """Share of NDCG@10 that the category discount may cost, and discovery on top of it: the price of a list that isn't all
 of one kind. ``docs/quality.md`` has the curves."""
 TAIL_FROM: Final = -2.0

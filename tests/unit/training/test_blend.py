@@ -140,11 +140,10 @@ def loss_of(logits: np.ndarray, batch: ProductBatch, weight: np.ndarray) -> floa
             chance = 1 / (1 + np.exp(-logits[row, c]))
             miss = np.log(chance) if batch.label[row, c] == 1 else np.log(1 - chance)
             total -= weight[row] * batch.weight[row, c].item() * miss / 20
-        hidden = not batch.customer.shown[row]
-        known = [c for c in columns if (hidden or batch.rows[row, c, TRIPS] > 0) and batch.weight[row, c] > 0]
+        known = [c for c in columns if batch.rows[row, c, TRIPS] > 0 and batch.weight[row, c] > 0]
         again = [c for c in known if batch.label[row, c] == 1]
-        odds = {c: np.exp(logits[row, c]) * (batch.weight[row, c].item() if hidden else 1) for c in known}
-        total -= LISTWISE * sum(np.log(odds[c] / sum(odds.values())) for c in again) / max(len(again), 1)
+        everything = sum(np.exp(logits[row, c]) for c in known)
+        total -= LISTWISE * sum(np.log(np.exp(logits[row, c]) / everything) for c in again) / max(len(again), 1)
     return total / len(logits)
 
 

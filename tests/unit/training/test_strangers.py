@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ensemble.data.dataset import Dataset
+from ensemble.models.product_pool import LONG_RUN
+from ensemble.training.examples import open_week
+from ensemble.training.strangers import stranger_batch, stranger_loss
+
+WEEK = 11
+
+
+def test_a_stranger_is_compared_with_what_everybody_bought(shop: Dataset) -> None:
+    week = open_week(shop, WEEK)
+    batch = stranger_batch(week, np.random.default_rng(1))
+    assert sorted(batch.product[0].tolist()) == list(range(week.snapshot.product_id.size))
+    assert not batch.rows.any()
+    assert not batch.customer.shown.any()
+    score = np.random.default_rng(2).normal(size=batch.product.shape)
+    bought = week.buyers[batch.product[0]]
+    assert bought.sum() > 0
+    chance = np.exp(score[0]) / np.exp(score[0]).sum()
+    expected = -(bought * np.log(chance)).sum() / bought.sum()
+    assert stranger_loss(torch.from_numpy(score), batch).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_strangers_products_stand_for_all(shop: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ensemble.training.strangers.PRODUCTS", 20)
+    week, rng = open_week(shop, WEEK), np.random.default_rng(3)
+    items = week.snapshot.product_id.size
+    batches = [stranger_batch(week, rng) for _ in range(400)]
+    rate = week.snapshot.product_feature[:, LONG_RUN]
+    for batch in batches[:5]:
+        assert np.unique(batch.product).size == 40
+        assert batch.weight.sum().item() == items
+        assert batch.label.sum().item() == pytest.approx(1)
+        assert rate[batch.product[0, :20]].min() >= np.delete(rate, batch.product[0, :20]).max()
+    score = np.random.default_rng(4).normal(size=items)
+    odds = [(batch.weight[0].numpy() * np.exp(score[batch.product[0]])).sum() for batch in batches]
+    assert np.mean(odds) == pytest.approx(np.exp(score).sum(), rel=0.05)
