@@ -51,8 +51,8 @@ def served(shop: Shop, catalog_dir: Path) -> Iterator[Served]:
 
 def peak(served: Served) -> float:
     """The most full answers a second in time that the server can give, for longer than a lucky moment."""
-    best = at = 0.0
-    rate = 200.0
+    best = 0.0
+    at = rate = 200.0
     while True:
         good = served.load(4.0, rate=rate).between(1.0, 4.0).goodput(DEADLINE_MS)
         if good > best:
