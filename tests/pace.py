@@ -21,6 +21,14 @@ class LateError(AssertionError):
 RETRIED: Final = pytest.mark.flaky(reruns=2, only_rerun="^LateError")
 """For tests with ``timed``. Their time limit is for all tries together."""
 
+UNHURRIED: Final = {"DEADLINE_MS": "10000", "MAX_DEADLINE_MS": "10000", "CALL_TIMEOUT_MS": "20000"}
+"""Settings, without ``RACKSORT_``, of a server of which full answers are asked and no haste.
+
+With the defaults one that stood still for a moment gives an answer of a lower rung, as it should.
+"""
+UNHURRIED_VARIABLES: Final = {f"RACKSORT_{name}": value for name, value in UNHURRIED.items()}
+"""The same as variables of the environment."""
+
 _late: list[str] = []
 """What was late in the test that runs."""
 

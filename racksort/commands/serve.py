@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ensemble.runtime.keeper import Keeper
     from ensemble.runtime.supervisor import Supervisor
     from racksort.dev.elasticsearch_server import EmbeddedElasticsearch
+
+_FIRST_PAGE_S: Final = 30.0
+"""How long a first page is waited for: a machine that starts all this may stand still for seconds."""
 
 
 def command(
@@ -181,11 +184,11 @@ def _announce(base_url: str, console: bool) -> None:
     """Ask for a page over HTTP, as a client would, and print how."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no business on the way to us
     try:
-        with direct.open(f"{base_url}/v1/containers", timeout=5) as answer:
+        with direct.open(f"{base_url}/v1/containers", timeout=_FIRST_PAGE_S) as answer:
             container = next(entry for entry in json.load(answer)["containers"] if entry["size"])
         name = urllib.parse.quote(container["container_id"], safe="")
         page = f"{base_url}/v1/containers/{name}/products?customer_id=1&limit=12"
-        with direct.open(page, timeout=5):
+        with direct.open(page, timeout=_FIRST_PAGE_S):
             console_at = f"console at {base_url}/console, " if console else ""
             _say(f"ready; {console_at}documentation at {base_url}/docs; try:\n\n  curl {shlex.quote(page)}\n")
     except (OSError, StopIteration) as error:

@@ -20,10 +20,10 @@ from playwright.sync_api import Browser, Route, expect
 from api.catalog.embedded import EmbeddedCatalog
 from tests.e2e.browser import Console, chromium, console
 from tests.faults.served import Shop, serving
+from tests.pace import UNHURRIED
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
-UNHURRIED = {"DEADLINE_MS": "10000", "MAX_DEADLINE_MS": "10000", "CALL_TIMEOUT_MS": "20000"}
 CUSTOMER = 7
 
 

@@ -75,6 +75,11 @@ def group_members(leader: int) -> list[int]:
     return members
 
 
+def until_ended(leader: int) -> None:
+    """Wait until no process of the server runs: who was killed may take a moment to end."""
+    until(lambda: group_members(leader), lambda members: not members, every_s=0.05)
+
+
 @contextmanager
 def command(*arguments: str, stderr: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
     """The command at work; a test that fails doesn't leave it behind."""
@@ -165,9 +170,9 @@ def test_the_command_says_what_to_export_and_leaves_only_the_data(distribution: 
         assert len(family) == 2
         require_own_folder(home, family)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(60) == 130
     require_refused(url)
-    assert group_members(leader) == []
+    until_ended(leader)
     assert homes_of(process.pid) == set()
     assert files_of_jvms(family) == []
     assert (data / "node.lock").is_file()
@@ -187,7 +192,7 @@ def test_a_killed_command_leaves_no_process_a_folder_that_is_swept_up_and_its_da
             client.indices.create(index="racksort-dev-test")
         process.kill()
         process.wait()
-    until(lambda: group_members(facts["pid"]), lambda members: not members, every_s=0.05)
+    until_ended(facts["pid"])
     assert files_of_jvms(family) == []
     homes.sweep(PREFIX)
     assert homes_of(process.pid) == set()
@@ -196,7 +201,7 @@ def test_a_killed_command_leaves_no_process_a_folder_that_is_swept_up_and_its_da
         with Elasticsearch(url) as client:
             assert list(client.indices.get(index="racksort-*", features="aliases")) == ["racksort-dev-test"]
         process.terminate()
-        assert process.wait(30) == 143
+        assert process.wait(60) == 143
     require_refused(url)
     assert (data / "node.lock").is_file()
 
@@ -208,7 +213,7 @@ def test_a_stopped_server_leaves_no_process_and_no_folder(distribution: Distribu
         leader = server.pid
         assert len(family) == 2
         assert len(homes_of(os.getpid()) - before) == 1
-    assert group_members(leader) == []
+    until_ended(leader)
     assert homes_of(os.getpid()) == before
     assert files_of_jvms(family) == []
     assert server.wait() == server.log_tail() == ""
@@ -220,7 +225,7 @@ def test_a_server_that_ends_by_itself_is_one_line(distribution: Distribution) ->
         facts = json.loads(first_line(process))
         family = group_members(facts["pid"])
         os.killpg(facts["pid"], signal.SIGKILL)
-        _, complaint = process.communicate(timeout=30)
+        _, complaint = process.communicate(timeout=60)
     assert process.returncode == 2
     assert complaint.splitlines()[-1].startswith("racksort: Elasticsearch ended with status -9: ")
     assert "Traceback" not in complaint

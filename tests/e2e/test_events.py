@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.e2e.test_serve import free_port, products, serving
+from tests.pace import UNHURRIED_VARIABLES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -23,7 +24,7 @@ PLACE = 6
 @pytest.fixture(scope="module")
 def served(catalog_dir: Path) -> Iterator[str]:
     options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(REPOSITORY)]
-    with serving(*options, environment={"RACKSORT_DEADLINE_MS": "1000"}) as (_, curl):
+    with serving(*options, environment=UNHURRIED_VARIABLES) as (_, curl):
         yield curl.split("/v1/")[0]
 
 

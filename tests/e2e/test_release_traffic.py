@@ -26,7 +26,7 @@ from ensemble.releases.layout import release_in
 from loadtest.processes import below
 from tests.conftest import REPOSITORY
 from tests.e2e.test_serve import free_port, get, serving
-from tests.pace import RETRIED, timed
+from tests.pace import RETRIED, UNHURRIED_VARIABLES, timed
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900), RETRIED]
@@ -34,11 +34,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900), RETRI
 SEEN_WITHIN_S = 2.0
 BACK_WITHIN_S = 5.0
 PERCENT = 20.0
+RESTARTED_WITHIN_S = 150.0
+"""A limit for what includes starts of Triton, which nothing is promised of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     at: float
+    """When it was asked for."""
     customer: int
     release: str | None
     degraded: tuple[str, ...]
@@ -56,16 +59,13 @@ class Requests:
         self.failures: list[str] = []
 
     def _ask(self, first: int) -> None:
-        client = http.client.HTTPConnection(self._address, timeout=10)
+        client = http.client.HTTPConnection(self._address, timeout=60)
         customer = first
         while not self._ended.is_set():
             customer = customer % 400 + 2
+            at = time.monotonic()
             try:
-                client.request(
-                    "GET",
-                    f"/v1/containers/popular/products?customer_id={customer}&limit=6",
-                    headers={"X-Timeout-Ms": "1000"},  # what is asked is whether it is answered, not how soon
-                )
+                client.request("GET", f"/v1/containers/popular/products?customer_id={customer}&limit=6")
                 response = client.getresponse()
                 body = json.load(response)
                 if response.status != 200:
@@ -76,11 +76,11 @@ class Requests:
                 client.close()
                 continue
             reasons = tuple(body["degraded_reasons"])
-            answer = Answer(time.monotonic(), customer, body["release"], reasons, tuple(body["product_ids"]))
-            self.answers.append(answer)
+            self.answers.append(Answer(at, customer, body["release"], reasons, tuple(body["product_ids"])))
         client.close()
 
     def since(self, moment: float) -> list[Answer]:
+        """What was asked for from then on."""
         return [each for each in list(self.answers) if each.at >= moment]
 
     @contextmanager
@@ -150,7 +150,8 @@ class Served:
 def served(catalog_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     repository = copied(tmp_path_factory.mktemp("releases"))
     options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(repository)]
-    with serving(*options) as (process, curl):
+    # What is asked is which release answers, not how soon.
+    with serving(*options, environment=UNHURRIED_VARIABLES) as (process, curl):
         drained = threading.Thread(target=process.stderr.read if process.stderr else print, daemon=True)
         drained.start()  # what it says later must not fill the pipe
         yield Served(curl.split("/v1/")[0], process.pid, repository)
@@ -163,10 +164,10 @@ def done(ran: subprocess.CompletedProcess[str]) -> str:
 
 def test_a_release_goes_all_the_way_and_back_while_requests_run(served: Served) -> None:
     with Requests(served.base).running() as requests:
-        until(lambda: len(requests.answers) > 100, within_s=30)
+        until(lambda: len(requests.answers) > 100)
         done(served.release("canary", 2, "--percent", PERCENT))
         tried = time.monotonic()
-        until(lambda: len(requests.since(tried)) > 600, within_s=60)
+        until(lambda: len(requests.since(tried)) > 600)
         for answer in requests.since(tried):
             theirs = place(2, answer.customer, None) < PERCENT * PLACES / 100
             assert answer.release == ("personalize_v2" if theirs else "personalize_v1")
@@ -180,8 +181,8 @@ def test_a_release_goes_all_the_way_and_back_while_requests_run(served: Served) 
         promoted = time.monotonic()
         with timed():
             assert promoted - began < SEEN_WITHIN_S + 2  # the command itself takes about a second
-        until(lambda: len(requests.since(promoted)) > 200, within_s=30)
-        assert {each.release for each in requests.since(promoted + 0.2)} == {"personalize_v2"}
+        until(lambda: len(requests.since(promoted)) > 200)
+        assert {each.release for each in requests.since(promoted)} == {"personalize_v2"}
 
         back_at = time.monotonic()
         done(served.release("rollback"))
@@ -189,8 +190,8 @@ def test_a_release_goes_all_the_way_and_back_while_requests_run(served: Served) 
         rolled_back = time.monotonic()
         with timed():
             assert rolled_back - back_at < BACK_WITHIN_S
-        until(lambda: len(requests.since(rolled_back)) > 200, within_s=30)
-        assert {each.release for each in requests.since(rolled_back + 0.2)} == {"personalize_v1"}
+        until(lambda: len(requests.since(rolled_back)) > 200)
+        assert {each.release for each in requests.since(rolled_back)} == {"personalize_v1"}
 
     assert not requests.failures
     assert {each.release for each in requests.answers} == {"personalize_v1", "personalize_v2"}
@@ -211,7 +212,7 @@ def test_a_switch_is_seen_within_two_seconds_of_the_change(served: Served) -> No
     from api.releases import document, store
 
     path = served.repository / store.NAME
-    until(lambda: served.state(2) in {"standby", "retiring", None, "serving"}, within_s=10)
+    until(lambda: served.state(2) in {"standby", "retiring", None, "serving"})
     done(served.release("canary", 2))
     for verb in (document.promote, document.rollback):
         arguments = (2,) if verb is document.promote else ()
@@ -237,7 +238,7 @@ def test_a_torn_release_is_refused_and_a_killed_triton_comes_back_on_what_served
         until(lambda: served.status()["wanted_live"] == before["live"])  # put back
         assert served.status()["live"] == before["live"]
         refused = time.monotonic()
-        until(lambda: len(requests.since(refused)) > 100, within_s=30)
+        until(lambda: len(requests.since(refused)) > 100)
     assert not requests.failures
     assert {each.release for each in requests.answers} == {f"personalize_v{before['live']}"}
     assert not [each for each in requests.answers if each.degraded]
@@ -245,13 +246,13 @@ def test_a_torn_release_is_refused_and_a_killed_triton_comes_back_on_what_served
     assert history[0]["change"] == "promote 3 put back"
 
     done(served.release("canary", 3, "--no-wait"))  # wanted still when Triton is killed
-    until(lambda: served.state(3) == "refused", within_s=30)
+    until(lambda: served.state(3) == "refused")
     pid = served.triton()
     os.kill(pid, signal.SIGKILL)
-    until(lambda: _ranks(served, before["live"]), within_s=60)
+    until(lambda: _ranks(served, before["live"]), within_s=RESTARTED_WITHIN_S)
     assert served.triton() != pid
     done(served.release("rollback"))  # what was live last is there again as well
-    assert _ranks(served, 1)
+    until(lambda: _ranks(served, 1))
 
 
 def _ranks(served: Served, live: int) -> bool:
@@ -270,16 +271,16 @@ def test_a_release_that_keeps_triton_from_starting_is_stood_in_for_and_rolled_ba
         code.write_text("def broken(:\n")
         before = served.triton()
         os.kill(before, signal.SIGKILL)
-        until(lambda: _ranks(served, 1), within_s=90)  # nobody has done anything
+        until(lambda: _ranks(served, 1), within_s=RESTARTED_WITHIN_S)  # nobody has done anything
         assert served.state(2) != "serving"
         served.release("rollback", "--wait", 60)
         until(
             lambda: served.status()["wanted_live"] == 1 and served.state(1) == "serving" and _ranks(served, 1),
-            within_s=60,
+            within_s=RESTARTED_WITHIN_S,
         )
         pid = served.triton()
         os.kill(pid, signal.SIGKILL)
-        until(lambda: served.triton_or_none() not in {None, pid} and _ranks(served, 1), within_s=60)
+        until(lambda: served.triton_or_none() not in {None, pid} and _ranks(served, 1), within_s=RESTARTED_WITHIN_S)
     finally:
         code.write_bytes(whole)
 
@@ -292,7 +293,7 @@ def test_a_rollback_while_triton_is_down_is_what_it_comes_back_on(served: Served
         code.write_text("def broken(:\n")
         os.kill(served.triton(), signal.SIGKILL)
         done(served.release("rollback", "--no-wait"))
-        until(lambda: served.state(1) == "serving" and _ranks(served, 1), within_s=90)
+        until(lambda: served.state(1) == "serving" and _ranks(served, 1), within_s=RESTARTED_WITHIN_S)
     finally:
         code.write_bytes(whole)
 

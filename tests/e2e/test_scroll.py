@@ -19,11 +19,11 @@ from ensemble import contract
 from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 from tests.conftest import REPOSITORY
 from tests.faults.served import Served, Shop, serving
+from tests.pace import UNHURRIED
 
 pytestmark = pytest.mark.e2e
 
 KEYS = "a key of both replicas"
-PATIENCE = {"x-timeout-ms": "1000"}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def grid(shop: Shop) -> Pool:
 
 def get(server: Served, grid: Pool, **query: Any) -> httpx.Response:
     asked = urlencode({name: value for name, value in query.items() if value is not None})
-    return httpx.get(f"{server.url}/v1/containers/{grid.container_id}/products?{asked}", headers=PATIENCE, timeout=30)
+    return httpx.get(f"{server.url}/v1/containers/{grid.container_id}/products?{asked}", timeout=60)
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_two_replicas_and_a_restart_show_every_product_once(
 ) -> None:
     def start(stack: ExitStack) -> Served:
         return stack.enter_context(
-            serving(shop, catalog_dir, "--triton", triton.address, CURSOR_KEYS=KEYS, MAX_DEADLINE_MS="1000")
+            serving(shop, catalog_dir, "--triton", triton.address, CURSOR_KEYS=KEYS, **UNHURRIED)
         )
 
     shown: list[int] = []
@@ -89,7 +89,7 @@ def test_two_replicas_and_a_restart_show_every_product_once(
 def test_a_cursor_is_good_for_its_own_scroll_alone(
     shop: Shop, triton: EmbeddedTriton, grid: Pool, catalog_dir: Path
 ) -> None:
-    with serving(shop, catalog_dir, "--triton", triton.address, MAX_DEADLINE_MS="1000") as server:
+    with serving(shop, catalog_dir, "--triton", triton.address, **UNHURRIED) as server:
         cursor = get(server, grid, customer_id=7).json()["next_cursor"]
         assert get(server, grid, customer_id=7, cursor=cursor).status_code == 200
         for wrong in ({"customer_id": 8}, {"customer_id": None}, {"customer_id": 7, "category": "soft-drinks"}):

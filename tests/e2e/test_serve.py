@@ -20,6 +20,9 @@ import pytest
 
 from ensemble.runtime import processes
 from tests.conftest import REPOSITORY
+from tests.pace import UNHURRIED_VARIABLES
+from tests.peers import runs
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -39,6 +42,11 @@ def descendants(pid: int) -> set[int]:
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
     return found - {pid}
+
+
+def until_gone(pids: set[int]) -> None:
+    """Wait until none of the processes runs: who was killed may take a moment to end."""
+    until(lambda: [pid for pid in pids if runs(pid)], lambda left: not left)
 
 
 @contextmanager
@@ -73,7 +81,7 @@ def serving(*arguments: str, environment: dict[str, str] | None = None) -> Itera
 
 def get(url: str) -> tuple[int, dict[str, str], Any]:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status, dict(answer.headers), json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
@@ -84,7 +92,7 @@ def get(url: str) -> tuple[int, dict[str, str], Any]:
 def served(catalog_dir: Path) -> Iterator[str]:
     """Base URL of a server on the reference catalog and release."""
     options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(REPOSITORY)]
-    with serving(*options) as (_, curl):
+    with serving(*options, environment=UNHURRIED_VARIABLES) as (_, curl):
         yield curl.split("/v1/")[0]
 
 
@@ -99,7 +107,8 @@ def products(base: str, container: str, customer: object = None, **parameters: o
 def test_the_printed_line_works_and_ctrl_c_ends_every_process(catalog_dir: Path) -> None:
     options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(REPOSITORY)]
     with serving(*options) as (process, curl):
-        status, headers, body = get(curl)
+        # With the settings of a new user, with which an answer in a busy moment may come from a lower rung.
+        status, headers, body = until(lambda: get(curl), lambda answer: answer[0] != 200 or not answer[2]["degraded"])
         assert status == 200
         assert body["source"] == "ensemble"
         assert body["degraded"] is False
@@ -109,7 +118,7 @@ def test_the_printed_line_works_and_ctrl_c_ends_every_process(catalog_dir: Path)
         family = descendants(process.pid)
         assert len(family) == 5  # Triton and its four stubs
     assert process.returncode in {0, 130}
-    assert not {pid for pid in family if Path(f"/proc/{pid}").exists()}
+    until_gone(family)
 
 
 def test_each_customer_has_an_order_of_their_own(served: str) -> None:
@@ -142,7 +151,7 @@ def test_rank_sorts_the_given_products_as_the_container_does(served: str) -> Non
     request = urllib.request.Request(
         f"{served}/v1/rank", data=body, headers={"content-type": "application/json"}, method="POST"
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         ranked = json.load(answer)
     assert sorted(ranked["product_ids"]) == sorted(page)
     assert ranked["source"] == "ensemble"
@@ -169,7 +178,7 @@ def test_mistakes_are_problems_that_name_the_field(served: str, path: str, statu
 
 def test_a_server_started_elsewhere_is_used(catalog_dir: Path, triton_address: str) -> None:
     options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--triton", triton_address]
-    with serving(*options) as (process, curl):
+    with serving(*options, environment=UNHURRIED_VARIABLES) as (process, curl):
         assert get(curl)[2]["source"] == "ensemble"
         assert descendants(process.pid) == set()
 
@@ -196,7 +205,7 @@ def test_a_sigterm_while_starting_ends_everything(catalog_dir: Path, patience: b
         process.terminate()
         assert process.wait(60) == 128 + signal.SIGTERM
         assert b"Traceback" not in process.stderr.read()
-    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
+    until_gone(family)
 
 
 def refused(*arguments: str, environment: dict[str, str] | None = None) -> str:

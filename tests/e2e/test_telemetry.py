@@ -123,7 +123,9 @@ def asked(served: str, collector: Collector) -> list[Received]:
         assert json.load(answer)["source"] == "ensemble"
 
     def complete(found: list[Received]) -> bool:
-        return {each.name for each in found} >= MODELS and any(each.name == "encode" for each in found)
+        names, known = {each.name for each in found}, {SPAN, *(each.span_id for each in found)}
+        # Parents end last, and may be sent last.
+        return names >= MODELS | {"encode"} and all(each.parent_id in known for each in found)
 
     found = collector.wait_for(complete)
     assert {each.trace_id for each in found} == {TRACE}  # the untraced request left nothing, there nor here

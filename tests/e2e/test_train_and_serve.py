@@ -16,6 +16,7 @@ from ensemble.releases.layout import numbers_in, release_in
 from ensemble.training.train import sample_customers
 from tests.conftest import REPOSITORY
 from tests.e2e.test_serve import free_port, get, products, serving
+from tests.pace import UNHURRIED_VARIABLES
 
 RELEASE = 2
 """Not 1, so that a pin on the wrong version would show."""
@@ -90,7 +91,7 @@ def test_it_serves_personal_answers(trained: Path, catalog_dir: Path) -> None:
         "--release",
         str(RELEASE),
     ]
-    with serving(*options) as (_, curl):
+    with serving(*options, environment=UNHURRIED_VARIABLES) as (_, curl):
         body = get(curl)[2]
         assert (body["source"], body["release"]) == ("ensemble", contract.ensemble_name(RELEASE))
         base = curl.split("/v1/")[0]
@@ -118,7 +119,7 @@ def test_it_goes_from_training_into_traffic_and_back(trained: Path, catalog_dir:
     card = (release_in(repository, RELEASE).extras_dir / "model-card.md").read_text()
     assert "quality" in card  # it says what wasn't checked
     options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(repository)]
-    with serving(*options) as (process, curl):
+    with serving(*options, environment=UNHURRIED_VARIABLES) as (process, curl):
         drained = threading.Thread(target=process.stderr.read if process.stderr else print, daemon=True)
         drained.start()  # what it says later must not fill the pipe
         base = curl.split("/v1/")[0]

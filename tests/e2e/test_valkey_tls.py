@@ -19,7 +19,7 @@ from tests.conftest import require_valkey
 from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e]
-TIMEOUT_S = 2.0
+TIMEOUT_S = 20.0
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,15 @@ from loadtest import open_loop
 from loadtest.open_loop import Record
 from loadtest.processes import below
 from loadtest.traffic import product_paths
+from tests.pace import timed
 
 RATE = float(os.environ.get("FAULTS_RATE", "300"))
 """Requests a second; 70 % of what the machine can do for figures, little enough for any machine by default."""
 LIMIT = 24
 DEADLINE_MS = 50.0
 _PATHS = 3_000
+_PATIENCE_S = 60.0
+"""How long the last answers of a load are waited for: far above what anything takes, as the machine may be busy."""
 
 
 class Shop:
@@ -80,6 +83,7 @@ class Served:
             rate,
             seconds,
             connections=connections,
+            patience_s=_PATIENCE_S,
             check=self._shop.flaw,
             actions=actions,
         )
@@ -183,6 +187,25 @@ class Recovery:
         """When it was, on the monotonic clock."""
         self._thread.join()
         return self.at
+
+
+def full_share(record: Record, begin_s: float) -> float:
+    """How many of those due from then on were answered in full; 0 where the load was over by then."""
+    later = record.between(begin_s, float("inf"))
+    return float(later.full.mean()) if later.full.size else 0.0
+
+
+def usual_share(healthy: Record) -> float:
+    """How many answers must be full once all is well again: 99 %, or fewer on a machine that gives fewer anyway."""
+    return min(0.99, full_share(healthy, 0.0) - 0.01)
+
+
+def all_answered(record: Record) -> None:
+    """Every request was answered with a valid page: no 5xx, no broken connection, none without an answer."""
+    assert record.wrong == []
+    assert record.count(200, 429) == record.status.size
+    with timed():  # after a moment in which nothing runs, more come at once than are let in
+        assert record.count(429) == 0
 
 
 def bound_ms(healthy: Record) -> float:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 import time
+from contextlib import suppress
 
 from tests.faults.edge import HOST, Client
 
@@ -35,7 +36,9 @@ async def _slow(port: int, start: bytes, begins_after_s: float) -> tuple[float, 
         timer = loop.call_later(BYTE_EVERY_S, drip)
 
     timer = loop.call_later(BYTE_EVERY_S, drip if start else bool)
-    answer = await client.ended()
+    answer = b""
+    with suppress(ConnectionError):  # a byte that comes after the server has closed: what it said may be lost
+        answer = await client.ended()
     lived = time.perf_counter() - began
     timer.cancel()
     client.close()

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,7 @@ from tests.faults.proxy import (
 )
 from tests.loading import load_folder
 from tests.pace import RETRIED, timed
+from tests.waiting import until_async
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, RETRIED]
 
@@ -109,7 +111,8 @@ async def survives(
     refresh_s = time.monotonic() - started
     healthy = await adapter.watch(after(0.5))
     assert not healthy.wrong
-    assert healthy.reasons == set()
+    with timed():
+        assert healthy.reasons == set()
     before = resident_bytes()
     await cause()
     seen = await adapter.watch(after(lasts_s))
@@ -123,9 +126,11 @@ async def survives(
     recovery_s = time.monotonic() - healed
     afterwards = await adapter.watch(after(0.3))
     assert not afterwards.wrong
-    assert afterwards.reasons == set()
-    assert adapter.metric("racksort_breaker_state", dependency="elasticsearch", state="closed") == 1.0
+    await until_async(
+        lambda: adapter.metric("racksort_breaker_state", dependency="elasticsearch", state="closed") == 1.0
+    )
     with timed():
+        assert afterwards.reasons == set()
         assert seen.slowest_ms - seen.stalled_ms < max(DEADLINE_MS, 3 * healthy.slowest_ms)
         assert recovery_s <= max(RECOVERY_S, 2 * refresh_s)
     return seen
@@ -146,7 +151,8 @@ async def test_small_pieces_are_put_together(adapter: Adapter, proxy: FaultProxy
     seen = await survives(
         adapter, at_once(lambda: proxy.inject(Slicer(4_000, 2_000))), at_once(proxy.heal), lasts_s=1.0
     )
-    assert seen.reasons == set()
+    with timed():
+        assert seen.reasons == set()
 
 
 async def test_a_refused_connection_is_survived(adapter: Adapter, proxy: FaultProxy) -> None:
@@ -249,14 +255,16 @@ async def test_an_answer_in_part_is_better_than_none_and_says_so(loaded: Connect
     with mutating_proxy(loaded.urls[0], Random(5), rate=0.0) as proxy:
         async with running_adapter(proxy.url) as adapter:
             proxy.force = "failed_shards"
-            page = (await adapter.page("list-1", category="jam")).json()  # not at hand
-            assert page["degraded_reasons"] == ["partial_pool"]
-            assert page["product_ids"]
+
+            async def page() -> dict[str, Any]:
+                body: dict[str, Any] = (await adapter.page("list-1", category="jam")).json()  # not at hand
+                return body
+
+            part = await until_async(page, lambda body: body["degraded_reasons"] == ["partial_pool"])
+            assert part["product_ids"]
             proxy.force = None
             await adapter.fresh(time.monotonic())
-            async with asyncio.timeout(5):
-                while (await adapter.page("list-1", category="jam")).json()["degraded"]:
-                    await adapter.watch(after(0.1))
+            await until_async(page, lambda body: not body["degraded"], every_s=0.1)
 
 
 async def test_attempts_in_an_outage_are_few_however_many_ask(adapter: Adapter, proxy: FaultProxy) -> None:
@@ -297,12 +305,14 @@ async def test_re_ranking_goes_on_without_what_is_known_of_the_products(adapter:
         assert answer.status_code == 200
         return dict(answer.json())
 
-    assert (await rank(1, 2, 3))["degraded_reasons"] == []
+    await until_async(lambda: rank(1, 2, 3), lambda answer: not answer["degraded_reasons"])
     proxy.inject(Hang())
-    assert (await rank(1, 2, 3))["degraded_reasons"] == []  # known for a while
+    with timed():
+        assert (await rank(1, 2, 3))["degraded_reasons"] == []  # known for a while
     late = await rank(4, 5, 3)
-    assert late["degraded_reasons"] == ["partial_pool"]
+    with timed():
+        assert late["degraded_reasons"] == ["partial_pool"]
     assert sorted(late["product_ids"]) == [3, 4, 5]  # type: ignore[call-overload]
     proxy.heal()
     await adapter.fresh(time.monotonic())
-    assert (await rank(4, 5, 3))["degraded_reasons"] == []
+    await until_async(lambda: rank(4, 5, 3), lambda answer: not answer["degraded_reasons"])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.faults.edge import ROOT, server_process
+from tests.pace import UNHURRIED_VARIABLES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -65,7 +66,7 @@ def part(client: ModuleType, name: str) -> Any:
 async def test_every_operation_can_be_called(client: ModuleType) -> None:
     models = part(client, "models")
     async with (
-        server_process(RACKSORT_DEADLINE_MS="1000") as server,
+        server_process(**UNHURRIED_VARIABLES) as server,
         client.Client(base_url=f"http://127.0.0.1:{server.port}") as to,
     ):
 

@@ -27,9 +27,20 @@ from ensemble.releases.layout import numbers_in, release_in
 from ensemble.releases.publish import Publisher, publish
 from loadtest.open_loop import Record
 from tests.conftest import REPOSITORY
-from tests.faults.served import RATE, Recovery, Served, Shop, bound_ms, serving
+from tests.faults.served import (
+    RATE,
+    Recovery,
+    Served,
+    Shop,
+    all_answered,
+    bound_ms,
+    full_share,
+    serving,
+    usual_share,
+)
 from tests.pace import RETRIED, timed
 from tests.unit.releases.killed import kill_at
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1_200), RETRIED]
 
@@ -121,17 +132,15 @@ def releases_now(served: Served, window: Window) -> set[str | None]:
     """Which releases make the answers to requests that begin from now on."""
     served.load(0.5)  # those under way have ended then
     window.releases.clear()
-    served.load(1.0)
-    return set(window.releases)
+
+    def seen() -> set[str | None]:
+        served.load(1.0)
+        return set(window.releases)
+
+    return until(seen)  # none of a second's answers is a full one where the machine stands still
 
 
 _ARRAYS = ("moment_s", "latency_ms", "status", "full")
-
-
-def survived(record: Record) -> None:
-    """Every request was answered, with a valid page."""
-    assert record.wrong == []
-    assert record.count(200) == record.status.size
 
 
 def report(name: str, record: Record, healthy: Record, **figures: float) -> None:
@@ -161,7 +170,7 @@ def test_publishers_die_at_every_step_and_then_a_release_comes_and_goes(
     healthy = served.load(4.0)
     record, _ = during(served, publish_in_vain, at_most_s=120)
     report("publishers killed", record, healthy)
-    survived(record)
+    all_answered(record)
     assert numbers_in(repository) == [1, 2]
     assert not list(repository.rglob(".staging-*"))
     assert window.releases == {"personalize_v1"}
@@ -178,7 +187,7 @@ def test_publishers_die_at_every_step_and_then_a_release_comes_and_goes(
 
     record, _ = during(served, promote_and_roll_back, at_most_s=120)
     report("promoted and rolled back", record, healthy, **{f"{name}_s": took for name, took in seconds.items()})
-    survived(record)
+    all_answered(record)
     assert seen == {"promoted": {"personalize_v2"}, "rolled back": {"personalize_v1"}}
     with timed():
         assert seconds["rollback"] < ROLLBACK_S
@@ -267,10 +276,11 @@ def test_what_is_corrupt_is_refused_and_triton_comes_back_on_the_old_release(
     healthy = served.load(4.0)
     record, took = during(served, try_all, at_most_s=120)
     report("corrupt releases", record, healthy, refused_in_s=took / len(CORRUPT))
-    survived(record)
-    for corrupt, where in CORRUPT.items():
-        assert where in said[corrupt.__name__]
-        assert "Traceback" not in said[corrupt.__name__]
+    all_answered(record)
+    assert not [each for each in said.values() if "Traceback" in each]
+    with timed():  # a check that has no turn beside the load is given up: that is what is said then
+        for corrupt, where in CORRUPT.items():
+            assert where in said[corrupt.__name__]
     left = {path.relative_to(repository) for path in repository.rglob("*")} - before
     assert {path.name for path in left} <= {".publish.lock"}
 
@@ -283,10 +293,10 @@ def test_what_is_corrupt_is_refused_and_triton_comes_back_on_the_old_release(
 
     record = served.load(15.0, (1.0, kill))
     back_s = recovery.join() - record.started
-    survived(record)
+    all_answered(record)
     with timed():
         assert record.percentile(99) <= bound_ms(healthy)
-        assert float(record.between(back_s + 2.0, float("inf")).full.mean()) >= 0.99
+        assert full_share(record, back_s + 2.0) >= usual_share(healthy)
     assert window.releases == {"personalize_v1"}
     report("killed after them", record, healthy, back_after_s=back_s - 1.0)
     assert json.loads((repository / "personalize_v1" / "1" / "manifest.json").read_text())["release"] == 1

@@ -15,6 +15,7 @@ import pytest
 from ensemble import contract
 from ensemble.runtime import stubs
 from ensemble.runtime.canary import Canary, Health
+from ensemble.runtime.supervision_policy import Policy
 from ensemble.runtime.supervision_status import Status
 from ensemble.runtime.supervisor import Supervisor
 from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
@@ -91,7 +92,9 @@ class Supervised:
         self._homes: set[str] = set()
         self.census = Census(server.address)
         self.canary = Canary(server.address, 1)
-        self.supervisor = Supervisor(server, Canary(server.address, 1), on_event=self.log)
+        # A busy machine may need more than 5 s for a reload, which would become a restart.
+        policy = Policy(reload_timeout_s=60.0)
+        self.supervisor = Supervisor(server, Canary(server.address, 1), policy, on_event=self.log)
 
     @property
     def status(self) -> Status:
@@ -108,13 +111,12 @@ class Supervised:
         fault()
         self.log.wait_for("ranks again", after=said)
         status = self.status
-        assert status.noticed_at is not None
-        assert status.healed_at is not None
-        noticed, healed = status.noticed_at - broken_at, status.healed_at - broken_at
-        print(f"noticed after {noticed:.2f} s, healed after {healed:.2f} s: {status.why}")  # noqa: T201 - a figure
-        assert noticed >= 0
-        with timed():
-            assert noticed < NOTICED_S + SLACK_S
+        with timed():  # a machine that stands still is trouble of its own, before or after this one
+            assert status.noticed_at is not None
+            assert status.healed_at is not None
+            noticed, healed = status.noticed_at - broken_at, status.healed_at - broken_at
+            print(f"noticed after {noticed:.2f} s, healed after {healed:.2f} s: {status.why}")  # noqa: T201 - a figure
+            assert 0 <= noticed < NOTICED_S + SLACK_S
         assert self.canary.check(10).health is Health.HEALTHY
         assert self.census.most == 1
         assert len(self.census.servers()) == 1
@@ -242,8 +244,9 @@ def test_a_server_that_only_stood_still_for_a_moment_is_left_alone() -> None:
         each.log.wait_for("doesn't rank")
         os.kill(pid, signal.SIGCONT)
         each.log.wait_for("ranks again")
-        assert each.server.pid == pid
-        assert (each.status.reloads, each.status.restarts) == (0, 0)
+        with timed():
+            assert each.server.pid == pid
+            assert (each.status.reloads, each.status.restarts) == (0, 0)
 
 
 @pytest.mark.slow

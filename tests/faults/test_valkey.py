@@ -53,9 +53,9 @@ async def page(adapter: Adapter, customer: int) -> httpx.Response:
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert len(set(body["product_ids"])) == 5
-    assert body["source"] == "ensemble"
     total_ms = float(answer.headers["server-timing"].split("total;dur=")[1].split(",")[0])
     with timed():
+        assert body["source"] == "ensemble"
         assert total_ms < CALL_MS / 2
     return answer
 
@@ -81,11 +81,18 @@ async def buy(adapter: Adapter, event_id: str, customer: int = 1) -> dict[str, A
 
 
 async def bought(adapter: Adapter, customer: int = 1) -> set[int]:
-    """What the models are told of the customer."""
+    """What the models are told of the customer; nothing where they aren't asked in time."""
     await page(adapter, customer)
     tensors = adapter.ensemble.calls[-1].tensors()
-    row = tensors[contract.CUSTOMER_ID.name][:, 0].tolist().index(customer)
-    return set(tensors[contract.RECENT_PRODUCT_ID.name][row].tolist()) - {contract.PADDING}
+    asked = tensors[contract.CUSTOMER_ID.name][:, 0].tolist()
+    if customer not in asked:
+        return set()
+    return set(tensors[contract.RECENT_PRODUCT_ID.name][asked.index(customer)].tolist()) - {contract.PADDING}
+
+
+async def have_bought(adapter: Adapter, products: set[int], customer: int = 1) -> None:
+    """Wait until that is what the models are told: a read that isn't there in time is left out."""
+    await until_async(lambda: bought(adapter, customer), lambda found: found == products)
 
 
 def down(server: EmbeddedValkey, how: str) -> Callable[[], None]:
@@ -101,16 +108,18 @@ def down(server: EmbeddedValkey, how: str) -> Callable[[], None]:
 async def test_pages_come_in_time_without_events_and_what_is_posted_meanwhile_is_kept(
     adapter: Adapter, server: EmbeddedValkey, how: str
 ) -> None:
-    assert await pages(adapter) == set()
+    await until_async(lambda: pages(adapter), lambda reasons: not reasons)
     assert (await buy(adapter, "11"))["degraded"] is False
-    assert await bought(adapter) == {11}
+    await have_bought(adapter, {11})
     mend = down(server, how)
     try:
-        assert await pages(adapter) == {UNAVAILABLE}
+        with timed():
+            assert await pages(adapter) == {UNAVAILABLE}
         held = await buy(adapter, "12")
         assert (held["accepted"], held["degraded_reasons"]) == (1, [UNAVAILABLE])
         await until_async(lambda: pages(adapter), lambda _: adapter.metric("racksort_event_store_up") == 0)
-        assert await pages(adapter) == {UNAVAILABLE}
+        with timed():
+            assert await pages(adapter) == {UNAVAILABLE}
         assert await buy(adapter, "13")
         assert (await buy(adapter, "13"))["duplicates"] == 1
         merged = await adapter.client.post("/v1/events/merge", json={"visitor_id": "v", "customer_id": 2})
@@ -119,7 +128,7 @@ async def test_pages_come_in_time_without_events_and_what_is_posted_meanwhile_is
     finally:
         mend()
     await nothing_is_held(adapter)
-    assert await bought(adapter) == ({11, 12, 13} if how == "hangs" else {12, 13})
+    await have_bought(adapter, {11, 12, 13} if how == "hangs" else {12, 13})
     assert adapter.metric("racksort_event_dropped") == 0
     calls = {
         (of, outcome): adapter.metric("racksort_event_calls_total", of=of, outcome=outcome) or 0
@@ -129,19 +138,20 @@ async def test_pages_come_in_time_without_events_and_what_is_posted_meanwhile_is
     # A read that the breaker refuses never becomes a call.
     assert all(number >= 1 for each, number in calls.items() if each != ("reads", "not_asked")), calls
     for of in ("reads", "writes"):
-        timed = adapter.metric("racksort_event_call_seconds_count", of=of)
-        assert timed == calls[of, "ok"] + calls[of, "failed"]
+        measured = adapter.metric("racksort_event_call_seconds_count", of=of)
+        assert measured == calls[of, "ok"] + calls[of, "failed"]
 
 
 async def test_an_adapter_that_starts_before_the_server_gets_on(server: EmbeddedValkey) -> None:
     server.kill()
     settings = Settings(events="valkey", valkey_url=server.url, deadline_ms=DEADLINE_MS, max_deadline_ms=1_000)
     async with running_adapter(settings) as adapter:
-        assert await pages(adapter) == {UNAVAILABLE}
+        with timed():
+            assert await pages(adapter) == {UNAVAILABLE}
         await buy(adapter, "11")
         server.start()
         await nothing_is_held(adapter)
-        assert await bought(adapter) == {11}
+        await have_bought(adapter, {11})
 
 
 async def test_a_login_that_cant_be_held_is_refused_and_counted(
@@ -168,11 +178,11 @@ async def test_a_login_that_cant_be_held_is_refused_and_counted(
         os.kill(server.pid, signal.SIGCONT)
     await until_async(lambda: log_in("w"), lambda answer: answer.status_code == 200)
     await until_async(lambda: pages(adapter), lambda reasons: not reasons)
-    await until_async(lambda: bought(adapter, 2), lambda found: found == {11})
+    await have_bought(adapter, {11}, customer=2)
 
 
 async def test_adapters_share_what_was_posted_to_one_of_them(adapter: Adapter, server: EmbeddedValkey) -> None:
     settings = Settings(events="valkey", valkey_url=server.url, deadline_ms=DEADLINE_MS, max_deadline_ms=1_000)
     async with running_adapter(settings) as other:
         await buy(adapter, "11")
-        assert await bought(other) == {11}
+        await have_bought(other, {11})

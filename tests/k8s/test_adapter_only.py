@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
@@ -74,11 +73,11 @@ def ask(url: str, server: subprocess.Popen[str]) -> dict[str, object]:
 
     def page() -> dict[str, object]:
         assert server.poll() is None, server.communicate()
-        with urlopen(url, timeout=5) as answer:
+        with urlopen(url, timeout=30) as answer:
             found: dict[str, object] = json.load(answer)
         return found
 
-    return until(page, lambda found: found["source"] == "ensemble", within_s=START_S, every_s=0.1, not_yet=URLError)
+    return until(page, lambda found: found["source"] == "ensemble", within_s=START_S, every_s=0.1, not_yet=OSError)
 
 
 @pytest.mark.e2e

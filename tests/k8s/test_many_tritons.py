@@ -41,7 +41,7 @@ async def names(tritons: list[Server]) -> AsyncIterator[Names]:
 
 async def test_calls_follow_the_servers_that_there_are(tritons: list[Server], names: Names) -> None:
     first, second, third = tritons
-    ensemble = TritonEnsemble(f"dns://127.0.0.1:{names.port}/triton.test:{first.port}", 1, timeout_s=2.0)
+    ensemble = TritonEnsemble(f"dns://127.0.0.1:{names.port}/triton.test:{first.port}", 1, timeout_s=20.0)
     batch = Batch((row(pool(8, 1)),))
     try:
         before = [server.ranked() for server in tritons]
@@ -51,8 +51,9 @@ async def test_calls_follow_the_servers_that_there_are(tritons: list[Server], na
             await ensemble.rank(batch)
         spread = [server.ranked() - was for server, was in zip(tritons, start, strict=True)]
         assert sum(spread) == 60
-        assert min(spread[:2]) >= 20, spread
         assert spread[2] == 0
+        with timed():  # a connection that ends meanwhile leaves the other one all the calls for a moment
+            assert min(spread[:2]) >= 20, spread
 
         names.addresses = (first.host, second.host, third.host)
         at = time.monotonic()
@@ -62,11 +63,11 @@ async def test_calls_follow_the_servers_that_there_are(tritons: list[Server], na
         second.kill()
         at = time.monotonic()
         last_failure = at
-        while (now := time.monotonic()) < at + 5.0:
+        while time.monotonic() < at + 5.0:
             try:
                 await ensemble.rank(batch)
             except EnsembleError:
-                last_failure = now
+                last_failure = time.monotonic()
         print(f"the last failure is {last_failure - at:.3f} s after the kill")  # noqa: T201
         with timed():
             assert last_failure - at < 1.0

@@ -71,7 +71,8 @@ def test_an_update_may_bring_what_rules_need(connection: Connection, tmp_path: P
     load(connection, [write_lines(tmp_path / "p.jsonl", [good(1), good(2, repeat_rate=0.5)])], containers=containers)
 
     async def brands() -> tuple[bool, list[int]]:
-        catalog = await ElasticsearchCatalog.open(connection, Options(attributes=True), Metrics(), warm=False)
+        options = Options(timeout_s=10.0, attributes=True)
+        catalog = await ElasticsearchCatalog.open(connection, options, Metrics(), warm=False)
         pool = await catalog.lookup(np.array([1, 2], np.int64))
         await catalog.close()
         assert pool.attributes is not None

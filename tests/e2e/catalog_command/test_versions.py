@@ -21,6 +21,7 @@ from tests.e2e.catalog_command.shops import (
     states,
     write_folder,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -41,12 +42,15 @@ def test_aliases_move_together_and_are_never_two_or_none(
 
     thread = threading.Thread(target=watch)
     thread.start()
-    try:
+    try:  # no version goes before it was seen by who watches, which may be slow
+        until(lambda: len(seen) >= 1)
         load(connection, [folder])
+        until(lambda: len(seen) >= 2)
         for _ in range(10):
             versions.rollback(client)
             versions.rollback(client, max(states(client)))
         load(connection, [folder])
+        until(lambda: len(seen) >= 3)
     finally:
         ended.set()
         thread.join()

@@ -280,9 +280,9 @@ async def test_an_explanation_that_comes_too_late_is_a_degraded_answer_and_frees
 ) -> None:
     adapter = patient_adapter
     adapter.ensemble.gate.clear()
-    late = await adapter.client.get(DEALS, params={"explain": "true"}, headers={"x-timeout-ms": "20"})
+    late = await adapter.client.get(DEALS, params={"explain": "true"}, headers={"x-timeout-ms": "500"})
     assert late.json()["degraded_reasons"] == ["ensemble_timeout"]
-    waits = await adapter.client.get(DEALS, params={"explain": "true"}, headers={"x-timeout-ms": "20"})
+    waits = await adapter.client.get(DEALS, params={"explain": "true"}, headers={"x-timeout-ms": "500"})
     assert waits.json()["degraded_reasons"] == ["ensemble_timeout"]
     assert adapter.ensemble.in_flight == 1, "the call of the first goes on, that of the second isn't made"
     adapter.ensemble.gate.set()

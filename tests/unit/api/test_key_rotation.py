@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.settings import Settings
-from tests.unit.api.conftest import Adapter, running_adapter
+from tests.unit.api.conftest import UNHURRIED, Adapter, running_adapter
 from tests.unit.test_readme import ROOT
 
 KEYS = {"OLD": "an old key that all replicas have", "NEW": "a newer key that all replicas have"}
@@ -25,7 +25,7 @@ def steps() -> list[str]:
 
 def replica(step: str) -> AbstractAsyncContextManager[Adapter]:
     keys = ",".join(KEYS[name] for name in step.split(","))
-    return running_adapter(Settings.load(cursor_keys=keys, deadline_ms=1_000))
+    return running_adapter(Settings.load(cursor_keys=keys, **UNHURRIED.model_dump(exclude_unset=True)))
 
 
 async def page(adapter: Adapter, cursor: str | None = None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from api.transport.drain import DrainingServer
 from api.transport.limits import Limits
 from api.transport.watch import Watch
 from ensemble import contract
+from tests.pace import UNHURRIED_VARIABLES
 from tests.unit.api.conftest import Adapter
 from tests.waiting import until_async
 
@@ -73,7 +74,7 @@ async def served(app: Any, *, grace_s: float = 60.0) -> AsyncIterator[tuple[Drai
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_real_server_answers_and_ends_tidily(number: signal.Signals) -> None:
-    with started() as process:
+    with started(**UNHURRIED_VARIABLES) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         answers = [
@@ -99,7 +100,7 @@ def test_a_real_server_answers_and_ends_tidily(number: signal.Signals) -> None:
     ],
 )
 def test_a_start_that_leads_nowhere_ends_with_one_line(parts: str, words: list[str]) -> None:
-    with started(parts, RACKSORT_START_TIMEOUT_MS="300") as process:
+    with started(parts, RACKSORT_START_TIMEOUT_MS="5000") as process:
         out, err = process.communicate(timeout=60)
     lines = [line for line in err.splitlines() if line.startswith("racksort: ")]
     assert len(lines) == 1

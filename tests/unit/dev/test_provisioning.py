@@ -69,7 +69,7 @@ def test_the_first_to_finish_has_its_copy_kept(tmp_path: Path) -> None:
     def make(made: Path, _work: Path) -> None:
         made.mkdir(mode=0o700)
         (made / "whole").touch()
-        both.wait(10)  # neither looks before both have made theirs
+        both.wait(60)  # neither looks before both have made theirs
 
     threads = [threading.Thread(target=provision.put, args=(target, make)) for _ in range(2)]
     for thread in threads:

@@ -20,6 +20,7 @@ from api.settings import Settings
 from api.types import Pool, Query
 from ensemble import contract
 from tests.fakes.ensemble import FakeEnsemble
+from tests.unit.api.conftest import UNHURRIED
 from tests.unit.api.shelf import make_pool, make_shelf
 from tests.unit.fallback.stores import Content, spoil_first_list, write
 from tests.waiting import until_async
@@ -151,7 +152,8 @@ async def test_a_customer_s_list_can_be_asked_for_while_the_ensemble_is_well(fol
 
 async def test_without_the_ensemble_the_adapter_shows_the_customer_s_list_and_follows_newer_ones(folder: Path) -> None:
     ensemble = FakeEnsemble()
-    app = create_app(Settings(precomputed_dir=folder), catalog=make_shelf(), ensemble=ensemble)
+    settings = UNHURRIED.model_copy(update={"precomputed_dir": folder})
+    app = create_app(settings, catalog=make_shelf(), ensemble=ensemble)
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

@@ -32,9 +32,13 @@ def canned(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "verb", [["open-loop", "--warm-up", "0"], pytest.param(["run", "--warm-up", "1"], marks=pytest.mark.slow)]
+    ("verb", "least"),
+    [
+        (["open-loop", "--warm-up", "0"], 100),
+        (["run", "--warm-up", "1"], 20),  # counted once its users are there, for which it looks once a second
+    ],
 )
-def test_every_answer_is_right(canned: str, tmp_path: Path, verb: list[str]) -> None:
+def test_every_answer_is_right(canned: str, tmp_path: Path, verb: list[str], least: int) -> None:
     options = ["--url", canned, "--traffic", str(tmp_path / "canned.npz"), "--rate", "100", "--seconds", "3", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "racksort", "loadtest", *verb, *options],
@@ -48,5 +52,5 @@ def test_every_answer_is_right(canned: str, tmp_path: Path, verb: list[str]) -> 
     said = json.loads(done.stdout)
     assert said["errors"] == {}
     assert said["degraded_share"] == 0
-    assert said["requests"] > 100
+    assert said["requests"] > least
     assert not (tmp_path / "var" / "catalog").exists()  # the named file is enough

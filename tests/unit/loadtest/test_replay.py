@@ -33,7 +33,6 @@ def replay(dataset: Dataset, catalog_dir: Path) -> Replay:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_the_same_seed_is_the_same_file_and_another_one_is_not(
     dataset: Dataset, catalog_dir: Path, replay: Replay, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from api.telemetry.export import Exporter
 from api.telemetry.otlp import OtlpSender
 from api.telemetry.span import Span, SpanContext, SpanKind
 from tests.collector import WAIT_S, Collector, collecting
+from tests.pace import RETRIED, timed
 from tests.waiting import until
 
 
@@ -92,6 +93,7 @@ def test_closing_sends_what_waits(collector: Collector) -> None:
     assert [each.name for each in collector.spans] == ["span 0", "span 1", "span 2"]
 
 
+@RETRIED
 @pytest.mark.alone  # within a second
 def test_a_collector_that_hangs_holds_up_neither_spans_nor_the_end(collector: Collector) -> None:
     collector.gate.clear()
@@ -100,7 +102,8 @@ def test_a_collector_that_hangs_holds_up_neither_spans_nor_the_end(collector: Co
     until(lambda: exporter.waiting == 0)  # they hang on their way
     began = time.monotonic()
     exporter.put(span(number) for number in range(1_000))
-    assert time.monotonic() - began < 1.0
+    with timed():
+        assert time.monotonic() - began < 1.0
     assert exporter.dropped == 900
     exporter.close(0.2)
     assert (exporter.dropped, exporter.failed, exporter.exported, exporter.waiting) == (1_010, 0, 0, 0)

@@ -194,12 +194,12 @@ def test_a_model_that_never_ends_is_given_up(tmp_path: Path, rows: Any, monkeypa
     release = whole(tmp_path)
     path = release.version_dirs["product_pool"] / "model.onnx"
     onnx.save(tiny(contract.PRODUCT_POOL, change, [constant("always", np.array(True))]), str(path))
-    monkeypatch.setattr(onnx_models, "_RUN_S", 5.0)
+    monkeypatch.setattr(onnx_models, "_RUN_S", 20.0)
     began = time.monotonic()
     result = onnx_models.check_behaviour(release, rows, Options())
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 120
     (finding,) = result.findings
-    assert "didn't end within 5 s (inference)" in finding.what
+    assert "didn't end within 20 s (inference)" in finding.what
     assert finding.where == "product_pool/2/model.onnx"
 
 

@@ -74,8 +74,8 @@ def test_settings_are_judged_by_the_release_s_own_code(release: Release) -> None
 
 @pytest.mark.slow
 def test_code_that_never_ends_is_given_up_and_what_it_was_at_is_named(release: Release) -> None:
-    finding = broken(release, "model.py", f"{INITIALIZE}import time\n        time.sleep(1e6)\n", code_s=5.0)
-    assert "didn't end within 5 s (model.py, initialize)" in finding.what
+    finding = broken(release, "model.py", f"{INITIALIZE}import time\n        time.sleep(1e6)\n", code_s=20.0)
+    assert "didn't end within 20 s (model.py, initialize)" in finding.what
 
 
 def test_code_that_ends_its_process_is_named(release: Release) -> None:
@@ -98,7 +98,7 @@ def leave_a_child(tell: Tell, path: Path) -> None:
 def test_what_an_isolated_function_started_ends_with_it(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     with pytest.raises(StoppedError, match="waiting"):
-        isolated(leave_a_child, path, timeout_s=8.0, most_bytes=ENOUGH)
+        isolated(leave_a_child, path, timeout_s=20.0, most_bytes=ENOUGH)
     state = Path(f"/proc/{path.read_text()}/stat")
     assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] in {"Z", "X"}
 
