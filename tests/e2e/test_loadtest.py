@@ -183,17 +183,8 @@ def test_a_server_that_is_not_there_fails_every_request(catalog_dir: Path, workp
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         out = workplace / "nobody.json"
         done = locust(
-            workplace,
-            url,
-            catalog_dir,
-            "--users",
-            "3",
-            "--spawn-rate",
-            "3",
-            "--run-time",
-            RUN_TIME,
-            "--result",
-            str(out),
+            *(workplace, url, catalog_dir, "--users", "3", "--spawn-rate", "3"),
+            *("--run-time", RUN_TIME, "--result", str(out)),
         )
     assert done.returncode == 1
     assert set(read(out).flaws()) == {"ConnectionRefusedError"}
