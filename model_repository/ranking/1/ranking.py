@@ -69,9 +69,14 @@ class RankingSettings:
     """Products of one leaf category in the list proper; what exceeds it goes to the end. 0 = no cap."""
     discovery_share: float = 0.0
     """In [0, 1): least share of every prefix of the list for products the customer never bought. 0 = none."""
+    tail_from: float = 0.0
+    """Score above which ``tail_slope`` counts."""
+    tail_slope: float = 1.0
+    """At least 1: what a score's rise above ``tail_from`` is multiplied by where scores are told, so that high ones are
+    probabilities as well. Never changes an order."""
 
     def __post_init__(self) -> None:
-        for name in (*WEIGHTS, "bias", "category_discount", "discovery_share"):
+        for name in (*WEIGHTS, "bias", "category_discount", "discovery_share", "tail_from", "tail_slope"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 1e6:
                 raise ValueError(f"{name} is {value!r}: give a finite number between -1000000 and 1000000")
@@ -81,6 +86,8 @@ class RankingSettings:
             raise ValueError(f"discovery_share is {self.discovery_share!r}: give a number from 0 to below 1")
         if isinstance(self.category_cap, bool) or not isinstance(self.category_cap, int) or self.category_cap < 0:
             raise ValueError(f"category_cap is {self.category_cap!r}: give a whole number, 0 for no cap")
+        if self.tail_slope < 1.0:
+            raise ValueError(f"tail_slope is {self.tail_slope!r}: give 1, for none, or more")
 
     @property
     def has_rules(self) -> bool:
@@ -127,9 +134,10 @@ class RankingSettings:
 class RankedBatch:
     """B lists of N products, best first; padding and excluded candidates last as ``PADDING``.
 
-    ``score`` is the blend before the list's rules, so that windows ranked apart can be merged by it; it therefore
-    isn't always falling. ``component`` holds what affinity, demand and preference add to it (0 where the product is
-    excluded or unrankable). Both are None where no explanation was asked for.
+    ``score`` is the blend before the list's rules, its tail stretched, so that windows ranked apart can be merged by
+    it; it therefore isn't always falling. ``component`` holds what affinity, demand and preference add to it, the last
+    with what the tail adds (0 where the product is excluded or unrankable). Both are None where no explanation was
+    asked for.
     """
 
     product_id: npt.NDArray[np.int64]
@@ -191,8 +199,26 @@ def rank(
     component = np.empty((*shape, len(models)), np.float32)
     for column, (name, model) in enumerate(zip(WEIGHTS, models)):  # noqa: B905 strict= costs and is checked above
         component[..., column] = _weighted(model, getattr(settings, name)).take(order)
+    told = stretched(ranked_score, settings)
+    with np.errstate(invalid="ignore"):  # excluded candidates, which get 0 below
+        component[..., -1] += told - ranked_score
     component[ranked_score <= UNRANKABLE] = 0.0
-    return RankedBatch(ranked_id, ranked_score, component)
+    return RankedBatch(ranked_id, told, component)
+
+
+def stretched(score: npt.NDArray[np.float32], settings: RankingSettings) -> npt.NDArray[np.float32]:
+    """Scores of any shape with their tail stretched, in the same order: s + (slope - 1) max(0, s - from).
+
+    One line from the blend to log-odds, as of Platt (1999), is fitted by the many low scores; the few high ones need a
+    steeper one.
+    """
+    if settings.tail_slope == 1.0:
+        return score
+    with np.errstate(over="ignore"):
+        above = np.maximum(score - np.float32(settings.tail_from), np.float32(0.0))
+        above *= np.float32(settings.tail_slope - 1.0)
+        above += score
+    return np.minimum(above, np.float32(-UNRANKABLE), out=above)  # what is finite stays so
 
 
 def _check_shapes(shape: tuple[int, ...], context: npt.NDArray[Any], *arrays: npt.NDArray[Any]) -> None:
