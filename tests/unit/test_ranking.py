@@ -377,32 +377,60 @@ def test_components_bias_and_boost_sum_to_the_score(seed: int, rules: RankingSet
 
 @given(seed=SEEDS, rules=RULES, start=st.floats(-3, 3), slope=st.floats(1, 4), odd=st.booleans())
 @settings(max_examples=100, deadline=None)
-def test_a_steeper_tail_tells_higher_scores_and_orders_nothing_anew(
+def test_a_steeper_tail_raises_high_blends_and_leaves_boosts_alone(
     seed: int, rules: RankingSettings, start: float, slope: float, odd: bool
 ) -> None:
     batch = make_batch(seed, 3, 40, odd=odd)
-    plain, steeper = batch.rank(rules), batch.rank(replace(rules, tail_from=start, tail_slope=slope))
-    assert (steeper.product_id == plain.product_id).all()
-    assert plain.score is not None
-    assert steeper.score is not None
-    assert plain.component is not None
-    assert steeper.component is not None
-    ordinary = plain.score > UNRANKABLE
-    before, after = plain.score[ordinary].astype(np.float64), steeper.score[ordinary]
-    expected = np.minimum(before + (slope - 1) * np.maximum(before - start, 0), -UNRANKABLE)
-    np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-4)
-    assert (steeper.score[~ordinary] == plain.score[~ordinary]).all()
-    by_score = np.argsort(before, kind="stable")
-    assert (np.diff(after[by_score]) >= 0).all()
-    np.testing.assert_array_equal(steeper.component[..., :2], plain.component[..., :2])
-    more = (steeper.component - plain.component).sum(axis=2)
-    np.testing.assert_allclose(more[ordinary], after - before, rtol=1e-3, atol=1e-3)
+    steeper = replace(rules, tail_from=start, tail_slope=slope)
+    plain, told = by_candidate(batch, rules), by_candidate(batch, steeper)
+    assert plain.keys() == told.keys()
+    for key, (score, component, boost) in plain.items():
+        if score <= UNRANKABLE:
+            assert told[key][0] == score
+            continue
+        blend = float(component.astype(np.float64).sum()) + rules.bias
+        more = (slope - 1) * max(blend - start, 0)
+        if abs(score) + more > 3e38:
+            continue
+        scale = max(1.0, float(np.abs(component).max()))
+        assert told[key][0] == pytest.approx(score + more, rel=1e-4, abs=1e-5 * scale)
+        assert told[key][1][:2].tolist() == component[:2].tolist()
+        assert told[key][1][2] - component[2] == pytest.approx(more, rel=1e-3, abs=1e-5 * scale)
+        assert told[key][2] == boost
 
 
-def test_a_steeper_tail_leaves_finite_what_is_finite() -> None:
+def by_candidate(batch: Batch, rules: RankingSettings) -> dict[tuple[int, int], tuple[float, Array, float]]:
+    """Score, components and boost by row and product id."""
+    ranked = batch.rank(rules)
+    assert ranked.score is not None
+    assert ranked.component is not None
+    found = {}
+    for row, ids in enumerate(ranked.product_id.tolist()):
+        boost = dict(zip(batch.product_id[row].tolist(), batch.boost[row].tolist(), strict=True))
+        for place, product in enumerate(ids):
+            if product != PADDING:
+                found[row, product] = (float(ranked.score[row, place]), ranked.component[row, place], boost[product])
+    return found
+
+
+@given(seed=SEEDS, start=st.floats(-3, 3), slope=st.floats(1, 4))
+@settings(max_examples=50, deadline=None)
+def test_without_boosts_and_rules_a_steeper_tail_orders_nothing_anew(seed: int, start: float, slope: float) -> None:
+    batch = make_batch(seed, 3, 40)
+    batch.boost[:] = 0
+    plain = RankingSettings(category_discount=1)
+    steeper = replace(plain, tail_from=start, tail_slope=slope)
+    assert (batch.rank(steeper).product_id == batch.rank(plain).product_id).all()
+
+
+def test_a_steeper_tail_tells_nothing_infinite_that_was_finite() -> None:
     batch = make_batch(2, 1, 4)
-    batch.preference[0] = [3e38, 1, 2, 3]
-    ranked = batch.rank(RankingSettings(tail_from=0, tail_slope=2))
+    batch.boost[:] = 0
+    batch.affinity[0], batch.affinity_weight[0] = -3e38, 1
+    batch.preference[0] = [3.3e38, 3e38, 2, 3]
+    ranked = batch.rank(RankingSettings(tail_from=0, tail_slope=10))
+    assert ranked.component is not None
+    assert np.isfinite(ranked.component).all()
     assert ranked.score is not None
     assert np.isfinite(ranked.score).all()
 
