@@ -1,6 +1,6 @@
 """Somebody unknown: the order that a newcomer sees, learnt from what all customers of a week bought.
 
-Hiding a few customers says it, too, but each of them bought a basket's worth: too little to order what sells best by.
+A few customers who are hidden teach how likely anything is; each of them bought too little to order what sells best by.
 """
 
 from __future__ import annotations

@@ -13,6 +13,10 @@ import torch
 
 from ensemble.data.dataset import Dataset, Progress, silent
 from ensemble.errors import RacksortError
+from ensemble.models.category_affinity import AffinityNet
+from ensemble.models.collaborative_filter import PreferenceNet
+from ensemble.models.product_pool import DemandNet
+from ensemble.ranking import RankingSettings
 from ensemble.training.examples import Week, open_week
 from ensemble.training.fit import Signals, fit_affinity, fit_demand, fit_preference, signals
 from ensemble.training.validation import Scored, compare, fit_blend, score_week
@@ -93,18 +97,11 @@ def train(data: Dataset, plan: Plan | None = None, progress: Progress = silent) 
     torch.set_num_threads(plan.threads)
     clock = _Clock(progress)
 
-    def opened(stage: str, wanted: Sequence[tuple[int, float]], rng: np.random.Generator | None = None) -> list[Week]:
-        weeks = []
-        for i, (week, after) in enumerate(wanted):
-            progress(stage, i / len(wanted))
-            weeks.append(open_week(data, week, after, rng))
-        return weeks
-
     rng = np.random.default_rng(plan.seed)
     starts = [(week, 0.0) for week in plan.train_weeks]
     # Not the last one: its seven days would reach into the weeks that the blend is chosen on.
     within = [(week, float(rng.uniform(*WITHIN))) for week in plan.train_weeks[:-1:2]]
-    weeks = clock.timed("features", lambda _step: opened("features", starts + within, rng))
+    weeks = clock.timed("features", lambda _step: _opened("features", data, starts + within, progress, rng))
     categories = weeks[0].snapshot.categories.items
     affinity, affinity_loss = clock.timed(
         "category affinity", lambda step: fit_affinity(weeks, categories, plan.epochs[0], plan.seed, step)
@@ -119,25 +116,9 @@ def train(data: Dataset, plan: Plan | None = None, progress: Progress = silent) 
     )
     weeks.clear()
 
-    def validated(_step: Callable[[float], None]) -> tuple[Any, dict[str, Any]]:
-        def scored(weeks: list[Week], said: list[Signals]) -> list[Scored]:
-            return [
-                chunk
-                for week, others in zip(weeks, said, strict=True)
-                for chunk in score_week(week, preference, others, plan.validation_customers, plan.seed)
-            ]
-
-        def looked_at(wanted: Sequence[int]) -> tuple[list[Week], list[Signals]]:
-            later = opened("validation", [(week, 0.0) for week in wanted])
-            return later, [signals(week, affinity, demand) for week in later]
-
-        choosing, measuring = plan.validation_weeks[::2], plan.validation_weeks[1::2] or plan.validation_weeks
-        later, others = looked_at(choosing)
-        settings, choice = fit_blend(later, preference, others, scored(later, others), plan.seed)
-        measure = {"weeks": measuring, "quality": compare(scored(*looked_at(measuring)), settings)}
-        return settings, {"choice": {"weeks": choosing, **choice}, **measure}
-
-    settings, validation = clock.timed("validation", validated)
+    settings, validation = clock.timed(
+        "validation", lambda _step: choose_blend(data, plan, Nets(affinity, demand, preference), progress)
+    )
     losses = {"affinity": affinity_loss, "demand": demand_loss, "preference": preference_loss}
     summary = {
         "loss": losses,
@@ -148,6 +129,59 @@ def train(data: Dataset, plan: Plan | None = None, progress: Progress = silent) 
         "sample": plan.sample,
     }
     return Trained(affinity, demand, preference, settings, summary)
+
+
+@dataclass(frozen=True, slots=True)
+class Nets:
+    """Three fitted nets."""
+
+    affinity: AffinityNet
+    demand: DemandNet
+    preference: PreferenceNet
+
+
+def choose_blend(
+    data: Dataset, plan: Plan, nets: Nets, progress: Progress = silent
+) -> tuple[RankingSettings, dict[str, Any]]:
+    """Choose the ranking's settings on some of the validation weeks, and measure them on the others.
+
+    Returns:
+        The settings, and for people what was tried and how good the lists are. JSON-ready.
+
+    Raises:
+        RacksortError: the data lacks one of the weeks.
+    """
+
+    def scored(weeks: list[Week], said: list[Signals]) -> list[Scored]:
+        return [
+            chunk
+            for week, others in zip(weeks, said, strict=True)
+            for chunk in score_week(week, nets.preference, others, plan.validation_customers, plan.seed)
+        ]
+
+    def looked_at(wanted: Sequence[int]) -> tuple[list[Week], list[Signals]]:
+        later = _opened("validation", data, [(week, 0.0) for week in wanted], progress)
+        return later, [signals(week, nets.affinity, nets.demand) for week in later]
+
+    choosing, measuring = plan.validation_weeks[::2], plan.validation_weeks[1::2] or plan.validation_weeks
+    later, others = looked_at(choosing)
+    settings, choice = fit_blend(later, nets.preference, others, scored(later, others), plan.seed)
+    measure = {"weeks": measuring, "quality": compare(scored(*looked_at(measuring)), settings)}
+    return settings, {"choice": {"weeks": choosing, **choice}, **measure}
+
+
+def _opened(
+    stage: str,
+    data: Dataset,
+    wanted: Sequence[tuple[int, float]],
+    progress: Progress,
+    rng: np.random.Generator | None = None,
+) -> list[Week]:
+    weeks = []
+    for i, (week, after) in enumerate(wanted):
+        progress(stage, i / len(wanted))
+        weeks.append(open_week(data, week, after, rng))
+    return weeks
 
 
 def _require_weeks(data: Dataset, plan: Plan) -> None:
