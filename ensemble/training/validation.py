@@ -26,11 +26,12 @@ POPULAR: Final = 1000
 _CHUNK: Final = 64
 _AFFINITY: Final = np.round(np.arange(0.4, 1.41, 0.1), 1)
 _DEMAND: Final = np.round(np.arange(0.4, 1.61, 0.1), 1)
-_DISCOUNTS: Final = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 1.0)
+DISCOUNTS: Final = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 1.0)
+"""Category discounts that are tried, the strongest first, none last."""
 _SHARES: Final = (0.3, 0.2, 0.1, 0.0)  # less would move nothing into the first ten, which it is judged by
-DISCOUNT_PRICE: Final = 0.001
-"""Share of NDCG@10 that the category discount may cost, and discovery on top of it: the price of a list that isn't all
-of one kind. ``docs/quality.md`` has the curves."""
+RULE_PRICE: Final = 0.001
+"""Share of NDCG@10 that a rule of the list may cost: the category discount, and discovery on top of it.
+``docs/quality.md`` has the curves."""
 TAIL_FROM: Final = -2.0
 """Log-odds above which a score has a slope of its own: 12 %."""
 CALIBRATED: Final = 1024
@@ -181,7 +182,7 @@ def fit_blend(
     The weights' ratios come from a grid, since likelihood over the whole catalogue is decided far below a list's top;
     their common scale and the bias come from logistic regression on examples that stand for the full catalogue
     (Platt, 1999), and the slope of the few high scores from another one. The category discount is the strongest that
-    costs at most ``DISCOUNT_PRICE`` of NDCG@10, the share of discovery the greatest that costs as little on top of it.
+    costs at most ``RULE_PRICE`` of NDCG@10, the share of discovery the greatest that costs as little on top of it.
 
     Returns:
         The settings, and NDCG@10 on ``scored`` of the best grid point, of common factors of 1, by discount and by
@@ -203,7 +204,7 @@ def fit_blend(
         tail_from=TAIL_FROM,
         tail_slope=tail,
     )
-    settings, by_discount = _strongest(scored, {d: replace(settings, category_discount=d) for d in _DISCOUNTS})
+    settings, by_discount = _strongest(scored, {d: replace(settings, category_discount=d) for d in DISCOUNTS})
     settings, by_share = _strongest(scored, {s: replace(settings, discovery_share=s) for s in _SHARES})
     choice = {
         "best": best,
@@ -220,7 +221,7 @@ def _strongest(
     """The first of the settings by a rule's value, the last of which is without the rule, that is worth its price."""
     worth = {value: measured(scored, ranked(scored, settings))["ndcg@10"] for value, settings in tried.items()}
     plain = worth[list(tried)[-1]]
-    chosen = next(value for value in tried if worth[value] >= plain * (1 - DISCOUNT_PRICE))
+    chosen = next(value for value in tried if worth[value] >= plain * (1 - RULE_PRICE))
     return tried[chosen], {str(value): ndcg for value, ndcg in worth.items()}
 
 

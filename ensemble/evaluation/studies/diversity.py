@@ -23,7 +23,7 @@ from ensemble.evaluation.tables import Tables
 from ensemble.evaluation.truth import Truth, spent_of, truth_of
 from ensemble.evaluation.wording import gained
 from ensemble.ranking import RankingSettings, rank
-from ensemble.training.validation import DISCOUNT_PRICE
+from ensemble.training.validation import RULE_PRICE
 
 KEY: Final = "diversity"
 K: Final = 10
@@ -255,7 +255,7 @@ def _point(share: float, each: dict[str, Floats], bootstrap: Bootstrap) -> Line:
 def _by_the_rule(values: Found, own: float, bootstrap: Bootstrap) -> str:
     """The discount that training's rule chooses among those tried here, and whether it is the release's ``own``."""
     ndcg = {value: each["ndcg@10"] for (rule, value), each in values.items() if rule == "category_discount"}
-    least = ndcg[1.0].mean() * (1 - DISCOUNT_PRICE)
+    least = ndcg[1.0].mean() * (1 - RULE_PRICE)
     strongest = min(gamma for gamma, each in ndcg.items() if each.mean() >= least)
 
     def priced(gamma: float) -> str:
@@ -263,7 +263,7 @@ def _by_the_rule(values: Found, own: float, bootstrap: Bootstrap) -> str:
         return f"{gamma:g} ({price.value:+.2%} [{price.low:+.2%}, {price.high:+.2%}])"
 
     rule = (
-        f"The strongest category_discount whose NDCG@10 isn't more than {100 * DISCOUNT_PRICE:g} % below no discount's "
+        f"The strongest category_discount whose NDCG@10 isn't more than {100 * RULE_PRICE:g} % below no discount's "
         f"is {priced(strongest)}"
     )
     return f"{rule}: the release's own." if own == strongest else f"{rule}; the release's own is {priced(own)}."

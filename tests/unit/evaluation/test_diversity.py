@@ -10,7 +10,7 @@ from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.studies import diversity as study
 from ensemble.evaluation.studies.diversity import DEFAULT, DISCOUNTS, SHARES
 from ensemble.evaluation.study import Study
-from ensemble.training.validation import DISCOUNT_PRICE
+from ensemble.training.validation import RULE_PRICE
 from ensemble.training.weights import Trained
 from tests.unit.evaluation.studied import LEAVES, Newest, Spy, first_figure, scene_of, scramble_products, shop_of
 
@@ -98,10 +98,10 @@ def test_mixing_costs_hits_where_customers_want_one_kind(
 def test_the_rule_chooses_the_strongest_discount_within_the_price(
     losses: tuple[float, ...], own: float, says: str
 ) -> None:
-    level = {gamma: 1 - DISCOUNT_PRICE * loss for gamma, loss in zip(DISCOUNTS, losses, strict=True)}
+    level = {gamma: 1 - RULE_PRICE * loss for gamma, loss in zip(DISCOUNTS, losses, strict=True)}
     values = {("category_discount", gamma): {"ndcg@10": np.full(20, each)} for gamma, each in level.items()}
     values["category_cap", 1] = {"ndcg@10": np.ones(20)}
-    price = f"isn't more than {100 * DISCOUNT_PRICE:g} % below"
+    price = f"isn't more than {100 * RULE_PRICE:g} % below"
     told = study._by_the_rule(values, own, Bootstrap(np.arange(20), seed=0))
     assert price in told
     costs = (

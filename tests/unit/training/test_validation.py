@@ -10,7 +10,7 @@ import torch
 from ensemble.ranking import RankingSettings
 from ensemble.training.train import Plan
 from ensemble.training.validation import (
-    DISCOUNT_PRICE,
+    RULE_PRICE,
     TAIL_FROM,
     Examples,
     Scored,
@@ -81,7 +81,7 @@ def test_the_strongest_rule_that_is_worth_its_price_is_chosen() -> None:
     assert ranked([chunk], strong)[0].tolist() != ranked([chunk], PLAIN)[0].tolist()
     dear = replace(chunk, label=(chunk.component[..., 2] > 1).astype(np.float32))  # the blend's own order is perfect
     chosen, worth = _strongest([dear], {1e-3: strong, 1.0: PLAIN})
-    assert worth["0.001"] < worth["1.0"] * (1 - DISCOUNT_PRICE)
+    assert worth["0.001"] < worth["1.0"] * (1 - RULE_PRICE)
     assert chosen == PLAIN
     chosen, worth = _strongest([replace(chunk, label=np.zeros_like(chunk.label))], {1e-3: strong, 1.0: PLAIN})
     assert worth == {"0.001": 0, "1.0": 0}
