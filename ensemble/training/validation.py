@@ -29,9 +29,6 @@ _DEMAND: Final = np.round(np.arange(0.4, 1.61, 0.1), 1)
 DISCOUNTS: Final = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 1.0)
 """Category discounts that are tried, the strongest first, none last."""
 _SHARES: Final = (0.3, 0.2, 0.1, 0.0)  # less would move nothing into the first ten, which it is judged by
-RULE_PRICE: Final = 0.001
-"""Share of NDCG@10 that a rule of the list may cost: the category discount, and discovery on top of it.
-``docs/quality.md`` has the curves."""
 TAIL_FROM: Final = -2.0
 """Log-odds above which a score has a slope of its own: 12 %."""
 CALIBRATED: Final = 1024
@@ -181,8 +178,8 @@ def fit_blend(
 
     The weights' ratios come from a grid, since likelihood over the whole catalogue is decided far below a list's top;
     their common scale and the bias come from logistic regression on examples that stand for the full catalogue
-    (Platt, 1999), and the slope of the few high scores from another one. The category discount is the strongest that
-    costs at most ``RULE_PRICE`` of NDCG@10, the share of discovery the greatest that costs as little on top of it.
+    (Platt, 1999), as does the slope of the few high scores. Category discount and share of discovery are the best by
+    NDCG@10: what more mixture costs is a shop's own choice, and ``docs/quality.md`` has the curves.
 
     Returns:
         The settings, and NDCG@10 on ``scored`` of the best grid point, of common factors of 1, by discount and by
@@ -204,8 +201,8 @@ def fit_blend(
         tail_from=TAIL_FROM,
         tail_slope=tail,
     )
-    settings, by_discount = _strongest(scored, {d: replace(settings, category_discount=d) for d in DISCOUNTS})
-    settings, by_share = _strongest(scored, {s: replace(settings, discovery_share=s) for s in _SHARES})
+    settings, by_discount = _best(scored, {d: replace(settings, category_discount=d) for d in DISCOUNTS})
+    settings, by_share = _best(scored, {s: replace(settings, discovery_share=s) for s in _SHARES})
     choice = {
         "best": best,
         "all weights 1": points[1.0, 1.0],
@@ -215,14 +212,10 @@ def fit_blend(
     return settings, choice
 
 
-def _strongest(
-    scored: Sequence[Scored], tried: Mapping[float, RankingSettings]
-) -> tuple[RankingSettings, dict[str, float]]:
-    """The first of the settings by a rule's value, the last of which is without the rule, that is worth its price."""
+def _best(scored: Sequence[Scored], tried: Mapping[float, RankingSettings]) -> tuple[RankingSettings, dict[str, float]]:
+    """The settings, by a rule's value, whose list is the best; of equals the first."""
     worth = {value: measured(scored, ranked(scored, settings))["ndcg@10"] for value, settings in tried.items()}
-    plain = worth[list(tried)[-1]]
-    chosen = next(value for value in tried if worth[value] >= plain * (1 - RULE_PRICE))
-    return tried[chosen], {str(value): ndcg for value, ndcg in worth.items()}
+    return tried[max(worth, key=worth.__getitem__)], {str(value): ndcg for value, ndcg in worth.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,12 +109,16 @@ async def test_components_are_the_models_outputs_times_the_weights(catalog_dir: 
     said["affinity"] = said["affinity"] * said["affinity_weight"]
     said["demand"] = said["demand"] * said["demand_weight"]
     assert count >= len(body["explanations"]) > 50
+    steeper = 0
     for each in body["explanations"]:
         at = each["retrieval_rank"] - 1
         assert pool.product_id[at] == each["product_id"]
-        for name in contract.COMPONENTS:
-            weighted = float(said[name][at]) * getattr(SETTINGS, name)
-            assert each["components"][name] == pytest.approx(weighted, abs=1e-4)
+        weighted = {name: float(said[name][at]) * getattr(SETTINGS, name) for name in contract.COMPONENTS}
+        blend = sum(weighted.values()) + SETTINGS.bias
+        weighted["preference"] += (SETTINGS.tail_slope - 1) * max(blend - SETTINGS.tail_from, 0)
+        steeper += blend > SETTINGS.tail_from
+        assert each["components"] == pytest.approx(weighted, abs=2e-4)
+    assert steeper > 0
 
 
 async def test_places_beyond_the_page_are_those_of_the_whole_order(catalog_dir: Path, triton_address: str) -> None:

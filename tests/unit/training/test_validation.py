@@ -10,14 +10,14 @@ import torch
 from ensemble.ranking import RankingSettings
 from ensemble.training.train import Plan
 from ensemble.training.validation import (
-    RULE_PRICE,
     TAIL_FROM,
     Examples,
     Scored,
-    _strongest,
+    _best,
     blended,
     calibrated,
     compare,
+    fit_blend,
     measured,
     quality,
     ranked,
@@ -75,15 +75,15 @@ def test_discovery_brings_products_that_were_never_bought_from_far_behind() -> N
     assert (top[listed].reshape(2, 5) == new[:, :5]).all()
 
 
-def test_the_strongest_rule_that_is_worth_its_price_is_chosen() -> None:
+def test_the_rule_with_the_best_lists_is_chosen_and_of_equals_the_first() -> None:
     chunk = scored()
     strong = replace(PLAIN, category_discount=1e-3)
     assert ranked([chunk], strong)[0].tolist() != ranked([chunk], PLAIN)[0].tolist()
-    dear = replace(chunk, label=(chunk.component[..., 2] > 1).astype(np.float32))  # the blend's own order is perfect
-    chosen, worth = _strongest([dear], {1e-3: strong, 1.0: PLAIN})
-    assert worth["0.001"] < worth["1.0"] * (1 - RULE_PRICE)
+    perfect = replace(chunk, label=(chunk.component[..., 2] > 1).astype(np.float32))  # the blend's own order
+    chosen, worth = _best([perfect], {1e-3: strong, 1.0: PLAIN})
+    assert worth["0.001"] < worth["1.0"]
     assert chosen == PLAIN
-    chosen, worth = _strongest([replace(chunk, label=np.zeros_like(chunk.label))], {1e-3: strong, 1.0: PLAIN})
+    chosen, worth = _best([replace(chunk, label=np.zeros_like(chunk.label))], {1e-3: strong, 1.0: PLAIN})
     assert worth == {"0.001": 0, "1.0": 0}
     assert chosen == strong
 
@@ -147,6 +147,19 @@ def test_the_blend_is_measured_on_weeks_that_it_was_not_chosen_on(trained: Train
     assert not {*Plan().train_weeks} & {*Plan().validation_weeks}
 
 
-def test_the_discount_costs_no_more_than_its_price(trained: Trained) -> None:
-    tried = trained.summary["validation"]["choice"]["by discount"]
-    assert tried[str(trained.settings.category_discount)] >= 0.995 * tried["1.0"]
+def test_rules_are_the_best_of_those_tried(trained: Trained) -> None:
+    choice, settings = trained.summary["validation"]["choice"], trained.settings
+    for tried, chosen in (
+        (choice["by discount"], settings.category_discount),
+        (choice["by share of discovery"], settings.discovery_share),
+    ):
+        assert tried[str(chosen)] == max(tried.values())
+        assert len(tried) > 1
+
+
+def test_the_settings_are_the_calibrated_blend_and_its_tail(monkeypatch: pytest.MonkeyPatch, trained: Trained) -> None:
+    monkeypatch.setattr("ensemble.training.validation.examples_of", lambda *_: None)
+    monkeypatch.setattr("ensemble.training.validation.calibrated", lambda _: (0.9, -0.25, 1.7))
+    settings, _ = fit_blend([], trained.preference, [], [scored()], 1)
+    assert (settings.preference, settings.bias) == (0.9, -0.25)
+    assert (settings.tail_from, settings.tail_slope) == (TAIL_FROM, 1.7)
