@@ -131,7 +131,7 @@ class Evaluation:
         fingerprint: Record | None = None,
     ) -> None:
         self._asked, self._judged, self._progress, self._notice = asked, judged, progress, notice
-        self._began, self._made_elsewhere, self._processes = time.monotonic(), 0, 1
+        self._made_elsewhere, self._processes = 0, 1
         self.dataset = data.load(progress=lambda _stage, fraction: progress("Data", fraction))
         self._fingerprint = fingerprint or {
             "data": fingerprints.of_data(self.dataset),
@@ -198,10 +198,10 @@ class Evaluation:
         """Parts that an earlier run has left and this one has taken."""
         return self.checkpoints.recalled - self._made_elsewhere
 
-    def account(self) -> RunAccount:
-        """What the run tells of itself, up to now."""
+    def account(self, began: float) -> RunAccount:
+        """What the run tells of itself, from ``began`` (as of ``time.monotonic``) to now."""
         return RunAccount(
-            seconds=time.monotonic() - self._began,
+            seconds=time.monotonic() - began,
             processes=self._processes,
             made=self.checkpoints.made + self._made_elsewhere,
             recalled=self.recalled,

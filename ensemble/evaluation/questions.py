@@ -185,7 +185,7 @@ def _nothing(_fraction: float) -> None:
 def scores_of(
     scorer: Scorer, questions: Questions, shelf: Shelf, on_progress: Callable[[float], None] = _nothing
 ) -> npt.NDArray[np.float64]:
-    """The blended score of every candidate [n], before the list's rules."""
+    """The score of every candidate [n] as it is told: the blend with its steeper tail, before the list's rules."""
     score = np.full(len(questions.product_id), -np.inf)
     done = 0
     for batch in batches(questions, shelf):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from ensemble.evaluation import metrics, split
 from ensemble.evaluation.bootstrap import DRAWS, LEVEL, Bootstrap, Interval
 from ensemble.evaluation.experiment import Experiment, Setting
+from ensemble.evaluation.run_account import RunAccount
 
 Record = dict[str, Any]
 """A JSON object."""
@@ -20,15 +22,19 @@ COMPARED: Final = ("ndcg@10", "recall@10", "phr@10", "revenue@10")
 """Metrics of the paired differences, the headline first."""
 
 
-def record(experiment: Experiment, source: str, release: str | None) -> Record:
-    """All figures as a JSON object; the same experiment gives the same record.
+def record(
+    experiment: Experiment, source: str, release: str | None, account: Callable[[], RunAccount] | None = None
+) -> Record:
+    """All figures as a JSON object; the same experiment gives the same record, but for what its run tells of itself.
 
     Args:
         experiment: what was measured.
         source: where the data comes from.
         release: name of the ensemble's release; None where only the baselines were judged.
+        account: gives what the run tells of itself, and is asked once all figures are there, as intervals take their
+            time, too; None: nothing.
     """
-    return {
+    figures: Record = {
         "data": source,
         "release": release,
         "protocol": {
@@ -49,9 +55,9 @@ def record(experiment: Experiment, source: str, release: str | None) -> Record:
         "settings": {setting.name: _setting(setting, compared=release is not None) for setting in experiment.settings},
         "studies": [study.to_json() for study in experiment.studies],
         "seconds": {stage: round(value) for stage, value in experiment.seconds.items()},
-        # Of the run that writes the record; see RunAccount. No two runs have the same.
-        "run": None,
     }
+    figures["run"] = None if account is None else account().to_json()
+    return figures
 
 
 def _setting_value(value: Any) -> Any:

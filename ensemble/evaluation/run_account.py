@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RunAccount:
-    """One run, from its start to now."""
+    """One run, from the command's start to the last figure."""
 
     seconds: float
     """Wall time of this run alone: one that was broken off before it leaves its parts, not its time."""

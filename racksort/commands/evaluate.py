@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,7 @@ def command(
 
         racksort evaluate --studies staleness,cold_start --html var/evaluation.html
     """
+    began = time.monotonic()
     # A verb's imports wait until it runs: torch, which puts the tables around the weights, takes seconds.
     from rich.console import Console  # noqa: PLC0415
 
@@ -110,9 +112,9 @@ def command(
             run.make_all(processes)
         result = run.result()
         progress("Intervals", 0.0)
-        figures = report.record(result, run.dataset.source, None if opened is None else opened.name)
+        name = None if opened is None else opened.name
+        figures = report.record(result, run.dataset.source, name, lambda: run.account(began))
         progress("Intervals", 1.0)
-    figures["run"] = run.account().to_json()  # last, as intervals take their time, too
     if run.recalled:
         notes.print(f"{run.recalled} parts were there from an earlier run; --fresh starts anew")
     if as_json:

@@ -131,18 +131,12 @@ def _run(figures: Record) -> str:
     if run is None:
         return ""
     release = "" if run["release"] is None else f"release `{run['release'][:_DIGITS]}`, "
-    processes, made, recalled = (
-        _number(run[key], thing) for key, thing in (("processes", "process"), ("made", "part"), ("recalled", "part"))
-    )
     return (
-        f"**This run** took {run['seconds'] / 60:.1f} min from start to finish, in {processes}. It made {made}; "
-        f"{recalled} had been made by earlier runs. Judged: {release}data `{run['data'][:_DIGITS]}`, measured by code "
+        f"**This run** took {run['seconds'] / 60:.1f} min from the command's start to the last figure; the pages were "
+        f"drawn afterwards. Processes: {run['processes']}. Parts made: {run['made']:,}; taken from earlier runs: "
+        f"{run['recalled']:,}. Judged: {release}data `{run['data'][:_DIGITS]}`, measured by code "
         f"`{run['code'][:_DIGITS]}` (the first digits of their SHA-256; the record has all).\n\n"
     )
-
-
-def _number(count: int, thing: str) -> str:
-    return f"{count:,} {thing if count == 1 else thing + ('es' if thing.endswith('s') else 's')}"
 
 
 def _names(field: str) -> str:

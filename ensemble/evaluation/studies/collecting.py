@@ -137,12 +137,12 @@ class _Collector:
         return replace(week, shortlists=tuple(self._shortlists()), pools=pools)
 
     def _blend(self, affinity: Floats, said: FilterTables) -> Floats:
-        """The release's score [B, P] before the rules."""
+        """The release's score [B, P] before the rules, its tail stretched: the log-odds that it tells."""
         settings, week = self._settings, self._week
         score = np.float32(settings.preference) * said.preference + np.float32(settings.bias)
         score += (np.float32(settings.affinity) * affinity)[:, week.category] * said.affinity_weight
         score += np.float32(settings.demand) * week.demand * said.demand_weight
-        return score
+        return stretched(score, settings)
 
     def _component(
         self, affinity: Floats, said: FilterTables, row: npt.NDArray[np.int64], at: npt.NDArray[np.int64]
@@ -160,9 +160,8 @@ class _Collector:
         weighed, unknown = affinity[..., category] * weight, self._unknown[0, category] * weight
         return np.stack((weighed, demand, said.preference[row, at], unknown), axis=-1)
 
-    def _judge(self, kept: Calibration, score: Floats, label: npt.NDArray[np.bool_], part: slice) -> None:
-        """Count a batch's pairs [B, P] in their groups, by the log-odds that are told of them."""
-        logit = stretched(score, self._settings)
+    def _judge(self, kept: Calibration, logit: Floats, label: npt.NDArray[np.bool_], part: slice) -> None:
+        """Count a batch's pairs [B, P] in their groups."""
         kept.loss.append(kept.groups[WHOLE].add(logit, label))
         row, column = self._before.of(part)
         kept.groups[BEFORE].add(logit[None, row, column], label[None, row, column])
@@ -175,7 +174,7 @@ class _Collector:
         week = self._week
         anyone = np.array([contract.ANONYMOUS])
         ((_, said),) = filter_tables(self._models, self._past, anyone, week.product_id)
-        score = stretched(self._blend(self._unknown, said), self._settings)
+        score = self._blend(self._unknown, said)
         bought = np.bincount(self._bought.column, minlength=len(week.product_id))
         week.score.groups[UNKNOWN].add_alike(score[0], bought, len(week.customer_id))
 

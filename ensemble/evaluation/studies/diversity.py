@@ -23,7 +23,7 @@ from ensemble.evaluation.tables import Tables
 from ensemble.evaluation.truth import Truth, spent_of, truth_of
 from ensemble.evaluation.wording import gained
 from ensemble.ranking import RankingSettings, rank
-from ensemble.training.validation import RULE_PRICE
+from ensemble.training.validation import DISCOUNTS, RULE_PRICE
 
 KEY: Final = "diversity"
 K: Final = 10
@@ -31,7 +31,6 @@ HEAD: Final = 384
 """Candidates with the best scores that the rules are tried on: what lies behind them can't rise to the first ten."""
 NEW: Final = 64
 """Products the customer never bought with the best scores, which discovery may need."""
-DISCOUNTS: Final = (1.0, 0.97, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 CAPS: Final = (0, 5, 4, 3, 2, 1)
 SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.4)
 PENALTIES: Final = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5)
@@ -54,7 +53,7 @@ class Heads:
     group: Ids
     """[U, N]: the category above the leaf; 0 = unknown."""
     score: Floats
-    """[U, N]: the blend; -inf = padding."""
+    """[U, N]: as told, the blend with its steeper tail, before the list's rules; -inf = padding."""
     model: dict[str, npt.NDArray[np.float32]]
     """What each model said, by the name of its output, [U, N] each."""
 

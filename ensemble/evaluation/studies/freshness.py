@@ -34,6 +34,10 @@ NEW: Final = "not yet bought this week"
 LEFT_OUT: Final = "not yet bought, and the others not offered"
 QUESTIONS: Final = (ALL, NEW, LEFT_OUT)
 """What counts as a hit, and whether products bought this week may be named."""
+_GROUPS_NOTE: Final = (
+    f'Moments are those of "{ALL}". The other two columns rest on fewer: on those of them at which anything not yet '
+    "bought this week was to be named."
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -212,15 +216,20 @@ def _study(judged: _Judged) -> Study:
                 "Both sides rank the same candidates by score: the customer's own products, those of the week's "
                 f"earlier baskets and the {POPULAR:,} most popular. In brackets: 95 % intervals, over customers. "
                 f"Moments are those with anything to be named: at {int((~named).sum()):,} of {len(named):,} beginnings "
-                "of a basket nothing that counts as a product was bought from then on; the tables below leave them out "
-                "too.",
+                "of a basket nothing that counts as a product was bought from then on; the next two tables leave them "
+                "out too.",
             ),
-            Table("NDCG@10 gained, by events in the request", ("events", "moments", *QUESTIONS), by_events),
-            Table("NDCG@10 gained, by basket of the week", ("basket", "moments", *QUESTIONS), by_basket),
+            Table(
+                "NDCG@10 gained, by events in the request", ("events", "moments", *QUESTIONS), by_events, _GROUPS_NOTE
+            ),
+            Table("NDCG@10 gained, by basket of the week", ("basket", "moments", *QUESTIONS), by_basket, _GROUPS_NOTE),
             Table(
                 "Ranks of the products just bought this week",
                 ("side", "mean rank", "median rank", "share in the first ten"),
                 tuple(ranks),
+                # A rank needs no answer key.
+                f"{len(judged.rank[WITH]):,} products at all {len(named):,} beginnings of a basket, whether or not "
+                "anything that counts as a product was bought from then on.",
             ),
         ),
         plots=(

@@ -109,7 +109,7 @@ def study_of(
             findings.append(
                 f"Of {part}, {model} is {verdict} {name}: deviance skill {skill:+.3f} [{low:+.3f}, {high:+.3f}]"
             )
-    inside_of = {
+    by_slice = {
         part: (observed[chosen], {name: each[chosen] for name, each in expected.items()})
         for part, chosen in slices.items()
         if chosen.any()
@@ -133,7 +133,7 @@ def study_of(
                 tuple(rows),
                 "WAPE: sum of absolute errors over the sum of buyers.",
             ),
-            *(calibration_table(part, *each) for part, each in inside_of.items()),
+            *(calibration_table(part, *each) for part, each in by_slice.items()),
             settings_table("The baselines' settings", tuned, "validation deviance, negative"),
         ),
         plots=tuple(
@@ -144,7 +144,7 @@ def study_of(
                 tuple(_line(name, bought, each) for name, each in forecasts.items()),
                 diagonal=True,
             )
-            for part, (bought, forecasts) in inside_of.items()
+            for part, (bought, forecasts) in by_slice.items()
         ),
     )
 

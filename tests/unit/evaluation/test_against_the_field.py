@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ensemble.evaluation.baselines import tuned
 from ensemble.evaluation.checkpoints import Kept
 from ensemble.evaluation.experiment import FULL_CATALOGUE, Experiment, Outcome, Setting
 from ensemble.evaluation.studied import added
 from ensemble.evaluation.studies import COMPLETING
-from ensemble.evaluation.studies.collaborative_filter import _SHOWN, KEY, MODEL, against_the_field
+from ensemble.evaluation.studies.collaborative_filter import _SHOWN, FIELD, KEY, MODEL, against_the_field
 from ensemble.evaluation.study import Study, Table
 from ensemble.evaluation.tuning import Tuned
 
@@ -85,3 +86,8 @@ def test_what_is_kept_of_the_study_is_joined_with_the_comparison_and_the_record_
     assert "values" not in study.to_json()
     (alone,) = added(compared(np.arange(80), ALS=WORSE), [kept]).studies
     assert alone == STUDY
+
+
+def test_the_field_is_of_baselines_that_there_are() -> None:
+    # One by another name would be left out without a word.
+    assert set(FIELD) <= set(tuned.names())

@@ -20,7 +20,7 @@ from tests.unit.evaluation.fake_models import (
 )
 
 WEEK = 10
-SETTINGS = RankingSettings(affinity=0.3, demand=0.7, preference=1.1, bias=-1.5)
+SETTINGS = RankingSettings(affinity=0.3, demand=0.7, preference=1.1, bias=-1.5, tail_from=-3.0, tail_slope=1.4)
 
 
 @pytest.fixture
@@ -36,10 +36,15 @@ def week(scene: Scene) -> WeekOutputs:
     return outputs_by(FakeModels(), scene).week(WEEK)
 
 
+def stretched(score: np.ndarray) -> np.ndarray:
+    """The score with its steeper tail."""
+    return np.where(score > -3.0, -3.0 + 1.4 * (score + 3.0), score)
+
+
 def score_of(week: WeekOutputs) -> np.ndarray:
-    """The blend [A, P] by its formula."""
+    """The score [A, P] by its formula."""
     customer, product = week.customer_id[:, None], week.product_id[None]
-    return (
+    return stretched(
         0.3 * noise(customer, week.category[None]) * weight_of_affinity(customer, product)
         + 0.7 * noise(product, product) / 6 * weight_of_demand(customer, product)
         + 1.1 * noise(customer, product)
@@ -75,6 +80,7 @@ def test_every_known_customer_is_asked_and_the_best_lists_are_those_of_sorting(w
 
 def test_calibration_counts_every_pair_once_in_its_groups(week: WeekOutputs, scene: Scene) -> None:
     score, label = score_of(week), bought_of(week)
+    assert 0.1 < (score > -3.0).mean() < 0.9  # some are in the tail
     whole = week.score.groups[WHOLE]
     assert whole.count.sum() == score.size
     assert whole.bought.sum() == label.sum()
@@ -96,7 +102,7 @@ def test_calibration_counts_every_pair_once_in_its_groups(week: WeekOutputs, sce
     unknown = week.score.groups[UNKNOWN]
     assert unknown.count.sum() == score.size
     assert unknown.bought.sum() == label.sum()
-    said = component_of(np.zeros(1), week.product_id) @ (0.3, 0.7, 1.1, 0.0) - 1.5
+    said = stretched(component_of(np.zeros(1), week.product_id) @ (0.3, 0.7, 1.1, 0.0) - 1.5)
     assert unknown.expected.sum() == pytest.approx(len(week.customer_id) * probability_of(said).sum(), rel=1e-5)
 
 

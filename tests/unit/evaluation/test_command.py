@@ -1,8 +1,11 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -11,7 +14,7 @@ from typer.testing import CliRunner
 from ensemble.data import dataset
 from ensemble.data.dataset import Dataset
 from ensemble.errors import RacksortError
-from ensemble.evaluation import fingerprints, split
+from ensemble.evaluation import evaluation, fingerprints, report, split
 from ensemble.evaluation.baselines import tuned
 from racksort.cli import app
 from tests.unit.evaluation.shops import FEW, VALIDATION_WEEKS, WEEKS
@@ -68,6 +71,28 @@ def test_json_is_the_record_alone_and_the_same_when_parts_are_recalled(evaluate:
     third = evaluate("--json")
     assert f"{damaged.relative_to(tmp_path)}: damaged (" in third.stderr
     assert json.loads(third.stdout)["settings"] == json.loads(first.stdout)["settings"]
+
+
+def test_a_run_s_time_holds_what_comes_before_the_parts_and_after_them(
+    evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, passed = time.monotonic, [0.0]
+
+    def slow(module: ModuleType, name: str, seconds: float) -> None:
+        real = getattr(module, name)
+
+        def called(*arguments: Any) -> Any:
+            passed[0] += seconds
+            return real(*arguments)
+
+        monkeypatch.setattr(module, name, called)
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + passed[0])
+    slow(evaluation, "opened", 1e4)  # loads and hashes the release
+    slow(report, "Bootstrap", 1e6)  # draws the intervals
+    seconds = json.loads(evaluate("--json").stdout)["run"]["seconds"]
+    assert passed[0] > 1e6
+    assert passed[0] <= seconds < passed[0] + 1e4
 
 
 def test_validation_weeks_can_be_judged_and_are_called_so(evaluate: Evaluate) -> None:

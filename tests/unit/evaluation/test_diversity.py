@@ -8,9 +8,9 @@ from ensemble.data.weeks import week_start
 from ensemble.evaluation import metrics, split
 from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.studies import diversity as study
-from ensemble.evaluation.studies.diversity import DEFAULT, DISCOUNTS, SHARES
+from ensemble.evaluation.studies.diversity import DEFAULT, SHARES
 from ensemble.evaluation.study import Study
-from ensemble.training.validation import RULE_PRICE
+from ensemble.training.validation import DISCOUNTS, RULE_PRICE
 from ensemble.training.weights import Trained
 from tests.unit.evaluation.studied import LEAVES, Newest, Spy, first_figure, scene_of, scramble_products, shop_of
 
@@ -52,8 +52,8 @@ def test_mixing_costs_hits_where_customers_want_one_kind(
     rows = rows_of(result)
     plain = rows["category_discount", 1.0]
     assert (plain["ndcg@10"], plain["leaf categories"], plain["revenue share"]) == pytest.approx((1.0, 1.0, 10 / 12))
-    mixed = [float(str(rows["category_discount", gamma]["leaf categories"])) for gamma in DISCOUNTS]
-    priced = [float(str(rows["category_discount", gamma]["ndcg@10"])) for gamma in DISCOUNTS]
+    mixed = [float(str(rows["category_discount", gamma]["leaf categories"])) for gamma in reversed(DISCOUNTS)]
+    priced = [float(str(rows["category_discount", gamma]["ndcg@10"])) for gamma in reversed(DISCOUNTS)]
     assert mixed == sorted(mixed)
     assert mixed[-1] > 2.0
     assert priced == sorted(priced, reverse=True)
@@ -88,7 +88,7 @@ def test_mixing_costs_hits_where_customers_want_one_kind(
 @pytest.mark.parametrize(
     ("losses", "own", "says"),
     [
-        # In prices that a discount may cost: 0.8 is within it, 0.75 isn't.
+        # From no discount to the strongest, in prices that a rule may cost: 0.8 is within it, 0.75 isn't.
         ((0, 0.5, 0.5, 0.5, 0.5, 0.9, 1.1, 2.0), 0.8, "is 0.8 ({}): the release's own."),
         ((0, 0.5, 0.5, 0.5, 0.5, 0.9, 1.1, 2.0), 0.97, "is 0.8 ({}); the release's own is 0.97 ({})."),
         ((0, 0.5, 0.5, 0.5, 0.5, 0.9, 1.1, 2.0), 0.75, "is 0.8 ({}); the release's own is 0.75 ({})."),
@@ -98,7 +98,7 @@ def test_mixing_costs_hits_where_customers_want_one_kind(
 def test_the_rule_chooses_the_strongest_discount_within_the_price(
     losses: tuple[float, ...], own: float, says: str
 ) -> None:
-    level = {gamma: 1 - RULE_PRICE * loss for gamma, loss in zip(DISCOUNTS, losses, strict=True)}
+    level = {gamma: 1 - RULE_PRICE * loss for gamma, loss in zip(reversed(DISCOUNTS), losses, strict=True)}
     values = {("category_discount", gamma): {"ndcg@10": np.full(20, each)} for gamma, each in level.items()}
     values["category_cap", 1] = {"ndcg@10": np.ones(20)}
     price = f"isn't more than {100 * RULE_PRICE:g} % below"

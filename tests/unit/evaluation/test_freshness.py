@@ -74,7 +74,7 @@ def test_a_model_that_hears_nothing_gains_nothing(again: Dataset, monkeypatch: p
     assert len({row[1:] for row in result.tables[3].rows}) == 1
 
 
-def test_all_tables_count_the_moments_with_anything_to_be_named(
+def test_moments_with_nothing_to_be_named_count_for_the_ranks_alone(
     again: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fuel = 2 * CUSTOMERS + 1
@@ -89,6 +89,23 @@ def test_all_tables_count_the_moments_with_anything_to_be_named(
     # Third baskets are the four of fuel alone.
     assert [row[:2] for row in result.tables[2].rows] == [("2", CUSTOMERS)]
     assert sum(int(str(row[1])) for row in result.tables[1].rows) == CUSTOMERS
+    assert "the next two tables leave them out too" in result.tables[0].note
+    assert result.tables[3].note.startswith(f"{CUSTOMERS + 4} products at all {CUSTOMERS + 4} beginnings of a basket")
+
+
+def test_groups_count_the_moments_of_all_and_say_that_other_columns_rest_on_fewer(
+    again: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third = [(customer, week_start(WEEK) + 5.0, customer) for customer in range(1, 5)]
+    lines = again.purchases.select("customer_id", "day", "product_id").rows() + third
+    monkeypatch.setattr(study, "Tables", Newest)
+    result = study.run(scene_of(shop_of(lines, 2 * CUSTOMERS), (WEEK,)))
+    named = {row[0]: row[1] for row in result.tables[0].rows}
+    # Who comes a third time has something new to be named at the second basket and at the third.
+    assert named == {ALL: CUSTOMERS + 4, NEW: 8, LEFT_OUT: 8}
+    for table in result.tables[1:3]:
+        assert sum(int(str(row[1])) for row in table.rows) == named[ALL]
+        assert table.note.startswith(f'Moments are those of "{ALL}". The other two columns rest on fewer')
 
 
 @pytest.mark.parametrize("new", [False, True])

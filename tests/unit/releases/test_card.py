@@ -7,6 +7,7 @@ import pytest
 
 from ensemble import contract
 from ensemble.errors import RacksortError
+from ensemble.ranking import WEIGHTS, RankingSettings
 from ensemble.releases import card
 from ensemble.releases.layout import release_in
 from ensemble.releases.payload import payload
@@ -26,8 +27,17 @@ def test_the_committed_release_s_card_says_what_one_wants_to_know() -> None:
     summary = json.loads((REPOSITORY / contract.ensemble_name(1) / "1" / "training.json").read_bytes())
     measured = summary["validation"]["quality"]["list"]
     assert f"| list | {measured['ndcg@10']:.4f} | {measured['recall@10']:.4f} |" in text
-    assert "| discount for each product of its category ahead | 0.85 |" in text
+    settings = RankingSettings.load(REPOSITORY / contract.RANKING.name / "1" / "settings.json")
+    assert settings.tail_slope > 1.0
+    assert f"| slope of scores above {settings.tail_from:g} | {settings.tail_slope:.4f} |" in text
+    for name in WEIGHTS:
+        assert f"| weight of {name} | {getattr(settings, name):.4f} |" in text
+    assert f"| bias | {settings.bias:.4f} |" in text
+    assert f"| discount for each product of its category ahead | {settings.category_discount:g} |" in text
+    assert settings.category_cap == 0
     assert "| products of a category, at most | no cap |" in text
+    share = f"{settings.discovery_share:.0%}"
+    assert f"| share of products that are new to the customer, at least | {share} |" in text
     assert "Published without a check's report." in text
     for model in contract.MODELS:
         assert f"| {model.name} | 1 | " in text
