@@ -23,7 +23,7 @@ from ensemble.evaluation.tables import Tables
 from ensemble.evaluation.truth import Truth, spent_of, truth_of
 from ensemble.evaluation.wording import gained
 from ensemble.ranking import RankingSettings, rank
-from ensemble.training.validation import DISCOUNTS, RULE_PRICE
+from ensemble.training.validation import DISCOUNTS
 
 KEY: Final = "diversity"
 K: Final = 10
@@ -203,7 +203,7 @@ def _study(
             f"among the first ten by {more.value:+.2f} [{more.low:+.2f}, {more.high:+.2f}], from "
             f"{mean['category_discount', 1.0]['categories']:.2f}."
         ),
-        _by_the_rule(values, chosen.category_discount, bootstrap),
+        _by_hits(values, chosen.category_discount, bootstrap),
         _against_mmr(mean, chosen),
         _discovery(values, bootstrap),
     )
@@ -251,21 +251,17 @@ def _point(share: float, each: dict[str, Floats], bootstrap: Bootstrap) -> Line:
     return Line(f"discovery_share {share:g}", (float(each["new"].mean()),), (ndcg.value,), (ndcg.low,), (ndcg.high,))
 
 
-def _by_the_rule(values: Found, own: float, bootstrap: Bootstrap) -> str:
-    """The discount that training's rule chooses among those tried here, and whether it is the release's ``own``."""
+def _by_hits(values: Found, own: float, bootstrap: Bootstrap) -> str:
+    """The discount that training's rule chooses on these customers, and whether it is the release's ``own``."""
     ndcg = {value: each["ndcg@10"] for (rule, value), each in values.items() if rule == "category_discount"}
-    least = ndcg[1.0].mean() * (1 - RULE_PRICE)
-    strongest = min(gamma for gamma, each in ndcg.items() if each.mean() >= least)
+    best = max(sorted(ndcg), key=lambda gamma: float(ndcg[gamma].mean()))
 
     def priced(gamma: float) -> str:
         price = bootstrap.relative(ndcg[gamma], ndcg[1.0])
         return f"{gamma:g} ({price.value:+.2%} [{price.low:+.2%}, {price.high:+.2%}])"
 
-    rule = (
-        f"The strongest category_discount whose NDCG@10 isn't more than {100 * RULE_PRICE:g} % below no discount's "
-        f"is {priced(strongest)}"
-    )
-    return f"{rule}: the release's own." if own == strongest else f"{rule}; the release's own is {priced(own)}."
+    rule = f"The best category_discount by NDCG@10, against none, is {priced(best)}"
+    return f"{rule}: the release's own." if own == best else f"{rule}; the release's own is {priced(own)}."
 
 
 def _discovery(values: Found, bootstrap: Bootstrap) -> str:

@@ -10,7 +10,7 @@ from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.studies import diversity as study
 from ensemble.evaluation.studies.diversity import DEFAULT, SHARES
 from ensemble.evaluation.study import Study
-from ensemble.training.validation import DISCOUNTS, RULE_PRICE
+from ensemble.training.validation import DISCOUNTS
 from ensemble.training.weights import Trained
 from tests.unit.evaluation.studied import LEAVES, Newest, Spy, first_figure, scene_of, scramble_products, shop_of
 
@@ -86,24 +86,22 @@ def test_mixing_costs_hits_where_customers_want_one_kind(
 
 
 @pytest.mark.parametrize(
-    ("losses", "own", "says"),
+    ("gains", "own", "says"),
     [
-        # From no discount to the strongest, in prices that a rule may cost: 0.8 is within it, 0.75 isn't.
-        ((0, 0.5, 0.5, 0.5, 0.5, 0.9, 1.1, 2.0), 0.8, "is 0.8 ({}): the release's own."),
-        ((0, 0.5, 0.5, 0.5, 0.5, 0.9, 1.1, 2.0), 0.97, "is 0.8 ({}); the release's own is 0.97 ({})."),
-        ((0, 0.5, 0.5, 0.5, 0.5, 0.9, 1.1, 2.0), 0.75, "is 0.8 ({}); the release's own is 0.75 ({})."),
-        ((0, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1), 1.0, "is 1 ({}): the release's own."),
+        # In percent, from no discount to the strongest.
+        ((0, 0.1, 0.1, 0.2, 0.1, 0, -0.1, -0.2), 0.9, "is 0.9 ({}): the release's own."),
+        ((0, 0.1, 0.1, 0.2, 0.1, 0, -0.1, -0.2), 0.75, "is 0.9 ({}); the release's own is 0.75 ({})."),
+        ((0, 0, 0, 0.1, 0.1, 0, 0, 0), 0.97, "is 0.85 ({}); the release's own is 0.97 ({})."),
+        ((0, -1, -1, -1, -1, -1, -1, -1), 1.0, "is 1 ({}): the release's own."),
     ],
 )
-def test_the_rule_chooses_the_strongest_discount_within_the_price(
-    losses: tuple[float, ...], own: float, says: str
+def test_the_best_discount_is_named_and_of_equals_the_strongest(
+    gains: tuple[float, ...], own: float, says: str
 ) -> None:
-    level = {gamma: 1 - RULE_PRICE * loss for gamma, loss in zip(reversed(DISCOUNTS), losses, strict=True)}
+    level = {gamma: 1 + gain / 100 for gamma, gain in zip(reversed(DISCOUNTS), gains, strict=True)}
     values = {("category_discount", gamma): {"ndcg@10": np.full(20, each)} for gamma, each in level.items()}
-    values["category_cap", 1] = {"ndcg@10": np.ones(20)}
-    price = f"isn't more than {100 * RULE_PRICE:g} % below"
-    told = study._by_the_rule(values, own, Bootstrap(np.arange(20), seed=0))
-    assert price in told
+    values["category_cap", 1] = {"ndcg@10": np.full(20, 2.0)}
+    told = study._by_hits(values, own, Bootstrap(np.arange(20), seed=0))
     costs = (
         f"{level[gamma] - 1:+.2%} [{level[gamma] - 1:+.2%}, {level[gamma] - 1:+.2%}]" for gamma in (_chosen(says), own)
     )
