@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,25 @@ def test_every_version_is_whole_and_self_contained() -> None:
     for model in contract.ONNX_MODELS:
         assert [path.name for path in (REPOSITORY / model.name / "1").iterdir()] == ["model.onnx"]
     assert RankingSettings.load(REPOSITORY / "ranking" / "1" / "settings.json")
+
+
+def test_the_page_about_the_models_has_its_figures() -> None:
+    trained = json.loads((REPOSITORY / "personalize_v1" / "1" / "training.json").read_text())
+    settings = RankingSettings.load(REPOSITORY / "ranking" / "1" / "settings.json")
+    named = {
+        "list": f"list: blend and category discount {settings.category_discount:g}",
+        "blend": "blend",
+        "without affinity": "the blend without affinity",
+        "without demand": "the blend without demand",
+        "preference": "collaborative filter alone",
+        "personal frequency": "personal frequency, half-life 112 days, not tuned",
+        "popularity": "popularity",
+    }
+    quality = trained["validation"]["quality"]
+    assert quality.keys() == named.keys()
+    page = (SOURCE.parent / "docs" / "models.md").read_text()
+    for name, found in quality.items():
+        assert f"| {named[name]} | {found['ndcg@10']:.4f} | {found['recall@10']:.4f} |" in page
 
 
 def test_its_models_give_the_answers_that_training_recorded() -> None:

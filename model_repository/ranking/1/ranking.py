@@ -70,10 +70,9 @@ class RankingSettings:
     discovery_share: float = 0.0
     """In [0, 1): least share of every prefix of the list for products the customer never bought. 0 = none."""
     tail_from: float = 0.0
-    """Score above which ``tail_slope`` counts."""
+    """Blend above which ``tail_slope`` counts."""
     tail_slope: float = 1.0
-    """At least 1: what a score's rise above ``tail_from`` is multiplied by where scores are told, so that high ones are
-    probabilities as well. Never changes an order."""
+    """At least 1: what the blend's rise above ``tail_from`` is multiplied by: high scores are log-odds as well then."""
 
     def __post_init__(self) -> None:
         for name in (*WEIGHTS, "bias", "category_discount", "discovery_share", "tail_from", "tail_slope"):
@@ -134,10 +133,9 @@ class RankingSettings:
 class RankedBatch:
     """B lists of N products, best first; padding and excluded candidates last as ``PADDING``.
 
-    ``score`` is the blend before the list's rules, its tail stretched, so that windows ranked apart can be merged by
-    it; it therefore isn't always falling. ``component`` holds what affinity, demand and preference add to it, the last
-    with what the tail adds (0 where the product is excluded or unrankable). Both are None where no explanation was
-    asked for.
+    ``score`` is what the list's rules begin with, so that windows ranked apart can be merged by it; it therefore isn't
+    always falling. ``component`` holds what affinity, demand and preference add to it, the last with what the tail adds
+    (0 where the product is excluded or unrankable). Both are None where no explanation was asked for.
     """
 
     product_id: npt.NDArray[np.int64]
@@ -199,26 +197,28 @@ def rank(
     component = np.empty((*shape, len(models)), np.float32)
     for column, (name, model) in enumerate(zip(WEIGHTS, models)):  # noqa: B905 strict= costs and is checked above
         component[..., column] = _weighted(model, getattr(settings, name)).take(order)
-    told = stretched(ranked_score, settings)
-    with np.errstate(invalid="ignore"):  # excluded candidates, which get 0 below
-        component[..., -1] += told - ranked_score
+    if settings.tail_slope > 1.0:
+        with np.errstate(all="ignore"):
+            blend = component.sum(axis=2) + np.float32(settings.bias)
+            component[..., -1] += _tail(blend, settings)
+            np.minimum(component[..., -1], np.float32(-UNRANKABLE), out=component[..., -1])  # finite as the score is
     component[ranked_score <= UNRANKABLE] = 0.0
-    return RankedBatch(ranked_id, told, component)
+    return RankedBatch(ranked_id, ranked_score, component)
 
 
-def stretched(score: npt.NDArray[np.float32], settings: RankingSettings) -> npt.NDArray[np.float32]:
-    """Scores of any shape with their tail stretched, in the same order: s + (slope - 1) max(0, s - from).
+def stretched(blend: npt.NDArray[np.float32], settings: RankingSettings) -> npt.NDArray[np.float32]:
+    """Blends of any shape, bias included, with their tail stretched: s + (slope - 1) max(0, s - from).
 
-    One line from the blend to log-odds, as of Platt (1999), is fitted by the many low scores; the few high ones need a
+    One line from the blend to log-odds, as of Platt (1999), is fitted by the many low ones; the few high ones need a
     steeper one.
     """
-    if settings.tail_slope == 1.0:
-        return score
-    with np.errstate(over="ignore"):
-        above = np.maximum(score - np.float32(settings.tail_from), np.float32(0.0))
-        above *= np.float32(settings.tail_slope - 1.0)
-        above += score
-    return np.minimum(above, np.float32(-UNRANKABLE), out=above)  # what is finite stays so
+    return blend if settings.tail_slope == 1.0 else blend + _tail(blend, settings)
+
+
+def _tail(blend: npt.NDArray[np.float32], settings: RankingSettings) -> npt.NDArray[np.float32]:
+    above = np.maximum(blend - np.float32(settings.tail_from), np.float32(0.0))
+    above *= np.float32(settings.tail_slope - 1.0)
+    return above
 
 
 def _check_shapes(shape: tuple[int, ...], context: npt.NDArray[Any], *arrays: npt.NDArray[Any]) -> None:
@@ -245,8 +245,9 @@ def _blend(
         score = models[0] * np.float32(settings.affinity)
         score += models[1] * np.float32(settings.demand)
         score += models[2] * np.float32(settings.preference)
+        score += np.float32(settings.bias + 0.0)  # from here on it is never -0.0, whose key differs from 0.0's
+        score = stretched(score, settings)
         score += boost
-        score += np.float32(settings.bias + 0.0)  # last, so that the sum is never -0.0, whose key differs from 0.0's
     np.copyto(score, np.float32(UNRANKABLE), where=~np.isfinite(score))
     excluded = boost == EXCLUDED
     excluded |= product_id == PADDING
