@@ -7,6 +7,7 @@ nothing but that fails is tried again, twice at most and with the same bounds, w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -20,6 +21,9 @@ class LateError(AssertionError):
 
 RETRIED: Final = pytest.mark.flaky(reruns=2, only_rerun="^LateError")
 """For tests with ``timed``. Their time limit is for all tries together."""
+
+AT_ONCE_S: Final = 2.0
+"""What happens at once takes no longer, on a machine with other work: nothing that the product waits for is in it."""
 
 UNHURRIED: Final = {"DEADLINE_MS": "10000", "MAX_DEADLINE_MS": "10000", "CALL_TIMEOUT_MS": "20000"}
 """Settings, without ``RACKSORT_``, of a server of which full answers are asked and no haste.
@@ -43,6 +47,19 @@ def timed() -> Iterator[None]:
         yield
     except AssertionError as error:
         _late.append(str(error))
+
+
+@contextmanager
+def soon(within_s: float = AT_ONCE_S) -> Iterator[None]:
+    """Around a wait, which has the patience that a busy machine needs: it is late where it takes ``within_s`` or more.
+
+    Without it a wait promises no more than its patience.
+    """
+    began = time.monotonic()
+    yield
+    took_s = time.monotonic() - began
+    with timed():
+        assert took_s < within_s
 
 
 @pytest.hookimpl(wrapper=True)

@@ -31,10 +31,13 @@ from racksort.cli import main
 from racksort.dev.elasticsearch_server import PREFIX, ElasticsearchOptions, EmbeddedElasticsearch
 from racksort.dev.provision import Distribution
 from tests.conftest import RealElasticsearch, _distribution
+from tests.pace import RETRIED, soon
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600), RETRIED]
 
+ENDED_WITHIN_S = 5.0
+"""After the command, or the call that stops the server: a JVM gives back gigabytes as it ends."""
 TEMPLATE: dict[str, Any] = {"index_patterns": ["racksort-dev-test-*"]}
 
 
@@ -76,8 +79,9 @@ def group_members(leader: int) -> list[int]:
 
 
 def until_ended(leader: int) -> None:
-    """Wait until no process of the server runs: who was killed may take a moment to end."""
-    until(lambda: group_members(leader), lambda members: not members, every_s=0.05)
+    """See that no process of the server runs: who was killed may take a moment to end."""
+    with soon(ENDED_WITHIN_S):
+        until(lambda: group_members(leader), lambda members: not members, every_s=0.05)
 
 
 @contextmanager

@@ -18,9 +18,10 @@ from loadtest.locust_run import LOCUSTFILE
 from loadtest.results import read
 from tests.conftest import REPOSITORY
 from tests.e2e.test_serve import free_port, serving
+from tests.pace import RETRIED, timed
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600), RETRIED]
 
 PATIENT = {"RACKSORT_DEADLINE_MS": "1000", "RACKSORT_MAX_DEADLINE_MS": "1000"}
 """Whatever else the machine does, answers are full ones."""
@@ -88,7 +89,9 @@ def test_a_headless_run_in_two_processes_has_no_failure_and_passes_the_gate(
     options = ["--url", served, "--catalog", str(catalog_dir), "--rate", "120", "--seconds", "5", "--processes", "2"]
     said = json.loads(racksort(workplace, "run", *options, "--json"))
     assert said["errors"] == {}
-    assert said["requests"] > 50  # of some 420, on a machine that may stand still for seconds
+    assert said["requests"] > 0
+    with timed():
+        assert said["requests"] > 200  # of some 420
     file = workplace / "var" / "loadtest" / "run.json"
     result = read(file)
     assert [phase.name for phase in result.phases] == ["warm-up", "hold", "between"]
@@ -210,7 +213,9 @@ def test_a_worker_started_by_itself_does_the_master_s_work(served: str, catalog_
             worker.kill()
     result = read(file)
     assert [phase.name for phase in result.phases] == ["warm-up", "hold", "between"]
-    assert result.phases[1].right > 10  # of some 150
+    assert result.phases[1].right > 0
+    with timed():
+        assert result.phases[1].right > 50  # of some 150
     assert result.errors == 0
 
 

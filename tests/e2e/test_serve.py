@@ -20,11 +20,11 @@ import pytest
 
 from ensemble.runtime import processes
 from tests.conftest import REPOSITORY
-from tests.pace import UNHURRIED_VARIABLES
+from tests.pace import RETRIED, UNHURRIED_VARIABLES, soon
 from tests.peers import runs
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), RETRIED]
 
 
 def free_port() -> int:
@@ -45,8 +45,9 @@ def descendants(pid: int) -> set[int]:
 
 
 def until_gone(pids: set[int]) -> None:
-    """Wait until none of the processes runs: who was killed may take a moment to end."""
-    until(lambda: [pid for pid in pids if runs(pid)], lambda left: not left)
+    """See that none of the processes runs: who was killed may take a moment to end."""
+    with soon():
+        until(lambda: [pid for pid in pids if runs(pid)], lambda left: not left)
 
 
 @contextmanager
@@ -108,7 +109,10 @@ def test_the_printed_line_works_and_ctrl_c_ends_every_process(catalog_dir: Path)
     options = ["--port", str(free_port()), "--catalog", str(catalog_dir), "--repository", str(REPOSITORY)]
     with serving(*options) as (process, curl):
         # With the settings of a new user, with which an answer in a busy moment may come from a lower rung.
-        status, headers, body = until(lambda: get(curl), lambda answer: answer[0] != 200 or not answer[2]["degraded"])
+        with soon():
+            status, headers, body = until(
+                lambda: get(curl), lambda answer: answer[0] != 200 or not answer[2]["degraded"]
+            )
         assert status == 200
         assert body["source"] == "ensemble"
         assert body["degraded"] is False

@@ -18,9 +18,10 @@ from ensemble import contract
 from ensemble.errors import RacksortError
 from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 from tests.conftest import REPOSITORY
+from tests.pace import RETRIED, soon
 from tests.waiting import until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, RETRIED]
 
 
 def shared_memory() -> set[str]:
@@ -40,9 +41,10 @@ def group_members(leader: int) -> list[int]:
 
 
 def until_left(leader: int, before: set[str]) -> None:
-    """Wait until there is no process of the server, and no shared memory but what there was ``before``."""
-    until(lambda: group_members(leader), lambda members: not members)
-    until(shared_memory, before.issuperset)
+    """See that at once there is no process of the server, and no shared memory but what there was ``before``."""
+    with soon():
+        until(lambda: group_members(leader), lambda members: not members)
+        until(shared_memory, before.issuperset)
 
 
 @pytest.fixture

@@ -32,12 +32,13 @@ from tests.faults.proxy import (
     Toxic,
 )
 from tests.loading import load_folder
-from tests.pace import RETRIED, timed
+from tests.pace import RETRIED, soon, timed
 from tests.waiting import until_async
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, RETRIED]
 
 RECOVERY_S = 2.0
+WHOLE_AGAIN_S = 5.0
 MEMORY_BYTES = 10 * 1024 * 1024
 
 FAULTS: dict[str, tuple[Toxic, ...]] = {
@@ -260,11 +261,13 @@ async def test_an_answer_in_part_is_better_than_none_and_says_so(loaded: Connect
                 body: dict[str, Any] = (await adapter.page("list-1", category="jam")).json()  # not at hand
                 return body
 
-            part = await until_async(page, lambda body: body["degraded_reasons"] == ["partial_pool"])
+            with soon():
+                part = await until_async(page, lambda body: body["degraded_reasons"] == ["partial_pool"])
             assert part["product_ids"]
             proxy.force = None
             await adapter.fresh(time.monotonic())
-            await until_async(page, lambda body: not body["degraded"], every_s=0.1)
+            with soon(WHOLE_AGAIN_S):
+                await until_async(page, lambda body: not body["degraded"], every_s=0.1)
 
 
 async def test_attempts_in_an_outage_are_few_however_many_ask(adapter: Adapter, proxy: FaultProxy) -> None:
@@ -299,20 +302,24 @@ async def test_what_never_was_at_hand_fails_at_once_in_an_outage(adapter: Adapte
 
 
 async def test_re_ranking_goes_on_without_what_is_known_of_the_products(adapter: Adapter, proxy: FaultProxy) -> None:
-    async def rank(*products: int) -> dict[str, object]:
+    async def rank(*products: int) -> dict[str, Any]:
         body = {"product_ids": list(products), "customer_id": 1}
         answer = await adapter._client.post("/v1/rank", json=body)
         assert answer.status_code == 200
         return dict(answer.json())
 
-    await until_async(lambda: rank(1, 2, 3), lambda answer: not answer["degraded_reasons"])
+    with soon():
+        await until_async(lambda: rank(1, 2, 3), lambda answer: not answer["degraded_reasons"])
     proxy.inject(Hang())
+    known = await rank(1, 2, 3)
     with timed():
-        assert (await rank(1, 2, 3))["degraded_reasons"] == []  # known for a while
+        assert known["degraded_reasons"] == []  # known for a while
     late = await rank(4, 5, 3)
-    with timed():
+    assert "partial_pool" in late["degraded_reasons"]
+    with timed():  # that the ensemble wasn't in time either may come on top
         assert late["degraded_reasons"] == ["partial_pool"]
-    assert sorted(late["product_ids"]) == [3, 4, 5]  # type: ignore[call-overload]
+    assert sorted(late["product_ids"]) == [3, 4, 5]
     proxy.heal()
     await adapter.fresh(time.monotonic())
-    await until_async(lambda: rank(4, 5, 3), lambda answer: not answer["degraded_reasons"])
+    with soon():
+        await until_async(lambda: rank(4, 5, 3), lambda answer: not answer["degraded_reasons"])

@@ -12,7 +12,7 @@ import pytest
 
 from ensemble.runtime.triton_server import EmbeddedTriton, TritonOptions
 from tests.conftest import REPOSITORY
-from tests.faults.served import DEADLINE_MS, Served, Shop, serving
+from tests.faults.served import DEADLINE_MS, Served, Shop, serving, usual_share
 from tests.pace import RETRIED, timed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900), RETRIED]
@@ -75,7 +75,7 @@ def test_the_surplus_is_answered_or_refused_at_once_and_what_is_let_in_is_in_tim
     assert record.count(200) + refused == record.status.size
     assert after.count(200, 429) == after.status.size
     # A machine that stands still for 50 ms now and then never answers 99 % in full: as before the surplus is normal.
-    usual = min(0.99, calm.full.mean() - 0.01)
+    usual = usual_share(calm)
     normal = [second for second in range(9) if after.between(second, 10.0).full.mean() >= usual]
     with timed():
         assert normal

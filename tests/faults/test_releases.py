@@ -45,6 +45,8 @@ from tests.waiting import until
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1_200), RETRIED]
 
 ROLLBACK_S = 5.0
+GIVEN_UP = ("didn't end within", "wasn't ready within")
+"""What is said of a release whose check has no turn beside the load, and is given up."""
 
 
 class Window(Shop):
@@ -278,9 +280,11 @@ def test_what_is_corrupt_is_refused_and_triton_comes_back_on_the_old_release(
     report("corrupt releases", record, healthy, refused_in_s=took / len(CORRUPT))
     all_answered(record)
     assert not [each for each in said.values() if "Traceback" in each]
-    with timed():  # a check that has no turn beside the load is given up: that is what is said then
-        for corrupt, where in CORRUPT.items():
-            assert where in said[corrupt.__name__]
+    for corrupt, where in CORRUPT.items():
+        why = said[corrupt.__name__]
+        assert where in why or any(each in why for each in GIVEN_UP)
+        with timed():
+            assert where in why
     left = {path.relative_to(repository) for path in repository.rglob("*")} - before
     assert {path.name for path in left} <= {".publish.lock"}
 

@@ -13,7 +13,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.pace import RETRIED, timed
+from tests.pace import RETRIED, soon, timed
 
 pytestmark = RETRIED
 
@@ -35,6 +35,18 @@ def test_late_twice():
     tries = count("late_twice")
     with timed():
         assert tries > 2
+
+
+def test_not_soon_twice():
+    tries = count("not_soon_twice")
+    with soon(60.0 if tries > 2 else 0.0):
+        pass
+
+
+def test_never_soon():
+    count("never_soon")
+    with soon():
+        raise AssertionError("what was waited for never came")
 
 
 def test_wrong():
@@ -67,7 +79,8 @@ def test_what_is_late_is_tried_again_and_only_that(tmp_path: Path) -> None:
     )
     tries = {path.name: len(path.read_text()) for path in tmp_path.iterdir() if not path.suffix}
     tries.pop("__pycache__", None)
-    assert tries == {"late": 3, "late_twice": 3, "wrong": 1, "late_and_wrong": 1, "other": 1}, done.stdout
+    retried = {"late": 3, "late_twice": 3, "not_soon_twice": 3}
+    assert tries == retried | {"never_soon": 1, "wrong": 1, "late_and_wrong": 1, "other": 1}, done.stdout
     failed = {line.split("::")[1].split(" ")[0] for line in done.stdout.splitlines() if line.startswith("FAILED")}
-    assert failed == {"test_late", "test_wrong", "test_late_and_wrong", "test_other"}
+    assert failed == {"test_late", "test_never_soon", "test_wrong", "test_late_and_wrong", "test_other"}
     assert "LateError: assert 3.0 <= 2.0" in done.stdout

@@ -14,6 +14,7 @@ import pytest
 
 from ensemble.runtime import processes
 from tests.conftest import REPOSITORY
+from tests.pace import RETRIED, timed
 from tests.waiting import until
 
 
@@ -31,14 +32,9 @@ def canned(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("verb", "least"),
-    [
-        (["open-loop", "--warm-up", "0"], 100),
-        (["run", "--warm-up", "1"], 20),  # counted once its users are there, for which it looks once a second
-    ],
-)
-def test_every_answer_is_right(canned: str, tmp_path: Path, verb: list[str], least: int) -> None:
+@RETRIED
+@pytest.mark.parametrize("verb", [["open-loop", "--warm-up", "0"], ["run", "--warm-up", "1"]])
+def test_every_answer_is_right(canned: str, tmp_path: Path, verb: list[str]) -> None:
     options = ["--url", canned, "--traffic", str(tmp_path / "canned.npz"), "--rate", "100", "--seconds", "3", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "racksort", "loadtest", *verb, *options],
@@ -52,5 +48,7 @@ def test_every_answer_is_right(canned: str, tmp_path: Path, verb: list[str], lea
     said = json.loads(done.stdout)
     assert said["errors"] == {}
     assert said["degraded_share"] == 0
-    assert said["requests"] > least
+    assert said["requests"] > 0
+    with timed():
+        assert said["requests"] > 100  # of 300; those of `run` count once its users are there
     assert not (tmp_path / "var" / "catalog").exists()  # the named file is enough
