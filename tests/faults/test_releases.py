@@ -182,7 +182,7 @@ def test_publishers_die_at_every_step_and_then_a_release_comes_and_goes(
 
     def promote_and_roll_back() -> None:
         to = ("--repository", repository, "--url", served.url)
-        _, seconds["status"] = verb("status", *to)  # what any command takes beside this load, started with least priority
+        _, seconds["status"] = verb("status", *to)  # what any command of least priority takes beside this load
         _, seconds["promote"] = verb("promote", "2", *to)
         seen["promoted"] = releases_now(served, window)
         _, seconds["rollback"] = verb("rollback", *to)
