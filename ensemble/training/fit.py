@@ -27,7 +27,7 @@ from ensemble.training.examples import (
     product_batch,
     shuffled,
 )
-from ensemble.training.strangers import stranger_batch, stranger_loss
+from ensemble.training.strangers import by_sales, stranger_batch, stranger_loss
 
 HIDDEN_CUSTOMERS: Final = 0.1
 """Share of customers whose history is hidden in training, so that an unknown customer means calibrated popularity."""
@@ -188,11 +188,12 @@ def fit_preference(
     def losses(told: tuple[Week, Signals]) -> list[Callable[[], Tensor]]:
         week, others = told
         seen, weight = seen_of(week, rng)
+        selling = by_sales(week)
 
         def loss(part: npt.NDArray[np.int64]) -> Tensor:
             batch = product_batch(week, seen[part], rng.random(part.size) > HIDDEN_CUSTOMERS, rng)
             known = preference_loss(blended_logits(net, batch, others), batch, weight[part])
-            stranger = stranger_batch(week, rng)
+            stranger = stranger_batch(week, selling, rng)
             unknown = stranger_loss(blended_logits(net, stranger, others), stranger)
             return known + STRANGERS * unknown + _shrinkage(net)
 

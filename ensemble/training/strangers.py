@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,13 +19,22 @@ PRODUCTS: Final = 1024
 """Products that sell most, and as many of the others, in each look."""
 
 
-def stranger_batch(week: Week, rng: np.random.Generator) -> ProductBatch:
+def by_sales(week: Week) -> npt.NDArray[np.int64]:
+    """The week's product positions [P], the ``PRODUCTS`` that sell most before the others."""
+    rate = week.snapshot.product_feature[:, LONG_RUN]
+    return np.argpartition(-rate, min(PRODUCTS, rate.size - 1))
+
+
+def stranger_batch(week: Week, selling: npt.NDArray[np.int64], rng: np.random.Generator) -> ProductBatch:
     """A customer of whom nothing is known, against the products that sell most and a draw of the others [1, N].
 
     Labels are the share of the week's purchases, so that one row says what all customers bought.
+
+    Args:
+        week: whose purchases are looked at.
+        selling: ``by_sales`` of it, which is the same each time.
+        rng: draws the others.
     """
-    rate = week.snapshot.product_feature[:, LONG_RUN]
-    selling = np.argpartition(-rate, min(PRODUCTS, rate.size - 1))
     best, others = selling[:PRODUCTS], selling[PRODUCTS:]
     drawn = rng.choice(others, min(PRODUCTS, others.size), replace=False)
     product = np.concatenate((best, drawn))[None]

@@ -246,7 +246,8 @@ def _blend(
         score += models[1] * np.float32(settings.demand)
         score += models[2] * np.float32(settings.preference)
         score += np.float32(settings.bias + 0.0)  # from here on it is never -0.0, whose key differs from 0.0's
-        score = stretched(score, settings)
+        if settings.tail_slope != 1.0:
+            score += _tail(score, settings)
         score += boost
     np.copyto(score, np.float32(UNRANKABLE), where=~np.isfinite(score))
     excluded = boost == EXCLUDED

@@ -11,11 +11,12 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.services import Services
 from api.settings import Settings
+from tests import pace
 from tests.fakes.catalog import FakeCatalog
 from tests.fakes.ensemble import FakeEnsemble
 from tests.unit.api.shelf import make_shelf
 
-UNHURRIED = Settings(deadline_ms=10_000, max_deadline_ms=10_000, call_timeout_ms=20_000)
+UNHURRIED = Settings.model_validate({name.lower(): value for name, value in pace.UNHURRIED.items()})
 """For tests of what is answered, not when: a machine that is busy with something else changes nothing."""
 
 

@@ -8,14 +8,14 @@ from ensemble.data.dataset import Dataset
 from ensemble.models.product_pool import LONG_RUN
 from ensemble.training.examples import open_week
 from ensemble.training.fit import blended_logits, fit_affinity, fit_demand, fit_preference, signals
-from ensemble.training.strangers import stranger_batch, stranger_loss
+from ensemble.training.strangers import by_sales, stranger_batch, stranger_loss
 
 WEEK = 11
 
 
 def test_a_stranger_is_compared_with_what_everybody_bought(shop: Dataset) -> None:
     week = open_week(shop, WEEK)
-    batch = stranger_batch(week, np.random.default_rng(1))
+    batch = stranger_batch(week, by_sales(week), np.random.default_rng(1))
     assert sorted(batch.product[0].tolist()) == list(range(week.snapshot.product_id.size))
     assert not batch.rows.any()
     assert not batch.customer.shown.any()
@@ -31,7 +31,7 @@ def test_a_strangers_products_stand_for_all(shop: Dataset, monkeypatch: pytest.M
     monkeypatch.setattr("ensemble.training.strangers.PRODUCTS", 20)
     week, rng = open_week(shop, WEEK), np.random.default_rng(3)
     items = week.snapshot.product_id.size
-    batches = [stranger_batch(week, rng) for _ in range(400)]
+    batches = [stranger_batch(week, by_sales(week), rng) for _ in range(400)]
     rate = week.snapshot.product_feature[:, LONG_RUN]
     for batch in batches[:5]:
         assert np.unique(batch.product).size == 40
@@ -53,7 +53,7 @@ def test_a_filter_that_is_told_so_knows_the_order_of_what_sells(shop: Dataset, m
     for weight in (0.0, 30.0):
         monkeypatch.setattr("ensemble.training.fit.STRANGERS", weight)
         net, _ = fit_preference(weeks, said, categories, 3, 1, lambda _: None)
-        batches = [stranger_batch(week, np.random.default_rng(1)) for week in weeks]
+        batches = [stranger_batch(week, by_sales(week), np.random.default_rng(1)) for week in weeks]
         with torch.no_grad():
             logits = [blended_logits(net, batch, others) for batch, others in zip(batches, said, strict=True)]
             losses.append(sum(stranger_loss(*each).item() for each in zip(logits, batches, strict=True)))
