@@ -34,7 +34,7 @@ TAIL_FROM: Final = -2.0
 CALIBRATED: Final = 1024
 """Customers of each week that the blend is calibrated on."""
 _HEAD: Final = 128
-"""Leading products of a list that its rules are tried on, beside the leading new ones: no others reach the first ten."""
+"""Leading products of a list that rules are tried on, and the leading new ones: no others reach the first ten."""
 
 Floats = npt.NDArray[np.float32]
 
