@@ -304,6 +304,8 @@ class Batcher:
             _fail(rows, error)
 
     async def _send(self, rows: Sequence[_Waiting]) -> None:
+        oldest = rows[0]
+        rows = _by_pool(rows)
         batch = Batch(tuple([waiting.row for waiting in rows]))
         self._metrics.batch_rows[batch.bucket].observe(len(rows))
         candidates = sum([waiting.row.candidates.count for waiting in rows])
@@ -316,7 +318,7 @@ class Batcher:
         else:
             ranked = await self._ensemble.rank(batch)
         took = self._clock() - sent
-        self._took(sent - rows[0].since, took)
+        self._took(sent - oldest.since, took)
         _deliver(rows, ranked, sent, took)
 
     def _untraced(self, _: asyncio.Future[Answer]) -> None:
@@ -375,6 +377,14 @@ class Batcher:
 
 def _since(queue: deque[_Waiting]) -> float:
     return queue[0].since
+
+
+def _by_pool(rows: Sequence[_Waiting]) -> list[_Waiting]:
+    """The rows, those of one pool next to each other: what is the same for all of them is then computed once."""
+    pools: dict[int, list[_Waiting]] = {}
+    for waiting in rows:
+        pools.setdefault(id(waiting.row.candidates), []).append(waiting)
+    return [waiting for pool in pools.values() for waiting in pool]
 
 
 def _deliver(rows: Sequence[_Waiting], ranked: Ranked, sent: float, took: float) -> None:

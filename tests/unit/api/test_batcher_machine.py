@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import settings
@@ -89,13 +90,19 @@ class BatcherMachine(RuleBasedStateMachine):
         assert batch.bucket == max(buckets)
         apart = [bucket for bucket in set(buckets) if bucket != buckets[0]]
         assert sum(batch.bucket - bucket for bucket in buckets) <= SPARED * len(apart), "padding costs more than calls"
-        for customer, bucket in zip(customers, buckets, strict=True):
+        pools = [id(row.candidates) for row in batch.rows]
+        assert len(set(pools)) == 1 + sum(one != other for one, other in pairwise(pools)), "a pool's rows lie apart"
+        sent = dict(self.last_sent)
+        in_pool = dict.fromkeys(pools, 0)
+        for customer, bucket, pool in zip(customers, buckets, pools, strict=True):
             request = self.by_customer[customer]
             assert not request.given_up, "an abandoned row was sent"
             if not request.sent:  # a row is sent again only to find a rejected call's guilty one
-                assert customer > self.last_sent[bucket], "a bucket's rows overtook each other"
-                self.last_sent[bucket] = customer
+                assert customer > max(self.last_sent[bucket], in_pool[pool]), "a bucket's rows overtook each other"
+                in_pool[pool] = customer
+                sent[bucket] = max(sent[bucket], customer)
                 request.sent = True
+        self.last_sent = sent
 
     @rule(target=requests, pool=st.integers(0, len(POOLS) - 1), patience=st.sampled_from([0.5, 2.0]), bad=st.booleans())
     def submit(self, pool: int, patience: float, *, bad: bool) -> Request | None:
