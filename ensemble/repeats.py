@@ -47,7 +47,7 @@ def _differs(nodes: _Nodes, value: onnx.ValueInfoProto, columns: int | None) -> 
     least = nodes.add(
         "ReduceMin", nodes.add("Cast", same, to=TensorProto.UINT8), nodes.constant([*range(1, rank)]), keepdims=0
     )
-    return nodes.add("Equal", least, nodes.constant(0, np.uint8))
+    return nodes.add("Not", nodes.add("Cast", least, to=TensorProto.BOOL))
 
 
 def _renamed(graph: onnx.GraphProto, names: Mapping[str, str]) -> list[onnx.NodeProto]:
@@ -76,9 +76,9 @@ class _Nodes:
         self.nodes.append(helper.make_node(kind, list(inputs), [to_be or name], name=name, **attributes))
         return to_be or name
 
-    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike = None) -> str:
+    def constant(self, value: npt.ArrayLike) -> str:
         """Add a constant; returns its name."""
-        array = np.asarray(value, dtype)
+        array = np.asarray(value)
         name = f"{self._prefix}/constant_{len(self._constants)}"
         self._constants.append(numpy_helper.from_array(array, name))
         return name
