@@ -11,7 +11,7 @@ SIDE_BY_SIDE = (
     "faults/test_edge_limits.py",
     "faults/test_edge_timeouts.py",
     "faults/test_mutations.py",
-    "k8s/",
+    "k8s/test_",
     "simulation/",
     "unit/",
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from racksort.commands.numbers import whole_numbers
+from racksort.commands.numbers import counts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,12 +75,12 @@ def command(
         catalog=catalog,
         repository=repository,
         seconds=seconds,
-        connections=_counts(connections),
-        grid_connections=_counts(grid_connections, "--grid-connections"),
+        connections=counts(connections, "--connections"),
+        grid_connections=counts(grid_connections, "--grid-connections"),
         peer_workers=(1, 2) if peers else (),
         cores=cores,
     )
-    asked = _counts(rates, "--rates")
+    asked = counts(rates, "--rates")
     with progress_bars() as report:
         cases = bench.run(plan, report)
         comparison = _compare_catalogs(plan, asked, turns, report) if elasticsearch else None
@@ -164,18 +164,6 @@ def _budget(cases: list[Case]) -> Table:
     ):
         table.add_row(name, *("-" if value is None else f"{value:.0f}" for value in values))
     return table
-
-
-def _counts(text: str, option: str = "--connections") -> tuple[int, ...]:
-    """Whole numbers above 0, comma separated.
-
-    Raises:
-        BadParameter: it is something else.
-    """
-    counts = whole_numbers(text)
-    if not counts:
-        raise typer.BadParameter(f"{text!r}: give whole numbers above 0, such as 64,256", param_hint=option)
-    return counts
 
 
 def _rates(title: str, cases: list[Case]) -> Table:

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import typer
+
 
 def whole_numbers(text: str) -> tuple[int, ...]:
     """Whole numbers above 0, comma separated; none where it is anything else."""
     numbers = tuple(int(part) if part.strip().isdecimal() else 0 for part in text.split(","))
     return numbers if min(numbers) > 0 else ()
+
+
+def counts(text: str, option: str) -> tuple[int, ...]:
+    """Whole numbers above 0, comma separated.
+
+    Raises:
+        BadParameter: it is something else; names the option.
+    """
+    found = whole_numbers(text)
+    if not found:
+        raise typer.BadParameter(f"{text!r}: give whole numbers above 0, such as 64,256", param_hint=option)
+    return found

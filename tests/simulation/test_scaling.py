@@ -16,6 +16,7 @@ from ensemble.errors import RacksortError
 from racksort.cli import app
 from racksort.dev.capacity import costs as capacity
 from racksort.dev.capacity.report import fitted
+from racksort.dev.scaling import report
 from racksort.dev.scaling.cluster import STEP_S, Cluster
 from racksort.dev.scaling.outcome import SEEDS, TURNS, judged, summed
 from racksort.dev.scaling.rule import read
@@ -184,11 +185,17 @@ def test_the_same_seed_gives_the_same_day() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_command_prints_and_draws_and_fails_for_rules_that_do_not_hold(tmp_path: Path) -> None:
+def test_the_command_prints_and_draws_and_fails_for_rules_that_do_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "rivals", lambda chosen: dict([*rivals(chosen).items()][:1]))  # the others: see above
+    monkeypatch.setattr(report, "_OTHERS", (0.5,))
     arguments = ["dev", "scaling", "--json", "--folder"]
     shown = CliRunner().invoke(app, [*arguments, str(MANIFESTS), "--plot", str(tmp_path / "day.svg")])
     assert shown.exit_code == 0, shown.output
-    assert json.loads(shown.stdout)["rules"]["the manifests"]["holds"]
+    outcomes = json.loads(shown.stdout)["rules"]
+    assert outcomes["the manifests"]["holds"]
+    assert not outcomes[next(iter(rivals(CHOSEN)))]["holds"]
     assert (tmp_path / "day.svg").read_text().startswith("<?xml")
     for name in ("adapter", "triton"):
         text = (MANIFESTS / f"{name}.yaml").read_text()

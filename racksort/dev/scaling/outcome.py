@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from racksort.dev.scaling.autoscaler import turns
@@ -64,8 +64,9 @@ class Outcome:
         return self.excess, self.core_hours
 
 
+@cache  # days take seconds, are the same again, and are asked for by several names
 def judged(
-    rules: Rules, *, seeds: Iterable[int] = SEEDS, workload: Workload | None = None, used: float = USED
+    rules: Rules, *, seeds: tuple[int, ...] = SEEDS, workload: Workload | None = None, used: float = USED
 ) -> Outcome:
     """Simulate a day for each seed; ``used`` is what Tritons get out of their cores."""
     return summed([Cluster(rules, workload or Workload(), seed=seed, used=used).run() for seed in seeds])
