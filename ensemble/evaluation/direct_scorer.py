@@ -18,6 +18,7 @@ from tritonclient.grpc import model_config_pb2
 from ensemble import contract, ranking
 from ensemble.errors import RacksortError
 from ensemble.evaluation.scoring import Ranked
+from ensemble.evaluation.side_by_side import share
 from ensemble.tensors import Tensors
 
 
@@ -31,7 +32,7 @@ class DirectScorer:
         RacksortError: the repository lacks the release or one of its models.
     """
 
-    def __init__(self, repository: Path, release: int, threads: int = 2) -> None:
+    def __init__(self, repository: Path, release: int) -> None:
         config = repository / contract.ensemble_name(release) / "config.pbtxt"
         try:
             steps = text_format.Parse(config.read_text(), model_config_pb2.ModelConfig()).ensemble_scheduling.step
@@ -41,7 +42,7 @@ class DirectScorer:
             ) from error
         version = {step.model_name: step.model_version for step in steps}
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = share()
         self._sessions = {}
         for model in contract.ONNX_MODELS:
             path = repository / model.name / str(version[model.name]) / "model.onnx"

@@ -68,6 +68,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def share() -> int:
+    """How many threads this process may start: its share of the cores, where it makes parts beside others.
+
+    Threads beyond that would wait for each other, busily: a model takes twice as long then.
+    """
+    text = os.environ.get(_THREADS[0], "")
+    return int(text) if text.isdecimal() and int(text) > 0 else cores()
+
+
 def make_all(opening: Opening, parts: Sequence[Part], processes: int, progress: Progress, notice: Notice) -> int:
     """Make ``parts`` in ``processes`` processes, each with its share of the cores; earlier parts are begun earlier.
 

@@ -20,6 +20,7 @@ from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.questions import lists_of, own_and_popular, scores_of, shelf_at
 from ensemble.evaluation.recent_events import events_before
+from ensemble.evaluation.side_by_side import share
 from ensemble.evaluation.study import Cell, Line, Plot, Scene, Study, Table
 from ensemble.evaluation.tables import Tables
 from ensemble.evaluation.truth import truth_of
@@ -75,7 +76,12 @@ class _Week:
     recall: dict[tuple[int, str], Floats]
 
 
-def run(scene: Scene, plan: Callable[[], Plan] | None = Plan) -> Study:
+def reference_plan() -> Plan:
+    """How the reference release is trained, in this process's share of the cores."""
+    return Plan(threads=share())
+
+
+def run(scene: Scene, plan: Callable[[], Plan] | None = reference_plan) -> Study:
     """Run the study over the scene's weeks.
 
     Args:

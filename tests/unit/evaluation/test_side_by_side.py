@@ -10,7 +10,7 @@ import pytest
 
 from ensemble.data.dataset import silent
 from ensemble.errors import RacksortError
-from ensemble.evaluation.side_by_side import Part, make_all
+from ensemble.evaluation.side_by_side import Part, cores, make_all, share
 from tests.conftest import REPOSITORY
 from tests.unit.evaluation.diary import Diary
 from tests.waiting import until
@@ -120,3 +120,16 @@ def test_nobody_is_left_behind(tmp_path: Path, number: signal.Signals, to_all: b
     until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
     ended = len(list(tmp_path.glob("ended-*")))
     assert ended == (2 if number == signal.SIGINT else 0)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1", 1), ("3", 3), ("", cores()), ("0", cores()), ("2,1", cores())])
+def test_a_process_starts_as_many_threads_as_are_its_share(
+    text: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert share() == expected
+
+
+def test_alone_a_process_has_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert share() == cores()
