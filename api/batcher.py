@@ -5,7 +5,8 @@ rows leave the queue whose head has waited longest. Rows of other buckets come a
 largest bucket, costs less than the call that it saves: with many containers of all sizes a bucket alone has a row or
 two waiting, and calls of these take most of the time that there is. No timer delays a row: batches grow by themselves
 while all slots are taken, and a lone request goes out at once (after the event loop's current turn, so that requests
-which arrived together travel together). Lives in one event loop and needs no locks.
+which arrived together travel together). Within a call, rows of one pool follow each other: product pool answers such
+once (``ensemble.repeats``). Lives in one event loop and needs no locks.
 
 A server that hangs holds all slots. Once nobody waits for what is in them, new rows are refused at once, until a call
 ends, by itself or by its time limit. Rows that wait already may go on to their own deadlines: the slot that becomes
@@ -28,6 +29,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -304,7 +306,6 @@ class Batcher:
             _fail(rows, error)
 
     async def _send(self, rows: Sequence[_Waiting]) -> None:
-        oldest = rows[0]
         rows = _by_pool(rows)
         batch = Batch(tuple([waiting.row for waiting in rows]))
         self._metrics.batch_rows[batch.bucket].observe(len(rows))
@@ -312,13 +313,13 @@ class Batcher:
         self._metrics.cells["candidates"].inc(candidates)
         self._metrics.cells["padding"].inc(len(rows) * batch.bucket - candidates)
         sent = self._clock()
-        if self._traced and (traces := [waiting.trace for waiting in rows if waiting.trace is not None]):
+        if self._traced and (traces := _traces(rows)):
             call = Call(traces, rows=len(rows), bucket=batch.bucket)
             ranked = await call.made(self._ensemble.rank(replace(batch, metadata=call.metadata)))
         else:
             ranked = await self._ensemble.rank(batch)
         took = self._clock() - sent
-        self._took(sent - oldest.since, took)
+        self._took(sent - rows[0].since, took)
         _deliver(rows, ranked, sent, took)
 
     def _untraced(self, _: asyncio.Future[Answer]) -> None:
@@ -380,11 +381,20 @@ def _since(queue: deque[_Waiting]) -> float:
 
 
 def _by_pool(rows: Sequence[_Waiting]) -> list[_Waiting]:
-    """The rows, those of one pool next to each other: what is the same for all of them is then computed once."""
+    """The rows, those of one pool next to each other, so that what depends on the pool alone is computed once.
+
+    The first row stays the first, and each pool's rows keep their order.
+    """
     pools: dict[int, list[_Waiting]] = {}
     for waiting in rows:
         pools.setdefault(id(waiting.row.candidates), []).append(waiting)
     return [waiting for pool in pools.values() for waiting in pool]
+
+
+def _traces(rows: Iterable[_Waiting]) -> list[Trace]:
+    """The traces of the rows that are traced, the one that has waited longest first."""
+    traced = [(waiting.since, waiting.trace) for waiting in rows if waiting.trace is not None]
+    return [trace for _, trace in sorted(traced, key=itemgetter(0))]
 
 
 def _deliver(rows: Sequence[_Waiting], ranked: Ranked, sent: float, took: float) -> None:

@@ -169,7 +169,10 @@ def _tensor(kind: Any, tensor: TensorSpec) -> Any:
 
 
 def _warm_up(spec: ModelSpec, bucket: int, rows: int) -> Any:
-    """One run with zeros: anonymous customers and padding, the values for which every model has an answer."""
+    """One run with zeros: anonymous customers and padding, the values for which every model has an answer.
+
+    Equal rows are one to the models of ``contract.OF_THE_POOL``; the adapter's warm-up asks them for different ones.
+    """
     sample = triton.ModelWarmup(name=f"{bucket} candidates, {rows} rows", batch_size=rows)
     for tensor in spec.inputs:
         sample.inputs[tensor.name].CopyFrom(
@@ -208,11 +211,22 @@ def _onnx_on_gpu(spec: ModelSpec) -> Any:
     No engine cache: ONNX Runtime names an engine after the model's file name and tensor names, which all versions
     share, so a cached engine could serve another version's weights. The timing cache knows no weights and saves
     most of the building time.
+
+    Models that answer once for equal rows are left to CUDA: how many rows are left is known only when they run, and
+    TensorRT's profiles can name inputs of the whole graph alone.
     """
     config = _onnx(spec, "KIND_GPU")
     # Grow the arena by what is asked for rather than by powers of two.
     _parameters(config, arena_extend_strategy="1", gpu_mem_limit=str(GPU_MEMORY_BYTES))
-    accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="tensorrt")
+    accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
+    if spec.name not in contract.OF_THE_POOL:
+        _tensorrt(accelerators.add(name="tensorrt"), spec)
+    # For what TensorRT leaves to it.
+    accelerators.add(name="cuda").parameters["use_tf32"] = "0"
+    return config
+
+
+def _tensorrt(accelerator: Any, spec: ModelSpec) -> None:
     options = {
         "precision_mode": "FP32",
         "max_workspace_size_bytes": str(TENSORRT_WORKSPACE_BYTES),
@@ -224,10 +238,6 @@ def _onnx_on_gpu(spec: ModelSpec) -> Any:
     }
     for key, value in options.items():
         accelerator.parameters[key] = value
-    # For the nodes that TensorRT leaves to CUDA.
-    cuda = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="cuda")
-    cuda.parameters["use_tf32"] = "0"
-    return config
 
 
 def _profile(spec: ModelSpec, rows: int, bucket: int) -> str:

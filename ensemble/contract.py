@@ -9,6 +9,7 @@ checked against it. It is the only module of ``ensemble`` that ``api`` may impor
 from __future__ import annotations
 
 import bisect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -136,6 +137,10 @@ RANKING: Final = ModelSpec(
     ),
     (RANKED_PRODUCT_ID, SCORE, COMPONENT),
 )
+
+OF_THE_POOL: Final[Mapping[str, Mapping[str, int]]] = {PRODUCT_POOL.name: {CONTEXTS.name: 1}}
+"""Models whose answer doesn't depend on the customer; by input, how many of its leading columns they read, where that
+isn't all of them: of the context only the moment. They answer once for equal rows that follow each other."""
 
 ONNX_MODELS: Final[tuple[ModelSpec, ...]] = (CATEGORY_AFFINITY, PRODUCT_POOL, COLLABORATIVE_FILTER)
 MODELS: Final[tuple[ModelSpec, ...]] = (*ONNX_MODELS, RANKING)

@@ -30,9 +30,6 @@ OPSET: Final = 18
 IR_VERSION: Final = 9
 MODEL_FILE: Final = "model.onnx"
 
-_OF_THE_POOL: Final[Mapping[str, Mapping[str, int]]] = {contract.PRODUCT_POOL.name: {contract.CONTEXTS.name: 1}}
-"""Models that say nothing about the customer, and of which input only the first columns matter: here the moment."""
-
 
 def write_model(
     module: nn.Module, spec: ModelSpec, folder: Path, inside: int = INSIDE, stored: Collection[TableFile] = ()
@@ -66,8 +63,8 @@ def write_model(
 def to_onnx(module: nn.Module, spec: ModelSpec, tables: Mapping[str, TableFile] | None = None) -> onnx.ModelProto:
     """Export a module whose ``forward`` takes the spec's inputs in order, with batch and candidates left variable.
 
-    A ``CustomerModel`` becomes two branches: batches without any recent event skip what events would need. A model that
-    says nothing about the customer answers once for rows of the same pool that follow each other.
+    A ``CustomerModel`` becomes two branches: batches without any recent event skip what events would need. A model of
+    ``contract.OF_THE_POOL`` answers once for equal rows that follow each other.
 
     Args:
         module: the served module.
@@ -88,8 +85,8 @@ def to_onnx(module: nn.Module, spec: ModelSpec, tables: Mapping[str, TableFile] 
     if unused := tables.keys() - set().union(*named):
         raise RacksortError(f"{spec.name}: the graph has no table {min(unused)}, so that it can't lie in a file")
     proto = choose(contract.RECENT_PRODUCT_ID.name, *branches) if len(branches) > 1 else branches[0]
-    if spec.name in _OF_THE_POOL:
-        proto = once_per_run(proto, _OF_THE_POOL[spec.name])
+    if spec.name in contract.OF_THE_POOL:
+        proto = once_per_run(proto, contract.OF_THE_POOL[spec.name])
     proto.ir_version = IR_VERSION
     if fault := signature_fault(proto, spec):
         raise RacksortError(f"{spec.name}: exported with {fault}")

@@ -19,10 +19,17 @@ def once_per_run(proto: onnx.ModelProto, columns: Mapping[str, int]) -> onnx.Mod
     To compare rows costs a tenth of what the product pool's answer does, and each answer is what it would be without.
 
     Args:
-        proto: a model without nested graphs, whose inputs and outputs begin with the batch.
-        columns: how many of the last dimension of an input matter to the answer, where not all do.
+        proto: a model without nested graphs, whose inputs and outputs are [B, ...] with at least one row.
+        columns: by input, how many of its last dimension's leading columns matter to the answer, where not all do.
+
+    Raises:
+        ValueError: it has a nested graph, or no input of such a name.
     """
     graph, nodes = proto.graph, _Nodes("runs")
+    if unknown := columns.keys() - {value.name for value in graph.input}:
+        raise ValueError(f"there is no input {min(unknown)!r}")
+    if nested := [node.op_type for node in graph.node if any(each.HasField("g") for each in node.attribute)]:
+        raise ValueError(f"{nested[0]} has a graph of its own, whose values can't be renamed")
     changed = ""
     for value in graph.input:
         differs = _differs(nodes, value, columns.get(value.name))

@@ -77,7 +77,7 @@ def run(plan: Plan, report: Report) -> list[Case]:
     Raises:
         RacksortError: a server doesn't start, or its answers are wrong, late or degraded.
     """
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: plan.cores])  # servers and generator inherit it
+    keep_to(plan.cores)
     cases: list[Case] = []
     with start_racksort(plan) as server:
         lists, grids = container_ids(server.url)
@@ -99,6 +99,11 @@ def run(plan: Plan, report: Report) -> list[Case]:
                 cases += measure(name, "lists", server, list_paths, plan.connections, plan.seconds, report)
                 cases += measure(name, "grids", server, grid_paths, plan.grid_connections, plan.seconds, report)
     return cases
+
+
+def keep_to(cores: int) -> None:
+    """Run on so many cores from now on; servers and load generators that are started inherit it."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
 def ratio(cases: Sequence[Case], pools: str = "lists", mean_bound_ms: float = 50.0) -> float:

@@ -7,7 +7,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ import polars as pl
 from ensemble import contract
 from ensemble.errors import RacksortError
 from loadtest import bench
+from loadtest.lean_client import LeanClient
 from loadtest.measurement import Measurement
 from loadtest.memory import memory_by_process
 from loadtest.traffic import product_paths
@@ -24,6 +27,7 @@ from loadtest.traffic import product_paths
 SIZES: Final = {"list": 128, "grid": contract.MAX_CANDIDATES}
 """Candidates of each kind's containers."""
 _PATHS: Final = 50_000
+_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Plan:
     """Containers of each kind, for one server after another."""
     seconds: int = 5
     connections: int = 64
+    cores: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Case:
         adapter_mb: resident pages of the adapter after the load, 10^6 bytes.
         loads: by kind of container.
         cpu_us: microseconds of CPU for each request, by kind and process.
+        rows_per_call: rows of a call of the ensemble, by kind.
     """
 
     containers: int
@@ -55,6 +61,7 @@ class Case:
     adapter_mb: float
     loads: dict[str, Measurement]
     cpu_us: dict[str, dict[str, float]]
+    rows_per_call: dict[str, float | None]
 
 
 def run(plan: Plan, report: bench.Report) -> list[Case]:
@@ -64,6 +71,7 @@ def run(plan: Plan, report: bench.Report) -> list[Case]:
         RacksortError: the catalog has too few products, a server doesn't start, or its answers are wrong, late or
             degraded.
     """
+    bench.keep_to(plan.cores)
     return [_case(plan, count, report) for count in plan.counts]
 
 
@@ -76,16 +84,37 @@ def _case(plan: Plan, count: int, report: bench.Report) -> Case:
         with bench.start_racksort(bench.Plan(catalog, plan.repository)) as server:
             start_s = time.monotonic() - began
             report(f"{count:,} containers: start", 1.0)
-            loads, cpu = {}, {}
+            loads, cpu, rows = {}, {}, {}
             for kind in SIZES:
                 paths = product_paths([_name(kind, each) for each in range(count)], bench.CUSTOMERS, _PATHS)
                 bench.sample(server.url, paths)
+                _ask_each(server.url, kind, count)
                 (case,) = bench.measure(
-                    f"{count:,} containers", f"{kind}s", server, paths, (plan.connections,), plan.seconds, report
+                    f"{bench.OURS}, {count:,} containers",
+                    f"{kind}s",
+                    server,
+                    paths,
+                    (plan.connections,),
+                    plan.seconds,
+                    report,
                 )
-                loads[kind], cpu[kind] = case.measured, case.cpu_us
+                loads[kind], cpu[kind], rows[kind] = case.measured, case.cpu_us, case.rows_per_call
             memory = memory_by_process(server.pid)["adapter"].rss_mb
-    return Case(count, start_s, memory, loads, cpu)
+    return Case(count, start_s, memory, loads, cpu, rows)
+
+
+def _ask_each(url: str, kind: str, count: int) -> None:
+    """Have every pool's tensors made, which the first request of each does."""
+
+    def ask(first: int) -> None:
+        client = LeanClient(url, timeout_s=10)
+        for each in range(first, count, _AT_ONCE):
+            path = f"/v1/containers/{_name(kind, each)}/products?limit=24"
+            if (answer := client.get(path)).status != HTTPStatus.OK:
+                raise RacksortError(f"{url}{path} was answered with {answer.status} {answer.error}")
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(ask, range(_AT_ONCE)))  # which raises what they raised
 
 
 def write_catalog(source: Path, folder: Path, count: int) -> None:

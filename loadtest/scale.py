@@ -134,7 +134,9 @@ def _case(plan: Plan, repository: Path, report: Report) -> Case:
         shared = sum(_models_pss(each.pid) for each in (server, *beside))
         loads, cpu = {}, {}
         for kind in paths if plan.seconds else ():
-            measured = bench.measure(name, kind, server, paths[kind], (plan.connections,), plan.seconds, report)
+            measured = bench.measure(
+                f"{bench.OURS}, {name}", kind, server, paths[kind], (plan.connections,), plan.seconds, report
+            )
             for case in measured:
                 loads[kind], cpu[kind] = case.measured, case.cpu_us
         memory = memory_by_process(server.pid)

@@ -14,6 +14,8 @@ from api.types import Pool
 from ensemble import contract
 
 _PAGE: Final = 24
+_MOMENT: Final = 1 / 64
+"""Days: a float32 of today's number tells moments apart that are 1/512 of a day away or more."""
 
 
 async def warm(release: str, ensemble: Ensemble, today: float) -> None:
@@ -43,6 +45,8 @@ def _batches(today: float) -> Iterator[Batch]:
         offer = np.zeros((bucket, len(contract.OFFER)), np.float32)
         offer[:, 0] = 1.0  # not reduced
         pool = Pool("", 0, products, np.ones(bucket, np.int32), offer, np.zeros(bucket, np.float32))
-        row = Row.of(Candidates.of(pool), None, None, day=today, page_size=_PAGE)
+        candidates = Candidates.of(pool)
         for rows in (1, contract.MAX_BATCH_SIZE):
-            yield Batch((row,) * rows)
+            # Each at another moment: equal rows would be one to a model that answers once for all of a pool.
+            days = [today + row * _MOMENT for row in range(rows)]
+            yield Batch(tuple([Row.of(candidates, None, None, day=day, page_size=_PAGE) for day in days]))

@@ -74,7 +74,7 @@ def share() -> int:
     Threads beyond that would wait for each other, busily: a model takes twice as long then.
     """
     text = os.environ.get(_THREADS[0], "")
-    return int(text) if text.isdecimal() and int(text) > 0 else cores()
+    return min(int(text), cores()) if text.isdecimal() and int(text) > 0 else cores()
 
 
 def make_all(opening: Opening, parts: Sequence[Part], processes: int, progress: Progress, notice: Notice) -> int:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import ensemble
@@ -64,3 +65,15 @@ def test_its_models_give_the_answers_that_training_recorded() -> None:
             answers = running.run(None, {spec.name: rows[spec.name] for spec in model.inputs})
             for spec, answer in zip(model.outputs, answers, strict=True):
                 assert np.abs(answer - recorded[spec.name]).max() <= TOLERANCE, spec.name
+
+
+def test_product_pool_answers_once_for_rows_that_follow_each_other_and_each_as_by_itself() -> None:
+    path = REPOSITORY / "product_pool" / "1" / "model.onnx"
+    assert {"Compress", "CumSum"} <= {node.op_type for node in onnx.load(path).graph.node}
+    golden = Golden.load(REPOSITORY / "personalize_v1" / "1" / GOLDEN)
+    running = session(path)
+    rows = {spec.name: golden.inputs[spec.name] for spec in contract.PRODUCT_POOL.inputs}
+    (single,) = running.run(None, rows)
+    repeated = np.array([row for row in range(len(single)) for _ in range(1 + row % 3)])
+    (answer,) = running.run(None, {name: value[repeated] for name, value in rows.items()})
+    np.testing.assert_array_equal(answer, single[repeated])

@@ -95,6 +95,19 @@ def test_a_row_that_isnt_a_number_is_like_no_other(
     assert rows.ravel().tolist() == [3, 3, 3]
 
 
+def test_an_input_that_isnt_there_is_named() -> None:
+    with pytest.raises(ValueError, match="no input 'moment'"):
+        once_per_run(model(), {"moment": 1})
+
+
+def test_a_nested_graph_is_refused() -> None:
+    made = model()
+    inner = helper.make_graph([], "inner", [], [])
+    made.graph.node.append(helper.make_node("If", ["flag"], [], then_branch=inner, else_branch=inner))
+    with pytest.raises(ValueError, match="If has a graph of its own"):
+        once_per_run(made, {})
+
+
 @pytest.mark.parametrize("name", ["id", "weight", "context"])
 def test_any_input_makes_a_row_another(name: str, once: onnxruntime.InferenceSession) -> None:
     asked = {

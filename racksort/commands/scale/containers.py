@@ -21,6 +21,7 @@ def command(
     repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("model_repository"),
     seconds: Annotated[int, typer.Option(min=1, max=120, help="Length of each run under load.")] = 5,
     connections: Annotated[int, typer.Option(min=1, help="Connections of each run.")] = 64,
+    cores: Annotated[int, typer.Option(min=1, help="Cores that servers and load generator share.")] = 2,
     plot: Annotated[Path | None, typer.Option(help="File for a picture, such as docs/containers.svg.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -41,15 +42,15 @@ def command(
     asked = whole_counts(counts, "--counts")
     ensure_catalog(catalog)
     with progress_bars() as report:
-        cases = containers.run(containers.Plan(catalog, repository, asked, seconds, connections), report)
-    if plot:
-        from racksort.containers_plot import draw  # noqa: PLC0415 - matplotlib takes its time
-
-        plot.write_text(draw(cases))
+        cases = containers.run(containers.Plan(catalog, repository, asked, seconds, connections, cores), report)
     if as_json:
         typer.echo(json.dumps([asdict(case) for case in cases]))
     else:
         _print(cases)
+    if plot:
+        from racksort.containers_plot import draw  # noqa: PLC0415 - matplotlib takes its time
+
+        plot.write_text(draw(cases))
 
 
 def _print(cases: list[Case]) -> None:

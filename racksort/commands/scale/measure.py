@@ -43,14 +43,14 @@ def command(
     plan = scale.Plan(catalog, tuple(repositories), seconds, connections, rounds, instances)
     with progress_bars() as report:
         cases = scale.run(plan, report)
-    if plot:
-        from racksort.scale_plot import draw  # noqa: PLC0415 - matplotlib takes its time
-
-        plot.write_text(draw(cases))
     if as_json:
         typer.echo(json.dumps([asdict(case) | {"pss_mb": case.pss_mb, "rss_mb": case.rss_mb} for case in cases]))
     else:
         _print(cases)
+    if plot:
+        from racksort.scale_plot import draw  # noqa: PLC0415 - matplotlib takes its time
+
+        plot.write_text(draw(cases))
 
 
 def _print(cases: list[Case]) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -9,7 +9,9 @@ import pytest
 from api.batcher import Answer, Batcher
 from api.errors import EnsembleRejected, EnsembleTimeout, EnsembleUnavailable, QueueFull
 from api.metrics import Metrics
-from api.tensors import Candidates
+from api.telemetry.span import SpanContext
+from api.telemetry.trace import Call, Trace
+from api.tensors import Batch, Candidates
 from tests.fakes.ensemble import FakeEnsemble, fake_order
 from tests.unit.api.shelf import make_pool, make_row
 from tests.unit.api.virtual_time import VirtualLoop
@@ -63,6 +65,58 @@ def test_requests_of_one_turn_travel_together_in_full_batches(world: World) -> N
     for customer, future in enumerate(futures, start=1):
         expected = fake_order(customer, POOL.product_id, POOL.boost)
         assert future.result().product_id[:10].tolist() == expected.tolist()
+
+
+def test_rows_of_a_pool_travel_next_to_each_other_in_their_order(world: World) -> None:
+    other = Candidates.of(make_pool(10))
+    futures = [world.submit(customer, candidates=(SMALL, other)[customer % 2])[0] for customer in range(1, 8)]
+    world.loop.advance()
+    (batch,) = world.ensemble.calls
+    assert customers(batch) == [1, 3, 5, 7, 2, 4, 6]
+    for customer, future in enumerate(futures, start=1):
+        expected = fake_order(customer, POOL.product_id, POOL.boost)
+        assert future.result().product_id[:10].tolist() == expected.tolist()
+
+
+def test_a_call_belongs_to_the_traced_request_that_has_waited_longest_whatever_its_pool(world: World) -> None:
+    other = Candidates.of(make_pool(10))
+    world.ensemble.gate.clear()
+    for customer in (1, 2):  # which take the slots
+        world.submit(customer)
+        world.loop.advance()
+    world.submit(3)
+    for customer, candidates in ((4, other), (5, SMALL)):
+        world.loop.advance(0.01)
+        world.batcher.submit(
+            make_row(customer, candidates), world.loop.time() + 1.0, trace=make_trace(customer, world.loop.time)
+        )
+    world.ensemble.gate.set()
+    world.loop.advance()
+    last = world.ensemble.calls[-1]
+    assert customers(last) == [3, 5, 4]
+    ((_, parent), *_) = last.metadata
+    assert int(parent.split("-")[1], 16) == 4
+
+
+def customers(batch: Batch) -> list[int]:
+    """Whose rows a call carries."""
+    return [int.from_bytes(row.customer_id, "little") for row in batch.rows]
+
+
+def make_trace(number: int, clock: Callable[[], float]) -> Trace:
+    """Of a request whose trace has this number."""
+
+    class Ids:
+        def new_id(self) -> int:
+            return 1
+
+        def called(self, call: Call) -> None:
+            pass
+
+        def ended(self, trace: Trace) -> None:
+            pass
+
+    return Trace(Ids(), SpanContext(number, number), None, "", b"", clock=clock, unix_ns=0)
 
 
 def test_no_timer_delays_a_lone_request(world: World) -> None:

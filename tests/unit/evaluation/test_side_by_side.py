@@ -122,7 +122,9 @@ def test_nobody_is_left_behind(tmp_path: Path, number: signal.Signals, to_all: b
     assert ended == (2 if number == signal.SIGINT else 0)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("1", 1), ("3", 3), ("", cores()), ("0", cores()), ("2,1", cores())])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1", 1), ("999", cores()), ("", cores()), ("0", cores()), ("2,1", cores())]
+)
 def test_a_process_starts_as_many_threads_as_are_its_share(
     text: str, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from api.catalog.embedded import EmbeddedCatalog
 from api.types import Kind
-from ensemble import contract
 from ensemble.errors import RacksortError
 from loadtest.containers import SIZES, Case, write_catalog
 from loadtest.measurement import Measurement
@@ -46,7 +45,7 @@ def catalog(folder: Path, products: int) -> Path:
 
 def case(containers: int) -> Case:
     load = Measurement(64, 5.0, 5_000, 0, 12.0, 11.0, 20.0)
-    return Case(containers, 3.0, 200.0, dict.fromkeys(SIZES, load), {kind: {"adapter": 90.0} for kind in SIZES})
+    return Case(containers, 3.0, 200.0, dict.fromkeys(SIZES, load), {kind: {"adapter": 90.0} for kind in SIZES}, {})
 
 
 def test_every_container_has_its_kinds_number_of_products_and_no_two_the_same(source: Path, tmp_path: Path) -> None:
@@ -57,13 +56,15 @@ def test_every_container_has_its_kinds_number_of_products_and_no_two_the_same(so
     pools = [asyncio.run(made.pool(each.container_id)).product_id for each in listed]
     assert [pool.size for pool in pools] == [SIZES[each.kind.value] for each in listed]
     assert len({pool.tobytes() for pool in pools}) == 60
-    assert contract.MAX_CANDIDATES in SIZES.values()
 
 
 def test_more_containers_than_there_are_places_begin_again(source: Path, tmp_path: Path) -> None:
     write_catalog(source, tmp_path / "made", PRODUCTS)
-    listed = asyncio.run(EmbeddedCatalog.open(tmp_path / "made").containers())
-    assert len(listed) == 2 * PRODUCTS
+    made = EmbeddedCatalog.open(tmp_path / "made")
+    pools = [asyncio.run(made.pool(f"grid-{number}")).product_id.tolist() for number in range(PRODUCTS)]
+    places = PRODUCTS * 9 // 10 - SIZES["grid"] + 1
+    assert len({tuple(pool) for pool in pools}) == places
+    assert pools[places] == pools[0]
 
 
 def test_too_few_products_are_one_line(tmp_path: Path) -> None:

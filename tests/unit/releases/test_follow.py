@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from api.app import create_app
@@ -113,6 +114,9 @@ async def test_a_release_gets_traffic_once_it_is_loaded_and_warm(world: World) -
     assert [(batch.bucket, len(batch.rows)) for batch in warmed.calls] == [
         (bucket, rows) for bucket in contract.BUCKETS for rows in (1, contract.MAX_BATCH_SIZE)
     ]
+    for batch in warmed.calls:  # equal rows would be one to product pool
+        moments = np.frombuffer(b"".join(batch.parts()[-1]), np.float32).reshape(-1, 2)[:, 0]
+        assert np.unique(moments).size == len(batch.rows)
     assert world.server.used[-1] == (2, 1)
 
 
