@@ -39,6 +39,8 @@ def root() -> None:
         racksort dev capacity
 
         racksort dev scale make --customers 50000
+
+        racksort dev scale containers
     """
 
 
