@@ -14,7 +14,7 @@ import typer
 
 from ensemble.errors import RacksortError
 from racksort.commands import scale
-from racksort.commands.numbers import whole_numbers
+from racksort.commands.numbers import counts
 
 if TYPE_CHECKING:
     from racksort.dev.elasticsearch_server import EmbeddedElasticsearch
@@ -124,7 +124,7 @@ def capacity(
     from racksort.dev.capacity.nodes import Assumed  # noqa: PLC0415
     from racksort.progress import progress_bars  # noqa: PLC0415
 
-    asked = _rates(rates)
+    asked = counts(rates, "--rates", "4000,50000")
     with progress_bars() as tell:
         found = report.run(measured, asked, Assumed(used=used, grids=grids, core_hour=core_hour), tell)
         if plot is not None:
@@ -132,18 +132,6 @@ def capacity(
 
             draw(found, plot, tell)
     typer.echo(json.dumps(found.as_json(), indent=1) if as_json else found.text())
-
-
-def _rates(text: str) -> tuple[int, ...]:
-    """Whole numbers above 0.
-
-    Raises:
-        BadParameter: it is something else.
-    """
-    rates = whole_numbers(text)
-    if not rates:
-        raise typer.BadParameter(f"{text!r}: give whole numbers above 0, such as 4000,50000", param_hint="--rates")
-    return rates
 
 
 @app.command()

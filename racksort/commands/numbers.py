@@ -11,7 +11,7 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     return numbers if min(numbers) > 0 else ()
 
 
-def counts(text: str, option: str) -> tuple[int, ...]:
+def counts(text: str, option: str, such_as: str = "64,256") -> tuple[int, ...]:
     """Whole numbers above 0, comma separated.
 
     Raises:
@@ -19,5 +19,5 @@ def counts(text: str, option: str) -> tuple[int, ...]:
     """
     found = whole_numbers(text)
     if not found:
-        raise typer.BadParameter(f"{text!r}: give whole numbers above 0, such as 64,256", param_hint=option)
+        raise typer.BadParameter(f"{text!r}: give whole numbers above 0, such as {such_as}", param_hint=option)
     return found

@@ -109,10 +109,15 @@ def accelerators(config: Any) -> dict[str, Any]:
     return {each.name: each for each in config.optimization.execution_accelerators.gpu_execution_accelerator}
 
 
+@pytest.mark.parametrize("name", ONNX)
+def test_gpu_configs_are_for_gpus(name: str) -> None:
+    config = parse(FILES[f"{name}/configs/gpu.pbtxt"])
+    assert [group.kind for group in config.instance_group] == [triton.ModelInstanceGroup.KIND_GPU]
+
+
 @pytest.mark.parametrize("name", WITH_TENSORRT)
 def test_gpu_configs_have_profiles_that_cover_every_shape(name: str) -> None:
     config = parse(FILES[f"{name}/configs/gpu.pbtxt"])
-    assert [group.kind for group in config.instance_group] == [triton.ModelInstanceGroup.KIND_GPU]
     accelerator = accelerators(config)["tensorrt"]
     bounds = {}
     for bound in ("min", "opt", "max"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from racksort.commands.numbers import counts as whole_counts
+from racksort.commands import numbers
 
 if TYPE_CHECKING:
     from loadtest.containers import Case
@@ -39,7 +39,7 @@ def command(
     from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
     from racksort.progress import progress_bars  # noqa: PLC0415
 
-    asked = whole_counts(counts, "--counts")
+    asked = numbers.counts(counts, "--counts")
     ensure_catalog(catalog)
     with progress_bars() as report:
         cases = containers.run(containers.Plan(catalog, repository, asked, seconds, connections, cores), report)
