@@ -41,6 +41,8 @@ def root() -> None:
         racksort dev scale make --customers 50000
 
         racksort dev scale containers
+
+        racksort dev scale replicas
     """
 
 

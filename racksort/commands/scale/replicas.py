@@ -1,0 +1,85 @@
+"""``racksort dev scale replicas``: what dividing the same load and cores among replicas costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from racksort.commands import numbers
+
+if TYPE_CHECKING:
+    from loadtest.replicas import Case
+
+
+def command(
+    counts: Annotated[str, typer.Option(help="Replicas, comma separated.")] = "1,2,4",
+    catalog: Annotated[Path, typer.Option(help="Catalog folder; prepared where it is missing.")] = Path("var/catalog"),
+    repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("model_repository"),
+    seconds: Annotated[int, typer.Option(min=1, max=120, help="Length of each run under load.")] = 5,
+    connections: Annotated[int, typer.Option(min=1, help="Connections of each run, of all replicas together.")] = 64,
+    cores: Annotated[int, typer.Option(min=1, help="Cores that servers and load generators share.")] = 2,
+    plot: Annotated[Path | None, typer.Option(help="File for a picture, such as docs/replicas.svg.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Measure requests/s, CPU time and memory with ever more replicas on the same cores.
+
+    A replica is an adapter with its own embedded Triton. All get load at the same time, each from its part of the
+    connections.
+
+    Examples:
+        racksort dev scale replicas
+
+        racksort dev scale replicas --counts 1,8 --connections 256 --plot replicas.svg --json
+    """
+    from loadtest import replicas  # noqa: PLC0415 - a verb's imports wait until it runs
+    from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
+    from racksort.progress import progress_bars  # noqa: PLC0415
+
+    asked = numbers.counts(counts, "--counts")
+    ensure_catalog(catalog)
+    with progress_bars() as report:
+        cases = replicas.run(replicas.Plan(catalog, repository, asked, seconds, connections, cores), report)
+    if as_json:
+        typer.echo(json.dumps([asdict(case) for case in cases]))
+    else:
+        _print(cases)
+    if plot:
+        from racksort.replicas_plot import draw  # noqa: PLC0415 - matplotlib takes its time
+
+        plot.write_text(draw(cases))
+
+
+def _print(cases: list[Case]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(title="replicas on the same cores, load included; requests/s and MB of all together")
+    for column in (
+        "replicas",
+        "start s",
+        "MB",
+        "kind",
+        "requests/s",
+        "mean ms",
+        "worst p99 ms",
+        "rows a call",
+        "CPU us a request",
+    ):
+        table.add_column(column, justify="left" if column == "kind" else "right")
+    for case in cases:
+        about = (f"{case.replicas:,}", f"{case.start_s:.1f}", f"{case.memory_mb:,.0f}")
+        for kind, load in case.loads.items():
+            table.add_row(
+                *about,
+                kind,
+                f"{load.rate:,.0f}",
+                f"{load.mean_ms:.1f}",
+                f"{load.p99_ms:.1f}",
+                f"{load.rows_per_call:.1f}",
+                f"{sum(load.cpu_us.values()):,.0f}",
+            )
+    Console(width=120).print(table)
