@@ -6,13 +6,14 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NoReturn
 
 import typer
 from rich.console import Console
 
 from api.errors import StartupError
 from ensemble.errors import RacksortError
+from racksort.extras import extras_with
 
 VERBS: Final = (
     "serve",
@@ -75,5 +76,14 @@ def main() -> None:
     try:
         app()
     except (RacksortError, StartupError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"racksort: {error}", style="red", markup=False)
-        sys.exit(2)
+        _refuse(str(error))
+    except ModuleNotFoundError as error:
+        extras = extras_with(error.name or "")
+        if not extras:  # a defect: nothing that the user could install
+            raise
+        _refuse(f"this needs the Python package {error.name}: install racksort[{extras[0]}]")
+
+
+def _refuse(text: str) -> NoReturn:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"racksort: {text}", style="red", markup=False)
+    sys.exit(2)
