@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from racksort import extras
 from racksort.extras import extras_with
 
 
@@ -80,5 +79,5 @@ def test_without_an_installed_racksort_there_are_none(monkeypatch: pytest.Monkey
     def absent(name: str) -> list[str]:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(extras.metadata, "requires", absent)
+    monkeypatch.setattr(metadata, "requires", absent)
     assert extras_with("torch") == []
