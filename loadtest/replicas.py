@@ -114,10 +114,11 @@ def _case(plan: Plan, count: int, report: bench.Report) -> Case:
 def _load(
     plan: Plan, kind: str, servers: Sequence[Server], paths: Sequence[Sequence[str]], report: bench.Report
 ) -> Load:
+    shares = spread(plan.connections, len(servers))
+
     def measured(each: int) -> bench.Case:
         name = f"{bench.OURS} {each + 1} of {len(servers)}"
-        connections = spread(plan.connections, len(servers))[each]
-        (case,) = bench.measure(name, kind, servers[each], paths[each], (connections,), plan.seconds, report)
+        (case,) = bench.measure(name, kind, servers[each], paths[each], (shares[each],), plan.seconds, report)
         return case
 
     with ThreadPoolExecutor(len(servers)) as threads:
