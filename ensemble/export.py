@@ -8,11 +8,13 @@ import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+from onnx import numpy_helper
 from torch import nn
 
 from ensemble import contract
@@ -20,10 +22,11 @@ from ensemble.branches import choose
 from ensemble.contract import ModelSpec, TensorSpec
 from ensemble.errors import RacksortError
 from ensemble.models.served import CustomerModel
+from ensemble.models.static_map import StaticMap
 from ensemble.onnx_files import TOLERANCE, session, signature_fault
 from ensemble.releases.layout import tables_in
 from ensemble.repeats import once_per_run
-from ensemble.table_files import INSIDE, TableFile, large_buffers, store
+from ensemble.table_files import INSIDE, TableFile, large_buffers, store, tables_of
 from ensemble.tensors import Tensors
 
 OPSET: Final = 18
@@ -67,23 +70,14 @@ def to_onnx(module: nn.Module, spec: ModelSpec, tables: Mapping[str, TableFile] 
     ``contract.OF_THE_POOL`` answers once for equal rows that follow each other.
 
     Args:
-        module: the served module.
+        module: the served module; its ``net`` mustn't change once it was exported.
         spec: of the model.
         tables: files of the module's buffers that aren't to be in the file, by the buffers' names.
 
     Raises:
-        RacksortError: the signature isn't the spec's, or the graph uses a table otherwise than as a whole.
+        RacksortError: the signature isn't the spec's, or the graph has no such table.
     """
-    tables = tables or {}
-    module = _without(module, tables)
-    branches = [_exported(module, spec)]
-    if isinstance(module, CustomerModel):
-        plain = copy.deepcopy(module)
-        plain.events = False
-        branches.append(_exported(plain, spec))
-    named = [_name_files(branch, tables) for branch in branches]
-    if unused := tables.keys() - set().union(*named):
-        raise RacksortError(f"{spec.name}: the graph has no table {min(unused)}, so that it can't lie in a file")
+    branches = [_filled(graph, module, tables or {}) for graph in _graphs(module, spec)]
     proto = choose(contract.RECENT_PRODUCT_ID.name, *branches) if len(branches) > 1 else branches[0]
     if spec.name in contract.OF_THE_POOL:
         proto = once_per_run(proto, contract.OF_THE_POOL[spec.name])
@@ -93,27 +87,52 @@ def to_onnx(module: nn.Module, spec: ModelSpec, tables: Mapping[str, TableFile] 
     return proto
 
 
-def _without(module: nn.Module, tables: Mapping[str, TableFile]) -> nn.Module:
-    """A copy of the module with a few rows in place of each table that has a file.
+_drawn: Final[WeakKeyDictionary[nn.Module, dict[tuple[int, ...], list[onnx.ModelProto]]]] = WeakKeyDictionary()
+"""Graphs without their tables, by net and constants: to export one takes 15 seconds, to fill it one."""
 
-    The graph doesn't depend on a table's number of rows. Each stand-in has another one, since the exporter would make
-    one table of two that are equal.
+
+def _graphs(module: nn.Module, spec: ModelSpec) -> list[onnx.ModelProto]:
+    """The module's graphs, with stand-ins for its tables.
+
+    What a graph was exported of is compared with what it is filled with by ``check_parity``, not here.
+    """
+    net = module.get_submodule("net")
+    folds = tuple(each.fold for each in module.modules() if isinstance(each, StaticMap))
+    known = _drawn.setdefault(net, {})
+    if folds not in known:
+        bare = _without_tables(module)
+        known[folds] = [_exported(bare, spec)]
+        if isinstance(bare, CustomerModel):
+            bare.events = False
+            known[folds].append(_exported(bare, spec))
+    return known[folds]
+
+
+def _without_tables(module: nn.Module) -> nn.Module:
+    """A copy of the module with a few rows in place of each table.
+
+    No two stand-ins are equal, since the exporter would make one table of them.
     """
     kept = {}
-    for number, (name, table) in enumerate(module.named_buffers()):
-        if name in tables:
-            kept[id(table)] = torch.zeros((number + 2, *table.shape[1:]), dtype=table.dtype)
+    for number, table in enumerate(tables_of(module).values(), 2):
+        shape = (number, *table.shape[1:]) if table.ndim else ()
+        kept[id(table)] = torch.full(shape, number).to(table.dtype)
     return copy.deepcopy(module, kept)
 
 
-def _name_files(proto: onnx.ModelProto, tables: Mapping[str, TableFile]) -> set[str]:
-    """Have the graph's initializers that are ``tables`` name their files; returns which ones it has."""
-    found = set()
+def _filled(graph: onnx.ModelProto, module: nn.Module, files: Mapping[str, TableFile]) -> onnx.ModelProto:
+    """The graph with the module's tables, those that have ``files`` named by these."""
+    proto, tables = onnx.ModelProto(), tables_of(module)
+    proto.CopyFrom(graph)
+    named = {tensor.name for tensor in proto.graph.initializer}
+    if unused := files.keys() - named:
+        raise RacksortError(f"the graph has no table {min(unused)}, so that it can't lie in a file")
     for tensor in proto.graph.initializer:
-        if tensor.name in tables:
-            tensor.CopyFrom(tables[tensor.name].initializer(tensor.name))
-            found.add(tensor.name)
-    return found
+        if tensor.name in files:
+            tensor.CopyFrom(files[tensor.name].initializer(tensor.name))
+        elif tensor.name in tables:
+            tensor.CopyFrom(numpy_helper.from_array(tables[tensor.name].numpy(), tensor.name))
+    return proto
 
 
 def _exported(module: nn.Module, spec: ModelSpec) -> onnx.ModelProto:

@@ -93,13 +93,18 @@ class TableWriter:
         return TableFile(self._path, self._dtype, (self.rows, *self._row))
 
 
-def large_buffers(module: nn.Module) -> dict[str, Tensor]:
-    """The module's tables from ``SMALLEST`` on, by name.
+def tables_of(module: nn.Module) -> dict[str, Tensor]:
+    """The module's tables by name: all buffers that its graph depends on neither the values nor the number of rows of.
 
-    What isn't persistent is no table but part of the arithmetic, whose shape the graph depends on.
+    What isn't persistent is no table but part of the arithmetic.
     """
-    tables = module.state_dict().keys()
-    return {name: each for name, each in module.named_buffers() if each.nbytes >= SMALLEST and name in tables}
+    persistent = module.state_dict().keys()
+    return {name: each for name, each in module.named_buffers() if name in persistent}
+
+
+def large_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """The module's tables from ``SMALLEST`` on, by name."""
+    return {name: each for name, each in tables_of(module).items() if each.nbytes >= SMALLEST}
 
 
 def store(module: nn.Module, folder: Path, stored: Collection[TableFile] = ()) -> dict[str, TableFile]:

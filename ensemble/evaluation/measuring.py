@@ -79,6 +79,7 @@ class Comparison:
         self._judged = sampled(dataset, customers)
         self._validation: list[tuple[Past, Truth]] = []
         self._methods: dict[str, Recommender] = {}
+        self._learnt = checkpoints.folder("learnt")
         self._seconds: dict[str, dict[str, float]] = {TUNING: {}, LEAKS: {}, WEEKS: {}}
 
     def tune(self, name: str) -> Tuned:
@@ -91,7 +92,7 @@ class Comparison:
         def made() -> Kept:
             if not self._validation:
                 self._validation.extend(baselines.validation_weeks(self._dataset, self._merchandise, self._progress))
-            best = baselines.tune(name, self._validation, self._progress)
+            best = baselines.tune(name, self._validation, self._progress, self._learnt)
             return Kept({"settings": _written(best), "score": best.score, "tried": best.tried})
 
         kept = self._kept(TUNING, f"tuning {name}", {"weeks": split.VALIDATION_WEEKS}, made)
@@ -164,7 +165,7 @@ class Comparison:
     def _method(self, name: str) -> Recommender:
         """A baseline, the same for all weeks: one of them learns once for all, in minutes."""
         if name not in self._methods:
-            self._methods[name] = baselines.make(name, self.tuned[name].settings)
+            self._methods[name] = baselines.make(name, self.tuned[name].settings, self._learnt)
         return self._methods[name]
 
     def _identities(self, setting: str) -> dict[str, Record]:

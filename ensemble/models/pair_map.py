@@ -146,6 +146,7 @@ def arrange_rows(tables: PairTables, item: Int64s, rows: npt.NDArray[np.uint8]) 
 class PairMap(nn.Module):
     """Packed histories of pairs, each with its item's number behind it."""
 
+    spread: Tensor
     multiplier: Tensor
     middle: Tensor
     scale: Tensor
@@ -169,7 +170,7 @@ class PairMap(nn.Module):
             scale: of the same [owners, 2].
         """
         super().__init__()
-        self._spread = spread
+        self.register_buffer("spread", torch.tensor(spread, dtype=torch.int32))
         for name, table in (("rows", rows), ("multiplier", multiplier), ("middle", middle), ("scale", scale)):
             self.register_buffer(name, torch.from_numpy(table))
 
@@ -188,7 +189,7 @@ class PairMap(nn.Module):
         """
         middle = functional.embedding(owner.squeeze(1), self.middle)
         scale = functional.embedding(owner.squeeze(1), self.scale)
-        bucket = self._position(item * self._spread, scale[:, :1], middle[:, :1])
+        bucket = self._position(item * self.spread, scale[:, :1], middle[:, :1])
         multiplier = functional.embedding(bucket, self.multiplier).squeeze(-1)
         slot = self._position(item * multiplier, scale[:, 1:], middle[:, 1:])
         return functional.embedding(slot, self.rows)

@@ -281,7 +281,7 @@ class ProductPool(nn.Module):
         self.range = CategoryRange(feature.shape[0])
         effect = net.effect.detach().numpy()
         self.register_buffer("feature", torch.from_numpy(np.concatenate((feature, effect), 1)))
-        self.register_buffer("fading", torch.eye(PRODUCT_FEATURES)[None, :, NEWNESS, None])
+        self.register_buffer("fading", torch.eye(PRODUCT_FEATURES)[None, :, NEWNESS, None], persistent=False)
         self.register_buffer("cutoff", torch.tensor(cutoff, dtype=torch.float32))
 
     def forward(self, product_id: Tensor, category_id: Tensor, offer: Tensor, context: Tensor) -> Tensor:

@@ -215,30 +215,48 @@ def displace(
 
 
 class StaticMap(nn.Module):
-    """Position of each key in tables arranged by the same ``StaticTable``; ``slots`` for every key it doesn't hold."""
+    """Position of each key in tables arranged by the same ``StaticTable``; ``slots`` for every key it doesn't hold.
 
+    All that depends on the keys is in buffers, so that a graph of it fits any keys.
+    """
+
+    spread: Tensor
+    bucket_scale: Tensor
+    bucket_half: Tensor
+    slot_scale: Tensor
+    slot_half: Tensor
+    slots: Tensor
     multiplier: Tensor
     stored: Tensor
 
     def __init__(self, table: StaticTable) -> None:
         """Take over what ``build_static_table`` returned."""
         super().__init__()
-        self.slots = table.slots
-        self._spread, self._fold = table.spread, table.fold
-        self._buckets, self._places = table.buckets, table.places
+        self.fold = table.fold
+        """Multiplier of the keys' high halves; 0 where their low halves differ."""
+        for name, value in (
+            ("spread", np.int32(table.spread)),
+            ("bucket_scale", table.buckets.scale),
+            ("bucket_half", np.int32(table.buckets.half)),
+            ("slot_scale", table.places.scale),
+            ("slot_half", np.int32(table.places.half)),
+            ("slots", np.int32(table.slots)),
+        ):
+            self.register_buffer(name, torch.tensor(value))
         self.register_buffer("multiplier", torch.from_numpy(table.multiplier)[:, None])
         self.register_buffer("stored", torch.from_numpy(table.stored)[:, None])
 
     def forward(self, key: Tensor) -> Tensor:
         """Slots, int32, of int64 keys of any shape."""
         low = key.to(torch.int32)
-        if self._fold:
-            low = low + torch.div(key, 2**32, rounding_mode="trunc").to(torch.int32) * self._fold
-        bucket = self._position(low * self._spread, self._buckets)
-        slot = self._position(low * functional.embedding(bucket, self.multiplier).squeeze(-1), self._places)
+        if self.fold:
+            low = low + torch.div(key, 2**32, rounding_mode="trunc").to(torch.int32) * self.fold
+        bucket = _position(low * self.spread, self.bucket_scale, self.bucket_half)
+        multiplier = functional.embedding(bucket, self.multiplier).squeeze(-1)
+        slot = _position(low * multiplier, self.slot_scale, self.slot_half)
         held = functional.embedding(slot, self.stored).squeeze(-1)
         return torch.where(held == key, slot, self.slots)
 
-    @staticmethod
-    def _position(hashed: Tensor, where: _Range) -> Tensor:
-        return (hashed.to(torch.float32) * float(where.scale)).to(torch.int32) + where.half
+
+def _position(hashed: Tensor, scale: Tensor, half: Tensor) -> Tensor:
+    return (hashed.to(torch.float32) * scale).to(torch.int32) + half

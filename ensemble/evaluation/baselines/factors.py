@@ -10,7 +10,7 @@ the same vectors (BPR), give the same lists in every run.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -39,6 +39,20 @@ class _Model(Protocol):
         """Learns the vectors of customers [C, f] and products [P, f]."""
 
 
+@dataclass(slots=True)
+class Fitted:
+    """Keeps the vectors of the history asked for last: a week is asked about for several sets of candidates."""
+
+    history: History | None = None
+    model: _Model | None = None
+
+    def of(self, history: History, fit: Callable[[], _Model]) -> _Model:
+        """The vectors of ``history``, as of ``fit`` when they were first asked for."""
+        if self.model is None or self.history is not history:
+            self.history, self.model = history, fit()
+        return self.model
+
+
 @dataclass(frozen=True, slots=True)
 class Als:
     """Alternating least squares over the customers' baskets, halved every ``half_life`` weeks.
@@ -52,6 +66,7 @@ class Als:
     half_life: float = 16.0
     iterations: int = 10
     popularity_half_life: float = 2.0
+    fitted: Fitted = field(default_factory=Fitted, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -63,8 +78,13 @@ class Als:
     ) -> npt.NDArray[np.int64]:
         """See ``Recommender.recommend``; ``customer_id`` must be ascending."""
         history = past.history(Unit.TRIP)
-        confidence = 1.0 + self.alpha * decayed(history, self.half_life)
-        lists = _lists(self.model, history, matrix_of(history, confidence), customer_id, candidates, k)
+        learnt = _learnt(history)
+
+        def fit() -> _Model:
+            confidence = 1.0 + self.alpha * decayed(history, self.half_life)
+            return _fit(self.model, matrix_of(history, confidence)[:, learnt])
+
+        lists = _lists(self.fitted.of(history, fit), history, learnt, customer_id, candidates, k)
         return filled(lists, past, self.popularity_half_life, candidates)
 
     def model(self) -> _Model:
@@ -95,6 +115,7 @@ class Bpr:
     iterations: int = 30
     window: float = 16.0
     popularity_half_life: float = 2.0
+    fitted: Fitted = field(default_factory=Fitted, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -105,53 +126,68 @@ class Bpr:
         self, past: Past, customer_id: npt.NDArray[np.int64], candidates: npt.NDArray[np.int64], k: int
     ) -> npt.NDArray[np.int64]:
         """See ``Recommender.recommend``; ``customer_id`` must be ascending."""
-        from implicit.cpu.bpr import BayesianPersonalizedRanking  # noqa: PLC0415  # only the evaluation needs it
-        from scipy.sparse import csr_matrix  # noqa: PLC0415  # the same
-
         history = past.history(Unit.TRIP)
+        learnt = _learnt(history)
+        model = self.fitted.of(history, lambda: _fit(self.model, self._draws(history)[:, learnt]))
+        return filled(
+            _lists(model, history, learnt, customer_id, candidates, k), past, self.popularity_half_life, candidates
+        )
 
-        def model() -> _Model:
-            fresh: _Model = BayesianPersonalizedRanking(
-                factors=self.factors,
-                learning_rate=self.learning_rate,
-                regularization=self.regularization,
-                iterations=self.iterations,
-                num_threads=1,
-                random_state=_SEED,
-            )
-            return fresh
+    def model(self) -> _Model:
+        """The library's model, to be fitted to what is drawn."""
+        from implicit.cpu.bpr import BayesianPersonalizedRanking  # noqa: PLC0415  # only the evaluation needs it
 
-        # An entry for each basket: SciPy would add up equal places only if it were asked to.
+        fresh: _Model = BayesianPersonalizedRanking(
+            factors=self.factors,
+            learning_rate=self.learning_rate,
+            regularization=self.regularization,
+            iterations=self.iterations,
+            num_threads=1,
+            random_state=_SEED,
+        )
+        return fresh
+
+    def _draws(self, history: History) -> Sparse:
+        """An entry for each basket [C, P]: SciPy would add up equal places only if it were asked to."""
+        from scipy.sparse import csr_matrix  # noqa: PLC0415  # only the evaluation needs it
+
         entries = history.pair[history.age <= self.window]
         start = np.searchsorted(history.pair_customer[entries], np.arange(len(history.customer_id) + 1))
         shape = (len(history.customer_id), len(history.product_id))
-        draws = csr_matrix((np.ones(len(entries), np.float32), history.pair_product[entries], start), shape)
-        lists = _lists(model, history, draws, customer_id, candidates, k)
-        return filled(lists, past, self.popularity_half_life, candidates)
+        return csr_matrix((np.ones(len(entries), np.float32), history.pair_product[entries], start), shape)
+
+
+def _learnt(history: History) -> npt.NDArray[np.int64]:
+    """Numbers of the products that get a vector, ascending."""
+    buyers = np.bincount(history.pair_product, minlength=len(history.product_id))
+    return np.flatnonzero(buyers >= min(FEWEST_BUYERS, buyers.max(initial=1)))
+
+
+def _fit(model: Callable[[], _Model], weights: Sparse) -> _Model:
+    """A model, fitted to ``weights`` [C, products that get a vector]."""
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415  # comes with implicit
+
+    # The library works in threads of its own; BLAS' threads on top make it ten times slower.
+    with threadpool_limits(1, "blas"):
+        fitted = model()
+        fitted.fit(weights, show_progress=False)
+    return fitted
 
 
 def _lists(
-    model: Callable[[], _Model],
+    model: _Model,
     history: History,
-    weights: Sparse,
+    learnt: npt.NDArray[np.int64],
     customer_id: npt.NDArray[np.int64],
     candidates: npt.NDArray[np.int64],
     k: int,
 ) -> TopK:
-    """Learn ``weights`` [C, P] and name the products whose vectors fit the customers' best."""
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415  # comes with implicit
-
-    buyers = np.bincount(history.pair_product, minlength=len(history.product_id))
-    learnt = np.flatnonzero(buyers >= min(FEWEST_BUYERS, buyers.max(initial=1)))
-    # The library works in threads of its own; BLAS' threads on top make it ten times slower.
-    with threadpool_limits(1, "blas"):
-        fitted = model()
-        fitted.fit(weights[:, learnt], show_progress=False)
+    """Name the products whose vectors fit the customers' best."""
     column = np.flatnonzero(np.isin(history.product_id[learnt], candidates))
-    products = fitted.item_factors[column].T
+    products = model.item_factors[column].T
 
     def score(customer: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        fit: npt.NDArray[np.float32] = fitted.user_factors[customer] @ products
+        fit: npt.NDArray[np.float32] = model.user_factors[customer] @ products
         return fit
 
     return best_of(history, customer_id, learnt[column], score, k)

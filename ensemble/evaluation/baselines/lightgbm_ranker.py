@@ -9,7 +9,10 @@ bring new features, no new trees.
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -57,6 +60,8 @@ class RankerCache:
 
     keep_weeks: bool = False
     """Keep the features of all weeks too, as long as the same questions come again with other settings."""
+    folder: Path | None = None
+    """Keeps the trees for other processes, which would take minutes to grow the same; made where missing."""
     examples: dict[tuple[object, ...], Examples] = field(default_factory=dict)
     trees: dict[tuple[object, ...], Booster | None] = field(default_factory=dict)
     weeks: dict[tuple[object, ...], _Ranked] = field(default_factory=dict)
@@ -139,10 +144,27 @@ class LightGbmRanker:
         made_of = (_fingerprint(data), self.customers)
         grown = (*made_of, *self._parameters().values())
         if grown not in self.cache.trees:
-            if made_of not in self.cache.examples:
-                self.cache.examples[made_of] = examples_of(data, past.merchandise, self.customers)
-            self.cache.trees[grown] = self._grow(self.cache.examples[made_of])
+            self.cache.trees[grown] = self._kept(grown, data, past.merchandise)
         return self.cache.trees[grown]
+
+    def _kept(self, grown: tuple[object, ...], data: Dataset, merchandise: npt.NDArray[np.int64]) -> Booster | None:
+        """Trees from the cache's folder, where another process has left them, or grown and left there."""
+        import lightgbm  # noqa: PLC0415  # only the evaluation needs it
+
+        folder = self.cache.folder
+        path = None if folder is None else folder / f"{hashlib.sha256(repr(grown).encode()).hexdigest()[:16]}.txt"
+        if path is not None and path.is_file():
+            return lightgbm.Booster(model_file=path)
+        made_of = grown[:2]
+        if made_of not in self.cache.examples:
+            self.cache.examples[made_of] = examples_of(data, merchandise, self.customers)
+        booster = self._grow(self.cache.examples[made_of])
+        if path is not None and booster is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".new", delete=False) as fresh:
+                fresh.write(booster.model_to_string().encode())
+            Path(fresh.name).replace(path)
+        return booster
 
     def _grow(self, examples: Examples) -> Booster | None:
         import lightgbm  # noqa: PLC0415  # only the evaluation needs it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -52,14 +53,20 @@ def names() -> tuple[str, ...]:
     return tuple(GRIDS)
 
 
-def make(name: str, settings: Settings) -> Recommender:
+def make(name: str, settings: Settings, folder: Path | None = None) -> Recommender:
     """The baseline ``name`` (a key of ``GRIDS``) with its settings.
+
+    Args:
+        name: of the baseline.
+        settings: of it.
+        folder: keeps what takes minutes to learn and is the same in every week, for other processes too.
 
     Raises:
         RacksortError: a package that it needs isn't installed.
     """
     require((name,))
-    return KINDS[name](**settings)
+    kept: Settings = {"cache": RankerCache(folder=folder)} if name == "LightGBM" else {}
+    return KINDS[name](**(kept | settings))
 
 
 def require(names: Sequence[str]) -> None:
@@ -92,10 +99,11 @@ def validation_weeks(
     return weeks
 
 
-def tune(name: str, weeks: Weeks, progress: Progress) -> Tuned:
+def tune(name: str, weeks: Weeks, progress: Progress, folder: Path | None = None) -> Tuned:
     """The best settings of the baseline ``name`` and their NDCG@10 on ``weeks``, over the full catalogue.
 
-    At most ``BUDGET`` settings are tried, on a part of ``weeks`` where the baseline isn't one of ``ON_ALL``.
+    At most ``BUDGET`` settings are tried, on a part of ``weeks`` where the baseline isn't one of ``ON_ALL``. What the
+    best one learns is left in ``folder``, as by ``make``.
     """
     shared = _WHILE_TUNING[name]() if name in _WHILE_TUNING else {}
     tried_on = weeks if name in ON_ALL else _part(weeks)
@@ -109,7 +117,7 @@ def tune(name: str, weeks: Weeks, progress: Progress) -> Tuned:
 
     best = coordinate_search(score, GRIDS[name], STARTS[name])
     if tried_on is not weeks:
-        best = Tuned(best.settings, validation_score(make(name, best.settings), weeks), best.tried)
+        best = Tuned(best.settings, validation_score(make(name, best.settings, folder), weeks), best.tried)
     progress(f"Tuning {name}", 1.0)
     return best
 

@@ -216,3 +216,22 @@ def test_bpr_draws_a_product_as_often_as_baskets_hold_it_within_its_window(
     for customer in (1, 33):
         mine = late.filter(pl.col("customer_id") == customer)["product_id"].to_numpy()
         assert counts[customer - 1].tolist() == [(mine == product).sum() for product in products]
+
+
+@pytest.mark.parametrize("kind", [Als, Bpr])
+def test_vectors_of_a_week_are_learnt_once_for_all_candidates(
+    two_tribes: Dataset, kind: type[Als | Bpr], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits: list[Any] = []
+    real = factors._fit
+    monkeypatch.setattr(factors, "_fit", lambda *of: fits.append(of) or real(*of))
+    method = kind(factors=4, iterations=20)
+    weeks = [past_of(two_tribes, week, two_tribes.products["product_id"].to_numpy()) for week in (10, 9)]
+    lists = [
+        method.recommend(past, np.array([1, 2]), candidates, 3).tolist()
+        for past in (weeks[0], weeks[0], weeks[1], weeks[0])
+        for candidates in (past.merchandise, past.merchandise[:4])
+    ]
+    assert len(fits) == 3
+    fresh = kind(factors=4, iterations=20)
+    assert lists[-1] == fresh.recommend(weeks[0], np.array([1, 2]), weeks[0].merchandise[:4], 3).tolist()

@@ -75,7 +75,7 @@ def test_a_second_run_makes_nothing_again_and_gives_the_same_record(shop: Datase
 def test_a_baseline_is_made_once_for_all_weeks(shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     make = tuned.make
-    monkeypatch.setattr(tuned, "make", lambda name, settings: made.append(name) or make(name, settings))
+    monkeypatch.setattr(tuned, "make", lambda name, *of: made.append(name) or make(name, *of))
     comparison = measuring.Comparison(shop, None, silent, checkpoints(tmp_path), WEEKS)
     assert comparison.tuned  # what the search makes is another matter
     made.clear()
@@ -126,7 +126,7 @@ def test_a_baseline_that_looks_ahead_ends_the_run(
     shop: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restless, real = Restless(), tuned.make
-    monkeypatch.setattr(tuned, "make", lambda name, of: restless if name == "popularity" else real(name, of))
+    monkeypatch.setattr(tuned, "make", lambda name, *of: restless if name == "popularity" else real(name, *of))
     with pytest.raises(RacksortError, match="'popularity' looks ahead"):
         measuring.Comparison(shop, None, silent, checkpoints(tmp_path), (10,)).result()
 

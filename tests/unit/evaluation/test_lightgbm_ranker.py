@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -171,6 +172,24 @@ def test_settings_share_examples_and_weeks_only_where_nothing_differs(shop: Data
     shared = LightGbmRanker(cache=cache).recommend(other, customers, past.merchandise, 5)
     assert (len(cache.examples), len(cache.trees), len(cache.weeks)) == (2, 2, 2)
     assert shared.tolist() == LightGbmRanker().recommend(other, customers, past.merchandise, 5).tolist()
+
+
+def test_trees_that_another_process_left_are_taken(past: Past, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    customers, folder = np.arange(1, 26), tmp_path / "trees"
+
+    def lists(**settings: int) -> list[list[int]]:
+        method = LightGbmRanker(cache=RankerCache(folder=folder), **settings)
+        return method.recommend(past, customers, past.merchandise, 5).tolist()  # type: ignore[no-any-return]
+
+    first = lists()
+    (left,) = folder.iterdir()
+    lists(num_leaves=4)
+    assert len(list(folder.iterdir())) == 2
+    monkeypatch.setattr(LightGbmRanker, "_grow", lambda *_: pytest.fail("grown again"))
+    assert lists() == first
+    left.unlink()
+    with pytest.raises(pytest.fail.Exception, match="grown again"):
+        lists()
 
 
 def test_without_weeks_to_learn_from_the_list_is_the_popular(shop: Dataset) -> None:
