@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import onnx
 import pytest
 import torch
 
-from ensemble import contract
+from ensemble import contract, export
 from ensemble.data.dataset import Dataset
 from ensemble.errors import RacksortError
 from ensemble.onnx_files import session
@@ -208,3 +209,19 @@ def test_weights_that_are_too_small_for_normal_arithmetic_are_nothing(repository
     after = replace(trained).preference.wanted.detach()
     assert not after[0].any()
     assert torch.equal(after[1:], before[1:])
+
+
+def test_another_week_s_tables_fill_the_same_graphs(
+    shop: Dataset, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_release(shop, 12, trained, tmp_path / "first")
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "_exported", lambda *_: pytest.fail("exported again"))
+        build_release(shop, 9, trained, tmp_path / "filled")
+    build_release(shop, 9, copy.deepcopy(trained), tmp_path / "exported")
+    for spec in contract.ONNX_MODELS:
+        first, filled, exported = (
+            (tmp_path / way / spec.name / "1" / "model.onnx").read_bytes() for way in ("first", "filled", "exported")
+        )
+        assert filled == exported, spec.name
+        assert filled != first, spec.name
