@@ -8,8 +8,13 @@ import pytest
 from ensemble.data.dataset import Dataset
 from ensemble.data.weeks import week_start
 from ensemble.evaluation import metrics, split
-from ensemble.evaluation.baselines import ranker_features
-from ensemble.evaluation.baselines.lightgbm_ranker import LightGbmRanker, RankerCache, examples_of, training_weeks
+from ensemble.evaluation.baselines import lightgbm_ranker, ranker_features
+from ensemble.evaluation.baselines.lightgbm_ranker import (
+    LightGbmRanker,
+    RankerCache,
+    examples_of,
+    training_weeks,
+)
 from ensemble.evaluation.baselines.popularity import Popularity
 from ensemble.evaluation.baselines.ranker_features import features_of, rows_of
 from ensemble.evaluation.history import Past, past_of
@@ -143,9 +148,9 @@ def test_trees_learn_from_training_weeks_alone(shop: Dataset, monkeypatch: pytes
     def grown(data: Dataset) -> str:
         method = LightGbmRanker(cache=RankerCache())
         method.recommend(past_of(data, WEEK, merchandise), np.array([1]), merchandise, 5)
-        (trees,) = method.cache.trees.values()
-        assert trees is not None
-        return str(trees.model_to_string())
+        (grown,) = method.cache.trees.values()
+        assert grown.booster is not None
+        return str(grown.booster.model_to_string())
 
     assert grown(shop) == grown(scramble_from(shop, 8, seed=1))
     assert grown(shop) != grown(scramble_from(shop, 7, seed=1))
@@ -172,6 +177,20 @@ def test_settings_share_examples_and_weeks_only_where_nothing_differs(shop: Data
     shared = LightGbmRanker(cache=cache).recommend(other, customers, past.merchandise, 5)
     assert (len(cache.examples), len(cache.trees), len(cache.weeks)) == (2, 2, 2)
     assert shared.tolist() == LightGbmRanker().recommend(other, customers, past.merchandise, 5).tolist()
+
+
+def test_the_first_trees_of_many_are_what_fewer_would_have_been(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lightgbm_ranker, "MOST_TREES", 12)
+    customers, cache = np.arange(1, 26), RankerCache()
+    lists = {}
+    for trees in (4, 8, 4, 12):  # the second number asked for has all of them grown
+        method = LightGbmRanker(trees=trees, cache=cache)
+        lists[trees] = method.recommend(past, customers, past.merchandise, 5)
+        (grown,) = cache.trees.values()
+        assert grown.trees == (4 if len(lists) == 1 else 12)
+    for trees, found in lists.items():
+        assert np.array_equal(found, LightGbmRanker(trees=trees).recommend(past, customers, past.merchandise, 5))
+    assert not np.array_equal(lists[4], lists[12])
 
 
 def test_trees_that_another_process_left_are_taken(past: Past, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
