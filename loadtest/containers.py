@@ -19,6 +19,7 @@ import polars as pl
 from ensemble import contract
 from ensemble.errors import RacksortError
 from loadtest import bench
+from loadtest.growth import Plan
 from loadtest.lean_client import LeanClient
 from loadtest.measurement import Measurement
 from loadtest.memory import memory_by_process
@@ -28,19 +29,6 @@ SIZES: Final = {"list": 128, "grid": contract.MAX_CANDIDATES}
 """Candidates of each kind's containers."""
 _PATHS: Final = 50_000
 _AT_ONCE: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to measure, and for how long."""
-
-    catalog: Path
-    repository: Path
-    counts: tuple[int, ...]
-    """Containers of each kind, for one server after another."""
-    seconds: int = 5
-    connections: int = 64
-    cores: int = 2
 
 
 @dataclass(frozen=True, slots=True)

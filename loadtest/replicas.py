@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from ensemble.errors import RacksortError
 from loadtest import bench
+from loadtest.growth import Plan
 from loadtest.memory import memory_by_process
 from loadtest.servers import Server
 from loadtest.traffic import product_paths
@@ -23,20 +23,6 @@ from loadtest.traffic import product_paths
 KINDS: Final = ("lists", "grids")
 """All lists of the catalog, and its largest grids."""
 _PATHS: Final = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to measure, and for how long."""
-
-    catalog: Path
-    repository: Path
-    counts: tuple[int, ...]
-    """Replicas, one number after another."""
-    seconds: int = 5
-    connections: int = 64
-    """Of all replicas together; spread evenly."""
-    cores: int = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from racksort.commands import numbers
+from racksort.commands.scale import shared
 
 if TYPE_CHECKING:
     from loadtest.containers import Case
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def command(
     counts: Annotated[str, typer.Option(help="Containers of each kind, comma separated.")] = "1,10,100,1000,10000",
-    catalog: Annotated[Path, typer.Option(help="Catalog folder; prepared where it is missing.")] = Path("var/catalog"),
-    repository: Annotated[Path, typer.Option(help="Model repository.")] = Path("model_repository"),
+    catalog: shared.Catalog = Path("var/catalog"),
+    repository: shared.Repository = Path("model_repository"),
     seconds: Annotated[int, typer.Option(min=1, max=120, help="Length of each run under load.")] = 5,
-    connections: Annotated[int, typer.Option(min=1, help="Connections of each run.")] = 64,
-    cores: Annotated[int, typer.Option(min=1, help="Cores that servers and load generator share.")] = 2,
-    plot: Annotated[Path | None, typer.Option(help="File for a picture, such as docs/containers.svg.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    connections: shared.Connections = 64,
+    cores: shared.Cores = 2,
+    plot: shared.Plot = None,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Measure requests/s, CPU time and memory with ever more containers, each number with a server of its own.
 
@@ -36,21 +36,22 @@ def command(
         racksort dev scale containers --counts 10,1000 --seconds 10 --plot containers.svg --json
     """
     from loadtest import containers  # noqa: PLC0415 - a verb's imports wait until it runs
+    from loadtest.growth import Plan  # noqa: PLC0415
     from racksort.commands.prepare import ensure_catalog  # noqa: PLC0415
     from racksort.progress import progress_bars  # noqa: PLC0415
 
     asked = numbers.counts(counts, "--counts")
     ensure_catalog(catalog)
     with progress_bars() as report:
-        cases = containers.run(containers.Plan(catalog, repository, asked, seconds, connections, cores), report)
-    if as_json:
-        typer.echo(json.dumps([asdict(case) for case in cases]))
-    else:
-        _print(cases)
-    if plot:
+        cases = containers.run(Plan(catalog, repository, asked, seconds, connections, cores), report)
+
+    def drawn() -> str:
         from racksort.containers_plot import draw  # noqa: PLC0415 - matplotlib takes its time
 
-        plot.write_text(draw(cases))
+        return draw(cases)
+
+    of = [asdict(case) for case in cases]
+    shared.show(of, lambda: _print(cases), drawn, as_json=as_json, plot=plot)
 
 
 def _print(cases: list[Case]) -> None:

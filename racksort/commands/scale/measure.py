@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from racksort.commands.scale import shared
 
 if TYPE_CHECKING:
     from loadtest.scale import Case
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
 
 def command(
     repositories: Annotated[list[Path], typer.Argument(help="Model repositories, the one to compare with first.")],
-    catalog: Annotated[Path, typer.Option(help="Catalog folder; prepared where it is missing.")] = Path("var/catalog"),
+    catalog: shared.Catalog = Path("var/catalog"),
     seconds: Annotated[int, typer.Option(min=0, max=120, help="Length of each run under load; 0 runs none.")] = 5,
-    connections: Annotated[int, typer.Option(min=1, help="Connections of each run.")] = 64,
+    connections: shared.Connections = 64,
     rounds: Annotated[int, typer.Option(min=1, max=20, help="Each release is measured so often, by turns.")] = 1,
     instances: Annotated[
         int, typer.Option(min=1, max=4, help="Servers at once whose memory is counted, to see what they share.")
     ] = 2,
-    plot: Annotated[Path | None, typer.Option(help="File for a picture, such as docs/scale.svg.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    plot: shared.Plot = None,
+    as_json: shared.AsJson = False,
 ) -> None:
     """Measure size, start, memory, latencies and requests/s of releases, by turns, on this machine.
 
@@ -43,14 +44,14 @@ def command(
     plan = scale.Plan(catalog, tuple(repositories), seconds, connections, rounds, instances)
     with progress_bars() as report:
         cases = scale.run(plan, report)
-    if as_json:
-        typer.echo(json.dumps([asdict(case) | {"pss_mb": case.pss_mb, "rss_mb": case.rss_mb} for case in cases]))
-    else:
-        _print(cases)
-    if plot:
+
+    def drawn() -> str:
         from racksort.scale_plot import draw  # noqa: PLC0415 - matplotlib takes its time
 
-        plot.write_text(draw(cases))
+        return draw(cases)
+
+    of = [asdict(case) | {"pss_mb": case.pss_mb, "rss_mb": case.rss_mb} for case in cases]
+    shared.show(of, lambda: _print(cases), drawn, as_json=as_json, plot=plot)
 
 
 def _print(cases: list[Case]) -> None:

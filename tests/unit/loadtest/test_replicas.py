@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from ensemble.errors import RacksortError
 from loadtest import bench, replicas
+from loadtest.growth import Plan
 from loadtest.measurement import Measurement
-from loadtest.replicas import Case, Load, Plan, spread, together
+from loadtest.replicas import Case, Load, spread, together
 from racksort.cli import app
 from racksort.replicas_plot import draw
 
