@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,6 +29,7 @@ from ensemble.evaluation.truth import truth_of
 
 if TYPE_CHECKING:
     from lightgbm import Booster
+    from lightgbm import Dataset as Binned
 
     from ensemble.training.snapshot import Snapshot
 
@@ -40,6 +42,13 @@ second)."""
 _FIRST: Final = 0.63
 """Where in the weeks known the first one to learn from lies: of weeks 1-40, week 26, as for the served models."""
 _SEED: Final = 0
+_BINS: Final[Mapping[str, object]] = {
+    "max_bin": 127,
+    # Else features are left out by the settings of the trees that were grown first.
+    "feature_pre_filter": False,
+    "verbosity": -1,
+}
+"""Parameters that the examples' bins depend on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ class RankerCache:
     """Keep the features of all weeks too, as long as the same questions come again with other settings."""
     folder: Path | None = None
     """Keeps the trees for other processes, which would take minutes to grow the same; made where missing."""
-    examples: dict[tuple[object, ...], Examples] = field(default_factory=dict)
+    examples: dict[tuple[object, ...], Binned | None] = field(default_factory=dict)
     trees: dict[tuple[object, ...], _Grown] = field(default_factory=dict)
     weeks: dict[tuple[object, ...], _Ranked] = field(default_factory=dict)
     latest: tuple[tuple[object, ...], Snapshot] | None = None
@@ -173,7 +182,7 @@ class LightGbmRanker:
             return lightgbm.Booster(model_file=path)
         made_of = settings[:2]
         if made_of not in self.cache.examples:
-            self.cache.examples[made_of] = examples_of(data, merchandise, self.customers)
+            self.cache.examples[made_of] = _binned(examples_of(data, merchandise, self.customers))
         booster = self._grow(self.cache.examples[made_of], trees)
         if path is not None and booster is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,15 +191,10 @@ class LightGbmRanker:
             Path(fresh.name).replace(path)
         return booster
 
-    def _grow(self, examples: Examples, trees: int) -> Booster | None:
+    def _grow(self, examples: Binned | None, trees: int) -> Booster | None:
         import lightgbm  # noqa: PLC0415  # only the evaluation needs it
 
-        if not len(examples.query):
-            return None
-
-        parameters = self._parameters()
-        data = lightgbm.Dataset(examples.feature, examples.label, group=examples.query, params=parameters)
-        return lightgbm.train(parameters, data, num_boost_round=trees)
+        return None if examples is None else lightgbm.train(self._parameters(), examples, num_boost_round=trees)
 
     def _parameters(self) -> dict[str, object]:
         """As the library names them; all that the trees depend on beside the examples."""
@@ -204,12 +208,20 @@ class LightGbmRanker:
             "feature_fraction": self.feature_fraction,
             "bagging_fraction": self.bagging_fraction,
             "bagging_freq": 1,
-            "max_bin": 127,
+            **_BINS,
             "seed": _SEED,
             "deterministic": True,
             "force_row_wise": True,
-            "verbosity": -1,
         }
+
+
+def _binned(examples: Examples) -> Binned | None:
+    """The examples as the library holds them, for trees of any settings; None where there are none."""
+    import lightgbm  # noqa: PLC0415  # only the evaluation needs it
+
+    if not len(examples.query):
+        return None
+    return lightgbm.Dataset(examples.feature, examples.label, group=examples.query, params=dict(_BINS)).construct()
 
 
 def training_weeks(data: Dataset) -> tuple[int, ...]:
