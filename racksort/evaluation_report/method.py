@@ -73,8 +73,7 @@ validation weeks.
 **Baselines.** Tuned by NDCG@10 on the validation weeks, all by the same search with the same budget: at most {budget}
 settings, one changed at a time from published, usual or formerly best ones. Those that take seconds for a week are
 tried on {sample} customers and every third validation week (ALS and BPR on week 42 alone); the figure of the best
-is of all. All but LightGBM learn
-anew from everything before each week that they are asked for.
+is of all. All but LightGBM learn anew from everything before each week that they are asked for.
 
 {baselines}
 
