@@ -204,11 +204,10 @@ def displace(
             taken[won_slots] = True
             multiplier[waiting[wins]] = draws[wins, draw[won]]
             slot_sorted[member[:, wins]] = won_slots
-            if wins.size:
-                left = np.ones(waiting.size, bool)
-                left[wins] = False
-                waiting = waiting[left]
-                key, home, width, member = (each[:, left] for each in (key, home, width, member))
+            left = np.ones(waiting.size, bool)
+            left[wins] = False
+            waiting = waiting[left]
+            key, home, width, member = (each[:, left] for each in (key, home, width, member))
         failed.append(waiting)
     slot_of = np.empty_like(slot_sorted)
     slot_of[order] = slot_sorted
