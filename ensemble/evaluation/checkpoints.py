@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble.npz import UNREADABLE
-from ensemble.releases.files import explained, sync
+from ensemble.releases.files import explained, replace
 
 Record = dict[str, Any]
 """A JSON object."""
 
+NOT_KEPT: Final = "what was finished can't be kept: make room or make it writable, and run again"
+"""What it means that a file of an evaluation can't be written."""
 _FORMAT: Final = 2
 """Of the files."""
 _FACTS: Final = "facts"
@@ -137,15 +137,8 @@ class Checkpoints:
         facts = {"of": described, "facts": made.facts, "seconds": made.seconds}
         content = io.BytesIO()
         np.savez_compressed(content, **{_FACTS: np.array(json.dumps(facts, allow_nan=False))}, **made.arrays)
-        with explained(path, "what was finished can't be kept: make room or make it writable, and run again"):
-            path.parent.mkdir(parents=True, exist_ok=True)  # a run with --fresh beside this one may have removed it
-            descriptor, fresh = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".new")
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            Path(fresh).replace(path)
-            sync(path.parent)
+        with explained(path, NOT_KEPT):
+            replace(path, content.getvalue())
 
     def _described(self, name: str, inputs: Record) -> Record:
         # As JSON gives it back: tuples are lists and keys are text.

@@ -94,7 +94,7 @@ def _refreshed(trained: Trained, past: Past, builds: Path | None = None) -> Iter
 
 
 def _built(trained: Trained, past: Past, builds: Path) -> Path:
-    """The repository of the week in ``builds``, whole or not there: exporting takes most of a minute."""
+    """The repository of the week in ``builds``, whole or not there: several parts of an evaluation ask for it."""
     kept = builds / f"week-{past.week}"
     if kept.is_dir():
         return kept

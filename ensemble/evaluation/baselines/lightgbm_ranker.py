@@ -10,7 +10,6 @@ bring new features, no new trees.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +22,11 @@ from ensemble.data.dataset import Dataset
 from ensemble.evaluation import split
 from ensemble.evaluation.baselines.popularity import filled
 from ensemble.evaluation.baselines.ranker_features import features_of, rows_of
+from ensemble.evaluation.checkpoints import NOT_KEPT
 from ensemble.evaluation.history import Past
 from ensemble.evaluation.topk import TopK, sparse_topk
 from ensemble.evaluation.truth import truth_of
+from ensemble.releases.files import explained, replace
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -173,7 +174,11 @@ class LightGbmRanker:
     def _kept(
         self, settings: tuple[object, ...], trees: int, data: Dataset, merchandise: npt.NDArray[np.int64]
     ) -> Booster | None:
-        """Trees from the cache's folder, where another process has left them, or grown and left there."""
+        """Trees from the cache's folder, where another process has left them, or grown and left there.
+
+        Raises:
+            RacksortError: they can't be left there.
+        """
         import lightgbm  # noqa: PLC0415  # only the evaluation needs it
 
         folder, name = self.cache.folder, hashlib.sha256(repr((*settings, trees)).encode()).hexdigest()[:16]
@@ -185,10 +190,8 @@ class LightGbmRanker:
             self.cache.examples[made_of] = _binned(examples_of(data, merchandise, self.customers))
         booster = self._grow(self.cache.examples[made_of], trees)
         if path is not None and booster is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".new", delete=False) as fresh:
-                fresh.write(booster.model_to_string().encode())
-            Path(fresh.name).replace(path)
+            with explained(path, NOT_KEPT):
+                replace(path, booster.model_to_string().encode())
         return booster
 
     def _grow(self, examples: Binned | None, trees: int) -> Booster | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -33,6 +33,8 @@ _POPULAR_HALF_LIFE: Final = 2.0
 _BEST: Final = 50
 """Products on a shortlist besides: the best of the whole catalogue by preference, by the release's blend, and by the
 blend with an unknown customer's affinity."""
+Listed = tuple[int, npt.NDArray[np.int64], Floats]
+"""A row of the truth, the products on its shortlist [N], ascending, and their components [N, 4]."""
 _CHUNK: Final = 64
 _TOP: Final = 10
 
@@ -44,8 +46,6 @@ def collect(
     customers: npt.NDArray[np.int64],
     settings: RankingSettings,
     on_progress: Callable[[float], None] = lambda _fraction: None,
-    *,
-    shortlists_only: bool = False,
 ) -> WeekOutputs:
     """Ask the models for a week and keep what the studies need.
 
@@ -56,17 +56,19 @@ def collect(
         customers: all judged customers, ascending; asked for are those who are known or bought in the week.
         settings: the release's blend.
         on_progress: told the fraction that is done.
-        shortlists_only: no pools and no counts for calibration, and only customers who bought are asked for.
     """
+    asked = customers[np.isin(customers, past.weeks.customer_id) | np.isin(customers, truth.customer_id)]
+    return _Collector(models, past, begun(models, past, truth, asked), settings, settings_of(past)).run(on_progress)
+
+
+def begun(models: Models, past: Past, truth: Truth, asked: npt.NDArray[np.int64]) -> WeekOutputs:
+    """The week's outputs of affinity and demand for the customers ``asked``, without any list yet."""
     product_id = past.weeks.product_id
     products = past.cut.products
     at = np.searchsorted(products["product_id"].to_numpy(), product_id)
     category = products["category_id"].to_numpy()[at].astype(np.int64)
-    known = np.isin(customers, past.weeks.customer_id)
-    bought = np.isin(customers, truth.customer_id)
-    asked = customers[bought if shortlists_only else known | bought]
     categories = int(products["category_id"].to_numpy().max(initial=0)) + 1
-    week = WeekOutputs(
+    return WeekOutputs(
         week=past.week,
         truth=truth,
         customer_id=asked,
@@ -78,9 +80,6 @@ def collect(
         pools={},
         best=np.zeros((len(truth), LENGTH), np.int64),
         score=Calibration(),
-    )
-    return _Collector(models, past, week, settings, {} if shortlists_only else settings_of(past)).run(
-        on_progress, calibration=not shortlists_only
     )
 
 
@@ -114,27 +113,25 @@ class _Collector:
             name: np.searchsorted(week.product_id, ids) for name, ids in candidates.items() if name != FULL_CATALOGUE
         }
         self._pool_parts: dict[str, list[Floats]] = {name: [] for name in self._pools}
-        self._short: list[tuple[int, npt.NDArray[np.int64], Floats]] = []
+        self._short: list[Listed] = []
         anyone = np.array([contract.ANONYMOUS])
         self._unknown = affinity_table(models, past, anyone, week.affinity.shape[1])
 
-    def run(self, on_progress: Callable[[float], None], *, calibration: bool) -> WeekOutputs:
+    def run(self, on_progress: Callable[[float], None]) -> WeekOutputs:
         """The week with everything filled in."""
         week = self._week
         for part, said in filter_tables(self._models, self._past, week.customer_id, week.product_id):
             score = self._blend(week.affinity[part], said)
-            if calibration:
-                self._judge(week.score, score, self._bought.dense(part), part)
+            self._judge(week.score, score, self._bought.dense(part), part)
             self._keep(said, score, part)
             on_progress(part.stop / len(week.customer_id))
-        if calibration:
-            self._judge_unknown()
+        self._judge_unknown()
         pools = {
             name: Pool(week.product_id[columns], np.concatenate(parts))
             for (name, columns), parts in zip(self._pools.items(), self._pool_parts.values(), strict=True)
             if parts
         }
-        return replace(week, shortlists=tuple(self._shortlists()), pools=pools)
+        return replace(week, shortlists=tuple(shortlists(self._short)), pools=pools)
 
     def _blend(self, affinity: Floats, said: FilterTables) -> Floats:
         """The release's score [B, P] before the rules, its tail stretched: the log-odds that it tells."""
@@ -200,17 +197,18 @@ class _Collector:
             component = self._component(affinity[row], said, row, column)
             self._short.append((int(truth_row[row]), week.product_id[column], component))
 
-    def _shortlists(self) -> Iterator[Shortlist]:
-        """Rows of about the same length together, so that little is padding."""
-        rows = sorted(self._short, key=lambda each: len(each[1]))
-        for begin in range(0, len(rows), _CHUNK):
-            group = rows[begin : begin + _CHUNK]
-            width = len(group[-1][1])
-            yield Shortlist(
-                row=np.array([row for row, _, _ in group]),
-                product_id=np.stack([np.pad(ids, (0, width - len(ids))) for _, ids, _ in group]),
-                component=np.stack([np.pad(part, ((0, width - len(part)), (0, 0))) for _, _, part in group]),
-            )
+
+def shortlists(listed: Iterable[Listed]) -> Iterator[Shortlist]:
+    """One row for each customer; rows of about the same length together, so that little is padding."""
+    rows = sorted(listed, key=lambda each: len(each[1]))
+    for begin in range(0, len(rows), _CHUNK):
+        group = rows[begin : begin + _CHUNK]
+        width = len(group[-1][1])
+        yield Shortlist(
+            row=np.array([row for row, _, _ in group]),
+            product_id=np.stack([np.pad(ids, (0, width - len(ids))) for _, ids, _ in group]),
+            component=np.stack([np.pad(part, ((0, width - len(part)), (0, 0))) for _, _, part in group]),
+        )
 
 
 class _Pairs:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ensemble.evaluation.history import Past, past_of
 from ensemble.evaluation.model_outputs import Models
+from ensemble.evaluation.studies.choosing import to_choose_on
 from ensemble.evaluation.studies.collecting import collect
 from ensemble.evaluation.studies.outputs import WeekOutputs
 from ensemble.evaluation.study import Scene
@@ -36,15 +37,17 @@ class Outputs:
             past = past_of(scene.dataset, week, scene.merchandise)
             truth = truth_of(scene.dataset, week, scene.merchandise).of(scene.customers)
             with self._open(past) as models:
-                self._weeks[week] = collect(
-                    models,
-                    past,
-                    truth,
-                    scene.customers,
-                    scene.trained.settings,
-                    lambda fraction: scene.progress(f"What the models say, week {week}", fraction),
-                    shortlists_only=week not in scene.weeks,
-                )
+                if week not in scene.weeks:
+                    self._weeks[week] = to_choose_on(models, past, truth)
+                else:
+                    self._weeks[week] = collect(
+                        models,
+                        past,
+                        truth,
+                        scene.customers,
+                        scene.trained.settings,
+                        lambda fraction: scene.progress(f"What the models say, week {week}", fraction),
+                    )
         return self._weeks[week]
 
 

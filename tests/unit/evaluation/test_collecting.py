@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ensemble.data.dataset import Dataset
-from ensemble.evaluation import split
+from ensemble.evaluation import questions, split
 from ensemble.evaluation.experiment import settings_of
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.studies import collecting, kept_outputs
@@ -132,15 +132,33 @@ def test_shortlists_and_pools_hold_what_the_models_said(week: WeekOutputs, scene
     np.testing.assert_allclose(pool.component, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_weeks_to_choose_on_ask_only_who_bought_and_count_nothing(scene: Scene) -> None:
+def test_weeks_to_choose_on_ask_who_bought_for_what_is_their_own_or_popular(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "POPULAR", 3)
     assert choosing_weeks() == (8,)
     kept = outputs_by(FakeModels(), scene)
     week = kept.week(8)
     assert week.customer_id.tolist() == week.truth.customer_id.tolist()
     assert not week.score.groups[WHOLE].count.any()
     assert not week.pools
-    assert len(np.concatenate([part.row for part in week.shortlists])) == len(week.truth)
     assert kept.week(8) is week
+    rows = np.concatenate([part.row for part in week.shortlists])
+    assert np.sort(rows).tolist() == list(range(len(week.truth)))
+    history = past_of(scene.dataset, 8, scene.merchandise).weeks
+    everybodys = set(week.product_id)
+    for part in week.shortlists:
+        customer, real = week.truth.customer_id[part.row], part.product_id > 0
+        said = component_of(customer[:, None], part.product_id)
+        np.testing.assert_allclose(part.component[real], said[real], rtol=1e-4, atol=1e-6)
+        for row, one in enumerate(customer):
+            own = set(history.product_id[history.pair_product[history.customer_id[history.pair_customer] == one]])
+            listed = part.product_id[row][real[row]].tolist()
+            assert listed == sorted(set(listed))
+            assert own <= set(listed)
+            everybodys &= set(listed)
+            assert len(set(listed) - own) <= 3
+    assert len(everybodys) >= 3
 
 
 def test_studies_of_one_scene_share_their_outputs_and_those_of_another_do_not(scene: Scene, shop: Dataset) -> None:

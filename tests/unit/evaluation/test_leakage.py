@@ -7,6 +7,7 @@ import pytest
 
 from ensemble.data.dataset import Dataset
 from ensemble.errors import RacksortError
+from ensemble.evaluation import leakage
 from ensemble.evaluation.baselines import lightgbm_ranker
 from ensemble.evaluation.baselines.personal_frequency import PersonalFrequency
 from ensemble.evaluation.baselines.popularity import Popularity
@@ -42,6 +43,12 @@ def test_the_baselines_do_not_look_ahead(shop: Dataset, name: str, monkeypatch: 
 
 def test_a_method_that_keeps_the_future_is_caught(shop: Dataset) -> None:
     with pytest.raises(RacksortError, match=r"'clairvoyant' looks ahead: .* from week 10 on"):
+        check_no_lookahead(Clairvoyant, shop, WEEK, CUSTOMERS, merchandise_of(shop.products))
+
+
+def test_of_many_customers_a_draw_is_asked(shop: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leakage, "CUSTOMERS", 7)
+    with pytest.raises(RacksortError, match=r"the lists of \d of 7 customers"):
         check_no_lookahead(Clairvoyant, shop, WEEK, CUSTOMERS, merchandise_of(shop.products))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from ensemble.data.dataset import Dataset
 from ensemble.data.weeks import week_start
+from ensemble.errors import RacksortError
 from ensemble.evaluation import metrics, split
 from ensemble.evaluation.baselines import lightgbm_ranker, ranker_features
 from ensemble.evaluation.baselines.lightgbm_ranker import (
@@ -209,6 +210,14 @@ def test_trees_that_another_process_left_are_taken(past: Past, tmp_path: Path, m
     left.unlink()
     with pytest.raises(pytest.fail.Exception, match="grown again"):
         lists()
+
+
+def test_trees_that_cannot_be_left_are_one_line(past: Past, tmp_path: Path) -> None:
+    (tmp_path / "trees").write_text("a file where the folder should be")
+    method = LightGbmRanker(trees=2, cache=RankerCache(folder=tmp_path / "trees"))
+    with pytest.raises(RacksortError, match=r"trees: .*; what was finished can't be kept: make room") as error:
+        method.recommend(past, np.arange(1, 26), past.merchandise, 5)
+    assert "\n" not in str(error.value)
 
 
 def test_without_weeks_to_learn_from_the_list_is_the_popular(shop: Dataset) -> None:
