@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from ensemble.errors import RacksortError
 from racksort.commands.loadtest.extra import require
-from racksort.commands.numbers import whole_numbers
+from racksort.commands.numbers import counts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,8 +70,8 @@ def command(
         catalog=catalog,
         repository=repository,
         seconds=seconds,
-        list_connections=_counts(connections, "--connections"),
-        grid_connections=_counts(grid_connections, "--grid-connections"),
+        list_connections=counts(connections, "--connections"),
+        grid_connections=counts(grid_connections, "--grid-connections"),
         open_loop=open_loop,
         tuning_seconds=tune,
         cores=cores,
@@ -103,18 +102,6 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
 
 def _tell(line: str) -> None:
     typer.echo(f"racksort: {line}", err=True)
-
-
-def _counts(text: str, option: str) -> tuple[int, ...]:
-    """Whole numbers above 0, comma separated.
-
-    Raises:
-        RacksortError: it is something else.
-    """
-    counts = whole_numbers(text)
-    if not counts:
-        raise RacksortError(f"{option} {text!r}: give whole numbers above 0, such as 16,64")
-    return counts
 
 
 def points_table(came: Comparison) -> Table:
