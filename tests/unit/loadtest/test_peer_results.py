@@ -104,8 +104,14 @@ def test_settings_are_chosen_by_what_counts_first() -> None:
     assert best_settings([fast_but_late, Tried({"n": 4}, (point("A", 8_000, p99=80.0),))]) == {"n": 1}
 
 
-@pytest.mark.parametrize("arguments", [["--only", "nobody"], ["--connections", "64,x"], ["--grid-connections", "0"]])
-def test_a_wrong_argument_is_told_before_anything_starts(arguments: list[str]) -> None:
-    done = CliRunner().invoke(app, ["loadtest", "peers", *arguments])
+def test_an_unknown_peer_is_told_before_anything_starts() -> None:
+    done = CliRunner().invoke(app, ["loadtest", "peers", "--only", "nobody"])
     assert isinstance(done.exception, RacksortError)
-    assert arguments[1] in str(done.exception)
+    assert "nobody" in str(done.exception)
+
+
+@pytest.mark.parametrize("arguments", [["--connections", "64,x"], ["--grid-connections", "0"]])
+def test_wrong_numbers_are_told_before_anything_starts(arguments: list[str]) -> None:
+    done = CliRunner().invoke(app, ["loadtest", "peers", *arguments])
+    assert done.exit_code == 2
+    assert f"Invalid value for {arguments[0]}: '{arguments[1]}'" in done.output
