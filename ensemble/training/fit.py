@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ensemble.models.category_affinity import AffinityNet
 from ensemble.models.collaborative_filter import PreferenceNet
@@ -27,10 +28,14 @@ from ensemble.training.examples import (
     product_batch,
     shuffled,
 )
+from ensemble.training.scaling import scaled
 from ensemble.training.strangers import by_sales, stranger_batch, stranger_loss
 
 HIDDEN_CUSTOMERS: Final = 0.1
 """Share of customers whose history is hidden in training, so that an unknown customer means calibrated popularity."""
+
+LOOKED_AT: Final = 8
+"""Every so many customers of a week are looked at for the scales of features."""
 
 CHUNK: Final = 128
 """Customers per step."""
@@ -39,8 +44,15 @@ AWAY: Final = 0.2
 """Share of the customers without a purchase in a week that are seen of it: all of their candidates are misses, which
 says how often customers shop and nothing of the order."""
 
-LISTWISE: Final = 1.0
+LISTWISE: Final = 0.3
 """Weight of the loss of the order beside that of the logits."""
+
+ELSEWHERE: Final = 0.1
+"""Weight of what the customer has never bought. More is bought of it than again, and hardly anything says what: in full
+it drowns what can be learnt. All of it counts as much, so that probabilities stay what they are."""
+
+AVERAGED: Final = 0.1
+"""Share of the steps over which a net's weights are averaged."""
 
 STRANGERS: Final = 0.3
 """Weight of the loss of the order that somebody unknown is shown."""
@@ -157,6 +169,9 @@ def fit_affinity(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = AffinityNet(categories)
+    week = weeks[len(weeks) // 2]
+    some = np.arange(0, week.snapshot.customer_id.size, LOOKED_AT)
+    examples = category_batch(week, some, np.ones(some.size, bool))
 
     def losses(week: Week) -> list[Callable[[], Tensor]]:
         seen, weight = seen_of(week, rng)
@@ -170,7 +185,8 @@ def fit_affinity(
 
         return [partial(loss, part) for part in chosen]
 
-    return net, _fit(net, weeks, losses, epochs, RATE, rng, step)
+    with scaled(net, lambda: affinity_logits(net, examples), learnt=1):
+        return net, _fit(net, weeks, losses, epochs, RATE, rng, step)
 
 
 def fit_preference(
@@ -184,6 +200,9 @@ def fit_preference(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = PreferenceNet(categories)
+    week = weeks[len(weeks) // 2]
+    some = np.arange(0, week.snapshot.customer_id.size, LOOKED_AT)
+    examples = product_batch(week, some, np.ones(some.size, bool), rng)
 
     def losses(told: tuple[Week, Signals]) -> list[Callable[[], Tensor]]:
         week, others = told
@@ -199,7 +218,8 @@ def fit_preference(
 
         return [partial(loss, part) for part in shuffled(rng, seen.size, CHUNK)]
 
-    return net, _fit(net, list(zip(weeks, said, strict=True)), losses, epochs, RATE, rng, step)
+    with scaled(net, lambda: preference_said(net, examples), learnt=1):
+        return net, _fit(net, list(zip(weeks, said, strict=True)), losses, epochs, RATE, rng, step)
 
 
 def seen_of(week: Week, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], Tensor]:
@@ -234,13 +254,16 @@ def batch_loss(logits: Tensor, label: Tensor, weight: Tensor, known: Tensor) -> 
 def preference_loss(logits: Tensor, batch: ProductBatch, weight: Tensor) -> Tensor:
     """``batch_loss`` of logits [B, N], whose order is about what each customer had bought before.
 
+    All else counts ``ELSEWHERE``.
+
     Args:
         logits: of the batch's products.
         batch: what was bought, and how many products each stands for.
         weight: how many customers each stands for [B].
     """
-    known = torch.from_numpy(batch.rows[:, :, TRIPS] > 0) & (batch.weight > 0)
-    return batch_loss(logits, batch.label, batch.weight * weight[:, None], known)
+    bought = torch.from_numpy(batch.rows[:, :, TRIPS] > 0)
+    each = batch.weight * weight[:, None] * torch.where(bought, 1.0, ELSEWHERE)
+    return batch_loss(logits, batch.label, each, bought & (batch.weight > 0))
 
 
 def _shrinkage(net: AffinityNet | PreferenceNet) -> Tensor:
@@ -264,7 +287,8 @@ def fit_demand(
 
         return [loss]
 
-    return net, _fit(net, weeks, losses, epochs, 1e-2, rng, step)
+    with scaled(net, lambda: [demand_logs(net, week) for week in weeks[:: max(1, len(weeks) // 3)]]):
+        return net, _fit(net, weeks, losses, epochs, 1e-2, rng, step)
 
 
 def _fit(
@@ -276,20 +300,30 @@ def _fit(
     rng: np.random.Generator,
     step: Step,
 ) -> list[float]:
+    """Fit the net; at the end it has its weights' average over the last steps (Polyak and Juditsky, 1992)."""
     optimizer = torch.optim.Adam(net.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(weeks), rate / 20)
+    averaged: AveragedModel | None = None
     history = []
     for epoch in range(epochs):
         total, count = 0.0, 0
         for done, at in enumerate(rng.permutation(len(weeks))):
-            for loss in losses(weeks[at]):
+            wanted = losses(weeks[at])
+            if averaged is None:
+                horizon = max(AVERAGED * epochs * len(weeks) * len(wanted), 1.0)
+                fading = get_ema_multi_avg_fn(1 - 1 / horizon)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+                averaged = AveragedModel(net, multi_avg_fn=fading)
+            for loss in wanted:
                 optimizer.zero_grad()
                 value = loss()
                 value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
                 optimizer.step()
+                averaged.update_parameters(net)
                 total, count = total + value.item(), count + 1
             schedule.step()
             step((epoch + (done + 1) / len(weeks)) / epochs)
         history.append(total / count)
+    if averaged is not None:
+        net.load_state_dict(averaged.module.state_dict())
     net.eval()
     return history

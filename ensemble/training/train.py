@@ -45,7 +45,7 @@ class Plan:
     train_weeks: tuple[int, ...] = tuple(range(26, 41))
     validation_weeks: tuple[int, ...] = tuple(range(41, 47))
     sample: float = 1.0
-    epochs: tuple[int, int, int] = (6, 25, 8)
+    epochs: tuple[int, int, int] = (12, 60, 8)
     validation_customers: int = 800
     threads: int = 2
     seed: int = 1

@@ -16,6 +16,7 @@ from ensemble.models.layers import MAILER
 from ensemble.ranking import RankingSettings, rank
 from ensemble.training.examples import ProductBatch, Week, customer_batch, open_week, product_batch
 from ensemble.training.fit import (
+    ELSEWHERE,
     LISTWISE,
     blended_logits,
     components,
@@ -139,7 +140,8 @@ def loss_of(logits: np.ndarray, batch: ProductBatch, weight: np.ndarray) -> floa
         for c in columns:
             chance = 1 / (1 + np.exp(-logits[row, c]))
             miss = np.log(chance) if batch.label[row, c] == 1 else np.log(1 - chance)
-            total -= weight[row] * batch.weight[row, c].item() * miss / 20
+            counts = 1.0 if batch.rows[row, c, TRIPS] > 0 else ELSEWHERE
+            total -= weight[row] * batch.weight[row, c].item() * counts * miss / 20
         known = [c for c in columns if batch.rows[row, c, TRIPS] > 0 and batch.weight[row, c] > 0]
         again = [c for c in known if batch.label[row, c] == 1]
         everything = sum(np.exp(logits[row, c]) for c in known)
