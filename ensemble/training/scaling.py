@@ -37,7 +37,7 @@ class Scales:
 
         Those come from weights that are trained too, so that what they are now says nothing of what they will be.
         """
-        mean, spread = rows.mean(0), rows.std(0)
+        mean, spread = rows.mean(0), rows.std(0, correction=min(1, len(rows) - 1))
         left = spread < _STEADY
         left[rows.shape[1] - learnt :] = True
         return cls(mean.masked_fill(left, 0.0), spread.masked_fill(left, 1.0))

@@ -53,6 +53,12 @@ def test_features_are_of_unit_size_but_those_that_say_nothing_or_are_learnt() ->
     assert torch.equal(unit[:, [1, 3]], rows[:, [1, 3]])
 
 
+def test_a_single_row_says_nothing_of_sizes() -> None:
+    scales = Scales.of(torch.tensor([[3.0, -1.0]]))
+    assert scales.mean.tolist() == [0, 0]
+    assert scales.spread.tolist() == [1, 1]
+
+
 def test_a_failure_leaves_the_net_with_its_own_scorer() -> None:
     candidate, customer = some_features(1)
     net = SimpleNamespace(scorer=Scorer(FEATURES, CUSTOMER, 8))
