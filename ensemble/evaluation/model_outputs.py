@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from ensemble.evaluation.scoring import CandidateRow, batches_of, now_of, window
 from ensemble.tensors import Tensors
 
 Floats = npt.NDArray[np.float32]
+FILTER_SAYS: Final = (contract.PREFERENCE, contract.AFFINITY_WEIGHT, contract.DEMAND_WEIGHT)
+"""The outputs of the collaborative filter that are kept, in the order of ``FilterTables``."""
 
 
 class Models(Protocol):
@@ -32,7 +34,7 @@ class Models(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FilterTables:
-    """What the collaborative filter says of customers and products, [B, P] each."""
+    """What the collaborative filter says of customers and products, [B, P] each or picked from that."""
 
     preference: Floats
     affinity_weight: Floats
@@ -61,12 +63,11 @@ def filter_tables(
     models: Models, past: Past, customer_id: npt.NDArray[np.int64], product_id: npt.NDArray[np.int64]
 ) -> Iterator[tuple[slice, FilterTables]]:
     """What is said of customers and products ([P], ascending), batch by batch: rows of ``customer_id`` and [B, P]."""
-    outputs = (contract.PREFERENCE, contract.AFFINITY_WEIGHT, contract.DEMAND_WEIGHT)
     rows = windows(past, product_id)
     begin = 0
     for group in batches_of(customer_id):
         part = slice(begin, begin + len(group))
-        said = _side_by_side(models, contract.COLLABORATIVE_FILTER, outputs, rows, group, now_of(past))
+        said = _side_by_side(models, contract.COLLABORATIVE_FILTER, FILTER_SAYS, rows, group, now_of(past))
         yield part, FilterTables(*said)
         begin += len(group)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from ensemble.errors import RacksortError
 
@@ -46,17 +46,13 @@ def write(path: Path, content: bytes) -> None:
 def replace(path: Path, content: bytes) -> None:
     """Write a file, or one in its place, whole or not at all; on the disk when this returns. Its folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, fresh = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".new")
+    fresh = path.with_name(f".{uuid4().hex}.new")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(fresh).replace(path)
+        write(fresh, content)
+        move(fresh, path)
     except OSError:
-        Path(fresh).unlink(missing_ok=True)
+        fresh.unlink(missing_ok=True)
         raise
-    sync(path.parent)
 
 
 def copy(source: Path, target: Path) -> None:

@@ -169,9 +169,7 @@ def fit_affinity(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = AffinityNet(categories)
-    week = weeks[len(weeks) // 2]
-    some = np.arange(0, week.snapshot.customer_id.size, LOOKED_AT)
-    examples = category_batch(week, some, np.ones(some.size, bool))
+    examples = category_batch(*_typical(weeks))
 
     def losses(week: Week) -> list[Callable[[], Tensor]]:
         seen, weight = seen_of(week, rng)
@@ -200,9 +198,7 @@ def fit_preference(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = PreferenceNet(categories)
-    week = weeks[len(weeks) // 2]
-    some = np.arange(0, week.snapshot.customer_id.size, LOOKED_AT)
-    examples = product_batch(week, some, np.ones(some.size, bool), rng)
+    examples = product_batch(*_typical(weeks), rng)
 
     def losses(told: tuple[Week, Signals]) -> list[Callable[[], Tensor]]:
         week, others = told
@@ -220,6 +216,13 @@ def fit_preference(
 
     with scaled(net, lambda: preference_said(net, examples), learnt=1):
         return net, _fit(net, list(zip(weeks, said, strict=True)), losses, epochs, RATE, rng, step)
+
+
+def _typical(weeks: Sequence[Week]) -> tuple[Week, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """What scales are taken from: a week in the middle, every so many of its customers, none of them hidden."""
+    week = weeks[len(weeks) // 2]
+    some = np.arange(0, week.snapshot.customer_id.size, LOOKED_AT)
+    return week, some, np.ones(some.size, bool)
 
 
 def seen_of(week: Week, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], Tensor]:

@@ -12,14 +12,12 @@ import numpy as np
 
 from ensemble import contract
 from ensemble.evaluation.history import Past
-from ensemble.evaluation.model_outputs import Models, affinity_table
+from ensemble.evaluation.model_outputs import FILTER_SAYS, FilterTables, Models, affinity_table
 from ensemble.evaluation.questions import batches, own_and_popular, shelf_at
 from ensemble.evaluation.scoring import now_of
-from ensemble.evaluation.studies.collecting import begun, shortlists
+from ensemble.evaluation.studies.collecting import begun, components, shortlists
 from ensemble.evaluation.studies.outputs import WeekOutputs
 from ensemble.evaluation.truth import Truth
-
-_SAID = (contract.PREFERENCE, contract.AFFINITY_WEIGHT, contract.DEMAND_WEIGHT)
 
 
 def to_choose_on(models: Models, past: Past, truth: Truth) -> WeekOutputs:
@@ -30,20 +28,17 @@ def to_choose_on(models: Models, past: Past, truth: Truth) -> WeekOutputs:
     week = begun(models, past, truth, truth.customer_id)
     sold = replace(past, merchandise=week.product_id)
     asked = own_and_popular(sold, truth.customer_id, np.full(len(truth), now_of(past)))
-    said = np.zeros((len(asked.product_id), len(_SAID)), np.float32)
+    said = np.zeros((len(asked.product_id), len(FILTER_SAYS)), np.float32)
     for batch in batches(asked, shelf_at(past.cut, past.week)):
         answer = models.outputs(contract.COLLABORATIVE_FILTER, batch.tensors)
         real = batch.place >= 0
-        said[batch.place[real]] = np.stack([answer[spec.name][real] for spec in _SAID], axis=1)
+        said[batch.place[real]] = np.stack([answer[spec.name][real] for spec in FILTER_SAYS], axis=1)
 
-    preference, affinity_weight, demand_weight = said.T
     at = np.searchsorted(week.product_id, asked.product_id)
     category = week.category[at]
     affinity = week.affinity[asked.row, category]
     unknown = affinity_table(models, past, np.array([contract.ANONYMOUS]), week.affinity.shape[1])[0, category]
-    component = np.stack(
-        (affinity * affinity_weight, week.demand[at] * demand_weight, preference, unknown * affinity_weight), axis=1
-    )
+    component = components(affinity, unknown, week.demand[at], FilterTables(*said.T))
     listed = (
         (row, asked.product_id[begin:end], component[begin:end])
         for row, (begin, end) in enumerate(zip(asked.start[:-1], asked.start[1:], strict=True))

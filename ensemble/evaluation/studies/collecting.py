@@ -152,10 +152,9 @@ class _Collector:
             row: positions in the batch, one or [U, 1].
             at: positions of products [N].
         """
-        category, weight = self._week.category[at], said.affinity_weight[row, at]
-        demand = self._week.demand[at] * said.demand_weight[row, at]
-        weighed, unknown = affinity[..., category] * weight, self._unknown[0, category] * weight
-        return np.stack((weighed, demand, said.preference[row, at], unknown), axis=-1)
+        category = self._week.category[at]
+        picked = FilterTables(said.preference[row, at], said.affinity_weight[row, at], said.demand_weight[row, at])
+        return components(affinity[..., category], self._unknown[0, category], self._week.demand[at], picked)
 
     def _judge(self, kept: Calibration, logit: Floats, label: npt.NDArray[np.bool_], part: slice) -> None:
         """Count a batch's pairs [B, P] in their groups."""
@@ -196,6 +195,19 @@ class _Collector:
             column = np.unique(np.concatenate((self._popular, own, *tops)))
             component = self._component(affinity[row], said, row, column)
             self._short.append((int(truth_row[row]), week.product_id[column], component))
+
+
+def components(affinity: Floats, unknown: Floats, demand: Floats, said: FilterTables) -> Floats:
+    """What the models add where every weight of the settings is 1, [..., 4], as in ``Shortlist``.
+
+    Args:
+        affinity: the customer's own [...].
+        unknown: that of a customer whom nobody knows.
+        demand: lift.
+        said: of the same customers and products.
+    """
+    weight = said.affinity_weight
+    return np.stack((affinity * weight, demand * said.demand_weight, said.preference, unknown * weight), axis=-1)
 
 
 def shortlists(listed: Iterable[Listed]) -> Iterator[Shortlist]:
