@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ensemble.bootstrap import DRAWS, LEVEL, Bootstrap, Interval
 from ensemble.evaluation import metrics, split
-from ensemble.evaluation.bootstrap import DRAWS, LEVEL, Bootstrap, Interval
 from ensemble.evaluation.experiment import Experiment, Setting
 from ensemble.evaluation.run_account import RunAccount
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ensemble.evaluation.bootstrap import Interval
+from ensemble.bootstrap import Interval
 
 
 def gained(difference: Interval) -> str:

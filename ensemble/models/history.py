@@ -21,8 +21,9 @@ HALF_LIVES: Final = (7.0, 28.0, 112.0)
 """Days after which a purchase counts half: a week, a month, a season."""
 
 ROW: Final = ("last_high", "last_low", "first_high", "first_low", "count_7", "count_28", "count_112", "trips", "mailer")
-"""Columns of a packed history row (uint8). First and last are days before the cutoff; the counts are logarithms; mailer
-is the share of the trips on which the item was in the mailer."""
+"""Columns of a packed history row (uint8). First and last are days before the cutoff; the counts are logarithms; trips,
+and the first of them, are of the last months alone; mailer is the share of all trips on which the item was in the
+mailer."""
 
 TRIPS: Final = ROW.index("trips")
 
@@ -127,9 +128,9 @@ class History:
 
     Attributes:
         counts: decayed counts [B, 3, N], one row per half-life.
-        trips: purchases ever [B, 1, N].
+        trips: purchases of the last months [B, 1, N], at least 1 where there was one ever.
         last: days since the last purchase [B, 1, N]; ``NEVER`` where there is none.
-        span: days between first and last purchase [B, 1, N].
+        span: days between the first of these and the last [B, 1, N].
         bought: 1 where there is any purchase, else 0 [B, 1, N].
         mailer: share of the purchases up to the cutoff while the item was in the mailer [B, 1, N]; 0 without any.
         noted: 1 where there is a purchase up to the cutoff, else 0 [B, 1, N].

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ensemble.data.dataset import Dataset
-from ensemble.training.snapshot import Pairs, Rows, Snapshot, events_of, pairs_of
+from ensemble.training.snapshot import Pairs, Rows, Snapshot, events_of, pairs_of, trips_of
 
 SHARE: Final = 0.2
 """Share of the customers whose histories are cut."""
@@ -44,7 +44,7 @@ def shorten(snapshot: Snapshot, cut: Dataset, rng: np.random.Generator) -> Snaps
     product = np.searchsorted(snapshot.product_id, kept["product_id"].to_numpy())
     category, age, mailer = (kept[name].to_numpy() for name in ("category_id", "age", "mailer"))
     leaf = category > 0
-    trips = pairs_of(customer, np.zeros_like(customer), age, mailer, 1)
+    trips = trips_of(customer, age, mailer)
     rows = snapshot.trips.copy()
     rows[trips.customer] = trips.rows
     basket = snapshot.basket.copy()

@@ -25,8 +25,14 @@ Int64s = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.uint8]
 
 ITEM_FEATURES: Final = ("rate_7", "rate_28", "rate_112", "repeat", "gap", "share", "newness")
-"""Columns of item features: ln weekly buyers by three half-lives, share of its buyers who came back, ln(1 + days
-between a customer's purchases), ln of its share of its leaf category's buyers, 2^(-days since its first sale / 28)."""
+"""Columns of item features: ln weekly buyers by three half-lives, share of its buyers who came back and ln(1 + days
+between a customer's purchases), both within ``HABITS``, ln of its share of its leaf category's buyers, 2^(-days since
+its first sale / 28), where older than ``HABITS`` doesn't count as older."""
+
+HABITS: Final = 175.0
+"""Days within which trips and the gaps between them are counted: the 25 weeks that the first training week knows. Over
+all that is known, both grow for as long as purchases are kept, and each week a model would meet larger numbers than it
+was trained on."""
 
 PLAN_WEEKS: Final = 20
 """Weeks over which a product's eighth feature, its mean share of stores that had it in the mailer, looks back."""
@@ -123,12 +129,12 @@ def take_snapshot(data: Dataset, week: int, cutoff: float | None = None) -> Snap
     products = pairs_of(customer, product, age, mailer, product_id.size)
     leaf = category > 0
     leaves = pairs_of(customer[leaf], category[leaf], age[leaf], mailer[leaf], categories)
-    trips = pairs_of(customer, np.zeros_like(customer), age, mailer, 1)
+    trips = trips_of(customer, age, mailer)
     lines = np.bincount(customer, minlength=customer_id.size)
     basket = np.log1p(lines / np.maximum(trips.rows[:, 7], 1)).astype(np.float32)
 
-    leaf_feature = _item_features(leaves, observed, categories)
-    rates = _item_features(products, observed, product_id.size)
+    leaf_feature = _item_features(leaves, _oldest(category[leaf], age[leaf], categories), observed)
+    rates = _item_features(products, _oldest(product, age, product_id.size), observed)
     product_category = known["category_id"].to_numpy().astype(np.int32)
     for features, parent in ((rates, leaf_feature[product_category, 2]), (leaf_feature, np.float32(0))):
         features[:, 5] = features[:, 2] - parent
@@ -175,10 +181,22 @@ def _mailer_share(cut: Dataset, week: int, product_id: Int64s) -> Float32s:
     return known["mailer"].fill_null(0.0).to_numpy().astype(np.float32)
 
 
+def trips_of(customer: Int64s, age: npt.NDArray[np.float64], mailer: npt.NDArray[np.float64]) -> Pairs:
+    """Packed histories of customers' shopping trips, with all of their trips."""
+    return pairs_of(customer, np.zeros_like(customer), age, mailer, 1, math.inf)
+
+
 def pairs_of(
-    customer: Int64s, item: Int64s, age: npt.NDArray[np.float64], mailer: npt.NDArray[np.float64], items: int
+    customer: Int64s,
+    item: Int64s,
+    age: npt.NDArray[np.float64],
+    mailer: npt.NDArray[np.float64],
+    items: int,
+    within: float = HABITS,
 ) -> Pairs:
     """Aggregate events to packed pair histories; several events of a pair at one moment are one trip.
+
+    Trips, and the first of them, are of the last ``within`` days; where there is none, the last one ever counts alone.
 
     In stretches of sorted arrays, which takes an eighth of the time that grouping a table with these sums does.
     """
@@ -190,11 +208,12 @@ def pairs_of(
         return Pairs(key, np.empty((0, len(ROW)), np.uint8), items)
     key, age, mailer = key[trip], age[trip], np.maximum.reduceat(mailer, trip)
     pair = np.flatnonzero(_begins(key))
-    trips = np.diff(pair, append=key.size)
+    ever = np.diff(pair, append=key.size)
+    trips = np.maximum(np.add.reduceat(age < within, pair, dtype=np.int64), 1)
     last, first = age[pair], age[pair + trips - 1]
-    since = age - np.repeat(last, trips)
+    since = age - np.repeat(last, ever)
     counts = np.stack([np.add.reduceat(np.exp2(-since / h), pair) for h in HALF_LIVES], 1)
-    rows = pack(last, first, counts, trips, np.add.reduceat(mailer, pair) / trips)
+    rows = pack(last, first, counts, trips, np.add.reduceat(mailer, pair) / ever)
     return Pairs(key[pair], rows, items)
 
 
@@ -219,24 +238,29 @@ def season_weights(rows: Rows) -> Float32s:
     return unpack(rows)[3][:, -1]
 
 
-def _item_features(pairs: Pairs, observed: float, items: int) -> Float32s:
-    """Feature rows [items, 7] from pair histories; the share's column is left to the caller."""
+def _oldest(item: Int64s, age: npt.NDArray[np.float64], items: int) -> npt.NDArray[np.float64]:
+    """Days since each item was first sold [items]; 0 where it never was."""
+    oldest = np.zeros(items)
+    np.maximum.at(oldest, item, age)
+    return oldest
+
+
+def _item_features(pairs: Pairs, oldest: npt.NDArray[np.float64], observed: float) -> Float32s:
+    """Feature rows [items, 7] from pair histories and the items' ages; the share's column is left to the caller."""
     last, first, trips, counts = unpack(pairs.rows)
-    item = pairs.item
+    item, items = pairs.item, pairs.items
     total = np.stack([np.bincount(item, counts[:, i], items) for i in range(3)], 1)
     half_life = np.array(HALF_LIVES)
     # A steady rate r per day decays to r·h/ln 2 · (1 - 2^(-T/h)) purchases after T days.
     days = half_life / math.log(2) * (1 - 2.0 ** (-observed / half_life))
     features = np.empty((items, len(ITEM_FEATURES)), np.float32)
     features[:, :3] = np.log(7 * total / days + _RATE_FLOOR)
-    again = trips > 1
-    buyers, back = np.bincount(item, minlength=items), np.bincount(item, again, items)
-    mean_back = again.mean()
+    lately, again = last < HABITS, trips > 1
+    buyers, back = np.bincount(item, lately, items), np.bincount(item, again, items)
+    mean_back = again.sum() / max(lately.sum(), 1)
     features[:, 3] = (back + _PAIRS_PRIOR * mean_back) / (buyers + _PAIRS_PRIOR)
     gap = np.log1p((first - last) / np.maximum(trips - 1, 1))
-    mean_gap = gap[again].mean() if again.any() else math.log1p(observed)
+    mean_gap = gap[again].mean() if again.any() else math.log1p(min(observed, HABITS))
     features[:, 4] = (np.bincount(item, gap * again, items) + _PAIRS_PRIOR * mean_gap) / (back + _PAIRS_PRIOR)
-    oldest = np.zeros(items, np.float32)
-    np.maximum.at(oldest, item, first)
-    features[:, 6] = 2.0 ** (-oldest / HALF_LIVES[1])
+    features[:, 6] = 2.0 ** (-np.minimum(oldest, HABITS) / HALF_LIVES[1])
     return features

@@ -37,7 +37,8 @@ class Plan:
             others, so that its measure isn't flattered by the choice.
         sample: share of the customers, 0 < sample <= 1.
         epochs: passes of category affinity, product pool and collaborative filter.
-        validation_customers: customers per validation week.
+        validation_customers: customers per validation week at most; by default all of the reference data's. Weights of
+            the blend that 800 of 1,300 chose were 0.3 % behind for the rest.
         threads: cores used.
         seed: of everything that is drawn.
     """
@@ -46,7 +47,7 @@ class Plan:
     validation_weeks: tuple[int, ...] = tuple(range(41, 47))
     sample: float = 1.0
     epochs: tuple[int, int, int] = (12, 60, 8)
-    validation_customers: int = 800
+    validation_customers: int = 2000
     threads: int = 2
     seed: int = 1
 

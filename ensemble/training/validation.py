@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ensemble.bootstrap import Bootstrap
 from ensemble.contract import CONTEXT
 from ensemble.models.collaborative_filter import PreferenceNet
 from ensemble.models.history import TRIPS
@@ -29,6 +30,8 @@ _DEMAND: Final = np.round(np.arange(0.4, 1.61, 0.1), 1)
 DISCOUNTS: Final = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 1.0)
 """Category discounts that are tried, the strongest first, none last."""
 _SHARES: Final = (0.3, 0.2, 0.1, 0.0)  # less would move nothing into the first ten, which it is judged by
+MARGIN: Final = 0.003
+"""Share of NDCG@10 that a more mixed list may cost at most: what trainings differ by that draw differently."""
 TAIL_FROM: Final = -2.0
 """Log-odds above which a score has a slope of its own: 12 %."""
 CALIBRATED: Final = 1024
@@ -44,6 +47,7 @@ class Scored:
     """Customers of one chunk against everything that they may be shown.
 
     Attributes:
+        customer: ids [B].
         component: affinity and demand times their weights, preference [B, N, 3]; -inf preference = padding.
         category: leaf categories [B, N].
         frequency: trips with the product, halved every 112 days [B, N]; 0 = never bought.
@@ -52,6 +56,7 @@ class Scored:
         bought: distinct known products bought in the week [B].
     """
 
+    customer: npt.NDArray[np.int64]
     component: Floats
     category: npt.NDArray[np.int32]
     frequency: Floats
@@ -94,7 +99,8 @@ def _score(week: Week, net: PreferenceNet, others: Signals, customer: npt.NDArra
     label = np.isin(key, week.bought[:, 0] * items + week.bought[:, 1]) & real
     bought = np.searchsorted(week.bought[:, 0], customer, "right") - np.searchsorted(week.bought[:, 0], customer)
     popularity = np.where(real, snapshot.product_feature[product, 1], -np.inf)
-    return Scored(component, category, frequency, popularity, label.astype(np.float32), bought)
+    asked = snapshot.customer_id[customer]
+    return Scored(asked, component, category, frequency, popularity, label.astype(np.float32), bought)
 
 
 def quality(scored: Sequence[Scored], scores: Sequence[Floats]) -> dict[str, float]:
@@ -104,14 +110,22 @@ def quality(scored: Sequence[Scored], scores: Sequence[Floats]) -> dict[str, flo
 
 def measured(scored: Sequence[Scored], tops: Sequence[npt.NDArray[np.int64]]) -> dict[str, float]:
     """Mean NDCG@10 and recall@10 of lists given as positions [B, 10], best first, of each chunk."""
+    recall = [
+        np.take_along_axis(chunk.label, top, 1).sum(1) / chunk.bought for chunk, top in zip(scored, tops, strict=True)
+    ]
+    return {"ndcg@10": float(_ndcg(scored, tops).mean()), "recall@10": float(np.concatenate(recall).mean())}
+
+
+def _ndcg(scored: Sequence[Scored], tops: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float64]:
+    """NDCG@10 of each customer's list, given as positions [B, 10] of each chunk."""
     discount = 1 / np.log2(np.arange(K) + 2)
     ideal = np.concatenate(([0.0], np.cumsum(discount)))
-    ndcg, recall = [], []
-    for chunk, top in zip(scored, tops, strict=True):
-        hit = np.take_along_axis(chunk.label, top, 1)
-        ndcg.append(hit @ discount / ideal[np.minimum(chunk.bought, K)])
-        recall.append(hit.sum(1) / chunk.bought)
-    return {"ndcg@10": float(np.concatenate(ndcg).mean()), "recall@10": float(np.concatenate(recall).mean())}
+    return np.concatenate(
+        [
+            np.take_along_axis(chunk.label, top, 1) @ discount / ideal[np.minimum(chunk.bought, K)]
+            for chunk, top in zip(scored, tops, strict=True)
+        ]
+    )
 
 
 def _top(score: Floats, size: int) -> npt.NDArray[np.int64]:
@@ -178,8 +192,9 @@ def fit_blend(
 
     The weights' ratios come from a grid, since likelihood over the whole catalogue is decided far below a list's top;
     their common scale and the bias come from logistic regression on examples that stand for the full catalogue
-    (Platt, 1999), as does the slope of the few high scores. Category discount and share of discovery are the best by
-    NDCG@10: what more mixture costs is a shop's own choice, and ``docs/quality.md`` has the curves.
+    (Platt, 1999), as does the slope of the few high scores. Category discount and share of discovery are the strongest
+    that cost no more than ``MARGIN``: what more mixture costs is a shop's own choice, and ``docs/quality.md`` has the
+    curves.
 
     Returns:
         The settings, and NDCG@10 on ``scored`` of the best grid point, of common factors of 1, by discount and by
@@ -201,8 +216,8 @@ def fit_blend(
         tail_from=TAIL_FROM,
         tail_slope=tail,
     )
-    settings, by_discount = _best(scored, {d: replace(settings, category_discount=d) for d in DISCOUNTS})
-    settings, by_share = _best(scored, {s: replace(settings, discovery_share=s) for s in _SHARES})
+    settings, by_discount = _strongest(scored, seed, {d: replace(settings, category_discount=d) for d in DISCOUNTS})
+    settings, by_share = _strongest(scored, seed, {s: replace(settings, discovery_share=s) for s in _SHARES})
     choice = {
         "best": best,
         "all weights 1": points[1.0, 1.0],
@@ -212,10 +227,28 @@ def fit_blend(
     return settings, choice
 
 
-def _best(scored: Sequence[Scored], tried: Mapping[float, RankingSettings]) -> tuple[RankingSettings, dict[str, float]]:
-    """The settings, by a rule's value, whose list is the best; of equals the first."""
-    worth = {value: measured(scored, ranked(scored, settings))["ndcg@10"] for value, settings in tried.items()}
-    return tried[max(worth, key=worth.__getitem__)], {str(value): ndcg for value, ndcg in worth.items()}
+def _strongest(
+    scored: Sequence[Scored], seed: int, tried: Mapping[float, RankingSettings]
+) -> tuple[RankingSettings, dict[str, float]]:
+    """The settings of the ``strongest`` value of a rule, and mean NDCG@10 of each value, for these customers."""
+    ndcg = {value: _ndcg(scored, ranked(scored, settings)) for value, settings in tried.items()}
+    chosen = strongest(ndcg, Bootstrap(np.concatenate([chunk.customer for chunk in scored]), seed))
+    return tried[chosen], {str(value): float(each.mean()) for value, each in ndcg.items()}
+
+
+def strongest(ndcg: Mapping[float, npt.NDArray[np.float64]], bootstrap: Bootstrap) -> float:
+    """The first value of a rule whose lists are no worse than the best by more than ``MARGIN``.
+
+    A test of non-inferiority (Piaggio et al., 2012): it is the upper bound of the cost's 95 % interval that has to keep
+    the margin, so that few customers are no excuse for a strong rule.
+
+    Args:
+        ndcg: of each customer [n], by the rule's value, the most mixed lists first.
+        bootstrap: of the same customers.
+    """
+    best = max(ndcg.values(), key=lambda each: float(each.mean()))
+    allowed = MARGIN * float(best.mean())
+    return next(value for value, each in ndcg.items() if bootstrap.difference(best, each).high <= allowed)
 
 
 @dataclass(frozen=True, slots=True)

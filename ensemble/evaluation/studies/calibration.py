@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from ensemble.evaluation.bootstrap import Bootstrap
+from ensemble.bootstrap import Bootstrap
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.report import SEED
 from ensemble.evaluation.studies.comparison import probabilities_table, reliability_plot

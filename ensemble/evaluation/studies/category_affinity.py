@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ensemble.bootstrap import Bootstrap
 from ensemble.evaluation import metrics
 from ensemble.evaluation.baselines.personal_frequency import PersonalFrequency
-from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.experiment import LENGTH
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.report import SEED

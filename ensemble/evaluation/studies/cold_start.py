@@ -11,12 +11,12 @@ import numpy.typing as npt
 import polars as pl
 
 from ensemble import contract
+from ensemble.bootstrap import Bootstrap
 from ensemble.data.dataset import Dataset
 from ensemble.data.weeks import week_start
 from ensemble.evaluation import metrics
 from ensemble.evaluation.baselines.personal_frequency import PersonalFrequency
 from ensemble.evaluation.baselines.popularity import Popularity
-from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.questions import lists_of, own_and_popular, scores_of, shelf_at
 from ensemble.evaluation.recent_events import events_before

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ensemble.bootstrap import Bootstrap
 from ensemble.evaluation import metrics
-from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.experiment import FULL_CATALOGUE, LENGTH, Experiment, Setting
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.report import SEED

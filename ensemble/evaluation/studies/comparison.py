@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ensemble.evaluation.bootstrap import Bootstrap, Interval
+from ensemble.bootstrap import Bootstrap, Interval
 from ensemble.evaluation.calibration import BINS
 from ensemble.evaluation.studies.logit_histogram import LogitHistogram
 from ensemble.evaluation.study import Cell, Line, Plot, Table

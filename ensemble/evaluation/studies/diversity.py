@@ -11,10 +11,10 @@ import numpy.typing as npt
 import polars as pl
 
 from ensemble import contract
+from ensemble.bootstrap import Bootstrap
 from ensemble.data.dataset import Dataset
 from ensemble.data.weeks import week_start
 from ensemble.evaluation import metrics, split
-from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.mmr import maximal_marginal_relevance
 from ensemble.evaluation.questions import Questions, batches, lists_of, own_and_popular, scores_of, shelf_at
@@ -23,7 +23,7 @@ from ensemble.evaluation.tables import Tables
 from ensemble.evaluation.truth import Truth, spent_of, truth_of
 from ensemble.evaluation.wording import gained
 from ensemble.ranking import RankingSettings, rank
-from ensemble.training.validation import DISCOUNTS
+from ensemble.training.validation import DISCOUNTS, MARGIN, strongest
 
 KEY: Final = "diversity"
 K: Final = 10
@@ -252,7 +252,7 @@ def _point(share: float, each: dict[str, Floats], bootstrap: Bootstrap) -> Line:
 
 
 def _by_hits(values: Found, own: float, bootstrap: Bootstrap) -> str:
-    """The discount that training's rule chooses on these customers, and whether it is the release's ``own``."""
+    """The best discount, the one that training's rule chooses on these customers, and the release's ``own``."""
     ndcg = {value: each["ndcg@10"] for (rule, value), each in values.items() if rule == "category_discount"}
     best = max(sorted(ndcg), key=lambda gamma: float(ndcg[gamma].mean()))
 
@@ -260,8 +260,11 @@ def _by_hits(values: Found, own: float, bootstrap: Bootstrap) -> str:
         price = bootstrap.relative(ndcg[gamma], ndcg[1.0])
         return f"{gamma:g} ({price.value:+.2%} [{price.low:+.2%}, {price.high:+.2%}])"
 
-    rule = f"The best category_discount by NDCG@10, against none, is {priced(best)}"
-    return f"{rule}: the release's own." if own == best else f"{rule}; the release's own is {priced(own)}."
+    kept = strongest({gamma: ndcg[gamma] for gamma in sorted(ndcg)}, bootstrap)
+    return (
+        f"The best category_discount by NDCG@10, against none, is {priced(best)}, the strongest that costs at most "
+        f"{MARGIN:.1%} of it with 95 % confidence {priced(kept)}; the release's own is {priced(own)}."
+    )
 
 
 def _discovery(values: Found, bootstrap: Bootstrap) -> str:

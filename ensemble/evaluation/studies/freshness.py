@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ensemble.bootstrap import Bootstrap, Interval
 from ensemble.contract import RECENT
 from ensemble.data.weeks import week_start
 from ensemble.evaluation import metrics
-from ensemble.evaluation.bootstrap import Bootstrap, Interval
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.questions import POPULAR, lists_of, own_and_popular, scores_of, shelf_at
 from ensemble.evaluation.recent_events import events_before, events_of

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ensemble import contract
+from ensemble.bootstrap import Bootstrap, Interval
 from ensemble.evaluation import metrics
-from ensemble.evaluation.bootstrap import Bootstrap, Interval
 from ensemble.evaluation.experiment import FULL_CATALOGUE, LENGTH
 from ensemble.evaluation.model_outputs import Floats
 from ensemble.evaluation.report import SEED

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ensemble.evaluation.bootstrap import Bootstrap
+from ensemble.bootstrap import Bootstrap
 from ensemble.evaluation.report import SEED
 from ensemble.evaluation.studies import demand_baselines
 from ensemble.evaluation.studies.comparison import settings_table

@@ -14,11 +14,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ensemble.bootstrap import Bootstrap
 from ensemble.contract import RECENT
 from ensemble.data.dataset import Dataset
 from ensemble.data.weeks import week_start
 from ensemble.evaluation import metrics
-from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.questions import POPULAR, Questions, Shelf, lists_of, own_and_popular, scores_of, shelf_at
 from ensemble.evaluation.recent_events import events_before, events_of

@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ensemble.bootstrap import Bootstrap
 from ensemble.data.dataset import Dataset, Progress, load
 from ensemble.data.weeks import week_of, week_start
 from ensemble.evaluation import metrics
-from ensemble.evaluation.bootstrap import Bootstrap
 from ensemble.evaluation.experiment import FULL_CATALOGUE, LENGTH, WHOLE_SHOP, sampled, settings_of
 from ensemble.evaluation.history import past_of
 from ensemble.evaluation.report import SEED

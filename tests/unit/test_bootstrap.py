@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ensemble.evaluation.bootstrap import Bootstrap
+from ensemble.bootstrap import Bootstrap
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
