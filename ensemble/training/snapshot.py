@@ -34,6 +34,9 @@ HABITS: Final = 175.0
 all that is known, both grow for as long as purchases are kept, and each week a model would meet larger numbers than it
 was trained on."""
 
+MEANING: Final = 2
+"""Raised whenever numbers of a snapshot mean something else than before: weights trained on others don't fit."""
+
 PLAN_WEEKS: Final = 20
 """Weeks over which a product's eighth feature, its mean share of stores that had it in the mailer, looks back."""
 

@@ -16,6 +16,7 @@ from ensemble.models.collaborative_filter import PreferenceNet
 from ensemble.models.product_pool import DemandNet
 from ensemble.npz import UNREADABLE
 from ensemble.ranking import RankingSettings
+from ensemble.training.snapshot import MEANING
 
 _NETS: Final[dict[str, Any]] = {"affinity": AffinityNet, "demand": DemandNet, "preference": PreferenceNet}
 
@@ -59,7 +60,12 @@ class Trained:
         arrays = {
             f"{net}.{name}": value.numpy() for net in _NETS for name, value in getattr(self, net).state_dict().items()
         }
-        facts = {"categories": self.categories, "settings": asdict(self.settings), "summary": self.summary}
+        facts = {
+            "categories": self.categories,
+            "features": MEANING,
+            "settings": asdict(self.settings),
+            "summary": self.summary,
+        }
         with path.open("wb") as file:
             np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)
 
@@ -68,11 +74,15 @@ class Trained:
         """Read what ``save`` wrote.
 
         Raises:
-            RacksortError: there is no such file, or it isn't one of ours.
+            RacksortError: there is no such file, it isn't one of ours, or its nets were trained on other features.
         """
         try:
             with np.load(path, allow_pickle=False) as held:
                 facts = json.loads(str(held["facts"]))
+                if facts.get("features") != MEANING:
+                    raise RacksortError(
+                        f"{path}: trained on features that meant something else: run `racksort train` again"
+                    )
                 nets = {}
                 for name, kind in _NETS.items():
                     nets[name] = kind(facts["categories"]).eval()

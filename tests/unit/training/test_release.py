@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ensemble.release import build_release, weights_path
 from ensemble.releases.golden import GOLDEN, Golden
 from ensemble.training.examples import open_week
 from ensemble.training.fit import demand_lift, demand_logs
-from ensemble.training.snapshot import take_snapshot
+from ensemble.training.snapshot import MEANING, take_snapshot
 from ensemble.training.train import train
 from ensemble.training.weights import Trained
 from tests.unit.training.conftest import PLAN
@@ -198,6 +199,24 @@ def test_a_week_without_a_past_and_a_missing_file_are_named(shop: Dataset, train
         build_release(shop, 2, trained, tmp_path)
     with pytest.raises(RacksortError, match=r"gone\.npz: no such file"):
         Trained.load(tmp_path / "gone.npz")
+
+
+@pytest.mark.parametrize("known", [None, MEANING - 1])
+def test_weights_of_other_features_are_refused(trained: Trained, tmp_path: Path, known: int | None) -> None:
+    """Of releases made before features had a version, or by another one."""
+    path = tmp_path / "weights.npz"
+    trained.save(path)
+    assert Trained.load(path).settings == trained.settings
+    with np.load(path) as held:
+        arrays = dict(held)
+    facts = json.loads(str(arrays["facts"]))
+    facts["features"] = known
+    arrays["facts"] = np.array(json.dumps(facts))
+    np.savez_compressed(path, **arrays)
+    with pytest.raises(
+        RacksortError, match=r"weights\.npz: trained on features that meant something else: run `racksort"
+    ):
+        Trained.load(path)
 
 
 def test_weights_that_are_too_small_for_normal_arithmetic_are_nothing(repository: Path) -> None:
