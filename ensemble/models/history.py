@@ -22,8 +22,12 @@ HALF_LIVES: Final = (7.0, 28.0, 112.0)
 
 ROW: Final = ("last_high", "last_low", "first_high", "first_low", "count_7", "count_28", "count_112", "trips", "mailer")
 """Columns of a packed history row (uint8). First and last are days before the cutoff; the counts are logarithms; trips,
-and the first of them, are of the last months alone; mailer is the share of all trips on which the item was in the
-mailer."""
+and the first of them, are within ``HABITS``; mailer is the share of all trips on which the item was in the mailer."""
+
+HABITS: Final = 168.0
+"""Days before the cutoff within which trips and the gaps between them are counted: the 24 weeks that the first training
+week knows. Over all that is known, both grow for as long as purchases are kept, and each week a model would meet larger
+numbers than it was trained on."""
 
 TRIPS: Final = ROW.index("trips")
 
@@ -51,9 +55,9 @@ def pack(
 
     Args:
         last: days from the last purchase to the cutoff [n], 0..1023 (more is cut off).
-        first: days from the first purchase to the cutoff [n].
+        first: days from the first purchase within ``HABITS`` to the cutoff [n]; ``last`` where there is none.
         counts: purchases decayed to the moment of the last one [n, 3], at least 1, one column per half-life.
-        trips: number of purchases [n], at least 1 (cut off at 255).
+        trips: number of purchases within ``HABITS`` [n], at least 1 (cut off at 255).
         mailer: share of the purchases while the item was in the mailer [n], 0..1.
 
     Returns:
@@ -128,7 +132,7 @@ class History:
 
     Attributes:
         counts: decayed counts [B, 3, N], one row per half-life.
-        trips: purchases of the last months [B, 1, N], at least 1 where there was one ever.
+        trips: purchases within ``HABITS`` of the cutoff and since [B, 1, N]; 1 where all are older.
         last: days since the last purchase [B, 1, N]; ``NEVER`` where there is none.
         span: days between the first of these and the last [B, 1, N].
         bought: 1 where there is any purchase, else 0 [B, 1, N].
@@ -181,8 +185,10 @@ class HistoryDecoder(nn.Module):
         mailer, noted = decoded[:, 6:7] * held, held
         if added is not None:
             counts = counts + added[:, :3]
-            trips = trips + added[:, 3:4]
+            # A last purchase of long ago stands in for none within HABITS; with an event there is one.
+            lately = (decoded[:, 3:4] < HABITS).float()
+            trips = torch.maximum(trips * lately + added[:, 3:4], held)
             last = torch.minimum(last, added[:, 4:5] + NEVER)
-            first = torch.maximum(first, added[:, 5:6])
+            first = torch.maximum(first * lately, added[:, 5:6])
             held = trips.clamp(max=1.0)
         return History(counts, trips, last, torch.relu(first - last), held, mailer, noted)

@@ -69,7 +69,10 @@ def chunks(shop: Shop, size: Size, customers: StaticTable) -> Iterator[tuple[int
 
 
 def draw(shop: Shop, size: Size, customers: int, rng: np.random.Generator) -> Histories:
-    """Histories of so many customers, each with one product at least."""
+    """Histories of so many customers, each with one product at least.
+
+    Trips reach back further than real tables count them, which costs a request nothing more.
+    """
     count = np.exp(rng.normal(np.log(size.history) - _SPREAD**2 / 2, _SPREAD, customers))
     count = np.clip(np.rint(count), 1, min(_MOST, shop.product_id.size)).astype(np.int64)
     place = _places(shop, count, rng)

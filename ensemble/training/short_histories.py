@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ensemble.data.dataset import Dataset
-from ensemble.training.snapshot import Pairs, Rows, Snapshot, events_of, pairs_of, trips_of
+from ensemble.training.snapshot import Pairs, Rows, Snapshot, baskets_of, events_of, pairs_of
 
 SHARE: Final = 0.2
 """Share of the customers whose histories are cut."""
@@ -44,12 +44,11 @@ def shorten(snapshot: Snapshot, cut: Dataset, rng: np.random.Generator) -> Snaps
     product = np.searchsorted(snapshot.product_id, kept["product_id"].to_numpy())
     category, age, mailer = (kept[name].to_numpy() for name in ("category_id", "age", "mailer"))
     leaf = category > 0
-    trips = trips_of(customer, age, mailer)
+    trips = pairs_of(customer, np.zeros_like(customer), age, mailer, 1)
     rows = snapshot.trips.copy()
     rows[trips.customer] = trips.rows
     basket = snapshot.basket.copy()
-    lines = np.bincount(customer, minlength=customers)[trips.customer]
-    basket[trips.customer] = np.log1p(lines / np.maximum(trips.rows[:, 7], 1))
+    basket[trips.customer] = baskets_of(customer, age, customers)[trips.customer]
     owned = pairs_of(customer, product, age, mailer, snapshot.products.items)
     leaves = pairs_of(customer[leaf], category[leaf], age[leaf], mailer[leaf], snapshot.categories.items)
     return replace(

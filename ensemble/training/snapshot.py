@@ -18,7 +18,7 @@ from ensemble.data.dataset import Dataset
 from ensemble.data.offers import IN_MAILER
 from ensemble.data.weeks import week_start
 from ensemble.errors import RacksortError
-from ensemble.models.history import AGE_UNIT, COUNT_STEP, HALF_LIVES, ROW, pack
+from ensemble.models.history import AGE_UNIT, COUNT_STEP, HABITS, HALF_LIVES, ROW, pack
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -27,12 +27,7 @@ Rows = npt.NDArray[np.uint8]
 ITEM_FEATURES: Final = ("rate_7", "rate_28", "rate_112", "repeat", "gap", "share", "newness")
 """Columns of item features: ln weekly buyers by three half-lives, share of its buyers who came back and ln(1 + days
 between a customer's purchases), both within ``HABITS``, ln of its share of its leaf category's buyers, 2^(-days since
-its first sale / 28), where older than ``HABITS`` doesn't count as older."""
-
-HABITS: Final = 175.0
-"""Days within which trips and the gaps between them are counted: the 25 weeks that the first training week knows. Over
-all that is known, both grow for as long as purchases are kept, and each week a model would meet larger numbers than it
-was trained on."""
+its first sale / 28), of at most ``HABITS``."""
 
 MEANING: Final = 2
 """Raised whenever numbers of a snapshot mean something else than before: weights trained on others don't fit."""
@@ -132,9 +127,8 @@ def take_snapshot(data: Dataset, week: int, cutoff: float | None = None) -> Snap
     products = pairs_of(customer, product, age, mailer, product_id.size)
     leaf = category > 0
     leaves = pairs_of(customer[leaf], category[leaf], age[leaf], mailer[leaf], categories)
-    trips = trips_of(customer, age, mailer)
-    lines = np.bincount(customer, minlength=customer_id.size)
-    basket = np.log1p(lines / np.maximum(trips.rows[:, 7], 1)).astype(np.float32)
+    trips = pairs_of(customer, np.zeros_like(customer), age, mailer, 1)
+    basket = baskets_of(customer, age, customer_id.size)
 
     leaf_feature = _item_features(leaves, _oldest(category[leaf], age[leaf], categories), observed)
     rates = _item_features(products, _oldest(product, age, product_id.size), observed)
@@ -184,22 +178,21 @@ def _mailer_share(cut: Dataset, week: int, product_id: Int64s) -> Float32s:
     return known["mailer"].fill_null(0.0).to_numpy().astype(np.float32)
 
 
-def trips_of(customer: Int64s, age: npt.NDArray[np.float64], mailer: npt.NDArray[np.float64]) -> Pairs:
-    """Packed histories of customers' shopping trips, with all of their trips."""
-    return pairs_of(customer, np.zeros_like(customer), age, mailer, 1, math.inf)
+def baskets_of(customer: Int64s, age: npt.NDArray[np.float64], customers: int) -> Float32s:
+    """Ln(1 + products per trip) [customers]: of all trips, since a mean doesn't grow with them."""
+    order = np.lexsort((age, customer))
+    customer, age = customer[order], age[order]
+    trips = np.bincount(customer[_begins(customer) | _begins(age)], minlength=customers)
+    basket: Float32s = np.log1p(np.bincount(customer, minlength=customers) / np.maximum(trips, 1)).astype(np.float32)
+    return basket
 
 
 def pairs_of(
-    customer: Int64s,
-    item: Int64s,
-    age: npt.NDArray[np.float64],
-    mailer: npt.NDArray[np.float64],
-    items: int,
-    within: float = HABITS,
+    customer: Int64s, item: Int64s, age: npt.NDArray[np.float64], mailer: npt.NDArray[np.float64], items: int
 ) -> Pairs:
     """Aggregate events to packed pair histories; several events of a pair at one moment are one trip.
 
-    Trips, and the first of them, are of the last ``within`` days; where there is none, the last one ever counts alone.
+    Trips, and the first of them, are within ``HABITS``; where there is none, the last one ever counts alone.
 
     In stretches of sorted arrays, which takes an eighth of the time that grouping a table with these sums does.
     """
@@ -212,7 +205,7 @@ def pairs_of(
     key, age, mailer = key[trip], age[trip], np.maximum.reduceat(mailer, trip)
     pair = np.flatnonzero(_begins(key))
     ever = np.diff(pair, append=key.size)
-    trips = np.maximum(np.add.reduceat(age < within, pair, dtype=np.int64), 1)
+    trips = np.maximum(np.add.reduceat(age < HABITS, pair, dtype=np.int64), 1)
     last, first = age[pair], age[pair + trips - 1]
     since = age - np.repeat(last, ever)
     counts = np.stack([np.add.reduceat(np.exp2(-since / h), pair) for h in HALF_LIVES], 1)

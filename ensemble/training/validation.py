@@ -31,7 +31,7 @@ DISCOUNTS: Final = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 1.0)
 """Category discounts that are tried, the strongest first, none last."""
 _SHARES: Final = (0.3, 0.2, 0.1, 0.0)  # less would move nothing into the first ten, which it is judged by
 MARGIN: Final = 0.003
-"""Share of NDCG@10 that a more mixed list may cost at most: what trainings differ by that draw differently."""
+"""Share of NDCG@10 that a more mixed list may cost at most: less than trainings differ by that draw differently."""
 TAIL_FROM: Final = -2.0
 """Log-odds above which a score has a slope of its own: 12 %."""
 CALIBRATED: Final = 1024
@@ -193,8 +193,8 @@ def fit_blend(
     The weights' ratios come from a grid, since likelihood over the whole catalogue is decided far below a list's top;
     their common scale and the bias come from logistic regression on examples that stand for the full catalogue
     (Platt, 1999), as does the slope of the few high scores. Category discount and share of discovery are the strongest
-    that cost no more than ``MARGIN``: what more mixture costs is a shop's own choice, and ``docs/quality.md`` has the
-    curves.
+    that cost no more than ``MARGIN`` each: what more mixture costs is a shop's own choice, and ``docs/quality.md`` has
+    the curves.
 
     Returns:
         The settings, and NDCG@10 on ``scored`` of the best grid point, of common factors of 1, by discount and by
@@ -237,18 +237,24 @@ def _strongest(
 
 
 def strongest(ndcg: Mapping[float, npt.NDArray[np.float64]], bootstrap: Bootstrap) -> float:
-    """The first value of a rule whose lists are no worse than the best by more than ``MARGIN``.
+    """The strongest value of a rule whose lists are no worse than the best by more than ``MARGIN``.
 
-    A test of non-inferiority (Piaggio et al., 2012): it is the upper bound of the cost's 95 % interval that has to keep
-    the margin, so that few customers are no excuse for a strong rule.
+    Tests of non-inferiority (Piaggio et al., 2012): it is the upper bound of the cost's 95 % interval that has to keep
+    the margin, so that few customers are no excuse for a strong rule. They go from the best value to stronger ones and
+    end with the first that fails, so that having many values to test gives none of them another chance.
 
     Args:
         ndcg: of each customer [n], by the rule's value, the most mixed lists first.
         bootstrap: of the same customers.
     """
-    best = max(ndcg.values(), key=lambda each: float(each.mean()))
-    allowed = MARGIN * float(best.mean())
-    return next(value for value, each in ndcg.items() if bootstrap.difference(best, each).high <= allowed)
+    values = list(ndcg)
+    chosen = best = max(values, key=lambda value: float(ndcg[value].mean()))
+    allowed = MARGIN * float(ndcg[best].mean())
+    for value in reversed(values[: values.index(best)]):
+        if bootstrap.difference(ndcg[best], ndcg[value]).high > allowed:
+            break
+        chosen = value
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)

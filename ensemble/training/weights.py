@@ -78,7 +78,7 @@ class Trained:
         """
         try:
             with np.load(path, allow_pickle=False) as held:
-                facts = json.loads(str(held["facts"]))
+                facts = dict(json.loads(str(held["facts"])))
                 if facts.get("features") != MEANING:
                     raise RacksortError(
                         f"{path}: trained on features that meant something else: run `racksort train` again"

@@ -108,7 +108,8 @@ def _history(pairs: Pairs, customer: Int64s, item: Int64s) -> Float32s:
 def _unpacked(packed: npt.NDArray[np.uint8]) -> Float32s:
     """[n, 8]: counts by three half-lives, trips, days since the last and first one, mean days between two, mailer.
 
-    The last is the share of the trips on which the item was in the mailer.
+    Trips, the first and what is between two are of the last months (``HABITS``). Mailer is the share of all trips on
+    which the item was in it.
     """
     from ensemble.models.history import ROW  # noqa: PLC0415  # see above
     from ensemble.training.snapshot import unpack  # noqa: PLC0415  # the same

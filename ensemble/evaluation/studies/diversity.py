@@ -262,8 +262,8 @@ def _by_hits(values: Found, own: float, bootstrap: Bootstrap) -> str:
 
     kept = strongest({gamma: ndcg[gamma] for gamma in sorted(ndcg)}, bootstrap)
     return (
-        f"The best category_discount by NDCG@10, against none, is {priced(best)}, the strongest that costs at most "
-        f"{MARGIN:.1%} of it with 95 % confidence {priced(kept)}; the release's own is {priced(own)}."
+        f"The best category_discount by NDCG@10 is {priced(best)} against none; the strongest that costs at most "
+        f"{MARGIN:.1%} of the best one's, with 95 % confidence, is {priced(kept)}; the release's own is {priced(own)}."
     )
 
 
