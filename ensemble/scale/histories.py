@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ensemble.models.history import HALF_LIVES, pack
+from ensemble.models.history import HABITS, HALF_LIVES, pack
 from ensemble.models.static_map import StaticTable
 from ensemble.scale.shop import Float64s, Int64s, Shop, Size
 from ensemble.training.snapshot import Pairs
@@ -69,10 +69,7 @@ def chunks(shop: Shop, size: Size, customers: StaticTable) -> Iterator[tuple[int
 
 
 def draw(shop: Shop, size: Size, customers: int, rng: np.random.Generator) -> Histories:
-    """Histories of so many customers, each with one product at least.
-
-    Trips reach back further than real tables count them, which costs a request nothing more.
-    """
+    """Histories of so many customers, each with one product at least."""
     count = np.exp(rng.normal(np.log(size.history) - _SPREAD**2 / 2, _SPREAD, customers))
     count = np.clip(np.rint(count), 1, min(_MOST, shop.product_id.size)).astype(np.int64)
     place = _places(shop, count, rng)
@@ -127,9 +124,14 @@ def _joined(
 
 
 def _rows(last: Float64s, first: Float64s, trips: Int64s, mailer: Float64s) -> npt.NDArray[np.uint8]:
-    """Packed rows of purchases at even intervals from first to last."""
+    """Packed rows of purchases at even intervals from first to last, of whose trips as many as real tables count.
+
+    All of them are in the fading counts.
+    """
     gap = (first - last) / np.maximum(trips - 1, 1)
     # Decayed to the last one: 1 + q + ... + q^(t-1) for q = 2^(-gap/h); as many as there are where all are at once.
     q = np.minimum(2.0 ** (-gap[:, None] / np.array(HALF_LIVES)), 1 - 1e-9)
     counts = (1 - q ** trips[:, None]) / (1 - q)
-    return pack(last, first, counts, trips, mailer)
+    within = np.floor(np.maximum(HABITS - last, 0) / np.maximum(gap, 1e-6)).astype(np.int64) + 1
+    trips = np.minimum(trips, within)
+    return pack(last, last + (trips - 1) * gap, counts, trips, mailer)
