@@ -185,9 +185,8 @@ class HistoryDecoder(nn.Module):
         mailer, noted = decoded[:, 6:7] * held, held
         if added is not None:
             counts = counts + added[:, :3]
-            # A last purchase of long ago stands in for none within HABITS; with an event there is one. Ages are rounded
-            # to AGE_UNIT, so that one just within may read HABITS.
-            lately = (decoded[:, 3:4] <= HABITS).float()
+            # A last purchase of long ago stands in for none within HABITS; with an event there is one.
+            lately = (decoded[:, 3:4] < HABITS).float()
             trips = torch.maximum(trips * lately + added[:, 3:4], held)
             last = torch.minimum(last, added[:, 4:5] + NEVER)
             first = torch.maximum(first * lately, added[:, 5:6])

@@ -205,7 +205,8 @@ def pairs_of(
     key, age, mailer = key[trip], age[trip], np.maximum.reduceat(mailer, trip)
     pair = np.flatnonzero(_begins(key))
     ever = np.diff(pair, append=key.size)
-    trips = np.maximum(np.add.reduceat(age < HABITS, pair, dtype=np.int64), 1)
+    # As the row will say it, where ages are rounded to AGE_UNIT: what reads HABITS isn't within.
+    trips = np.maximum(np.add.reduceat(age < HABITS - AGE_UNIT / 2, pair, dtype=np.int64), 1)
     last, first = age[pair], age[pair + trips - 1]
     since = age - np.repeat(last, ever)
     counts = np.stack([np.add.reduceat(np.exp2(-since / h), pair) for h in HALF_LIVES], 1)

@@ -6,7 +6,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ensemble.models.history import HABITS, HALF_LIVES, NEVER, ROW, HistoryDecoder, add_events, pack, weigh_events
+from ensemble.models.history import (
+    AGE_UNIT,
+    HABITS,
+    HALF_LIVES,
+    NEVER,
+    ROW,
+    HistoryDecoder,
+    add_events,
+    pack,
+    weigh_events,
+)
 from ensemble.training.snapshot import pairs_of
 
 ITEMS = 4
@@ -46,7 +56,8 @@ def test_history_at_request_time_equals_counting_all_purchases_anew(
                 (0.5 ** (ago / half_life)).sum(), rel=0.015, abs=1e-4
             )
         # Trips and the first of them are those that weren't too long ago at the cutoff, else the last one.
-        counted = ago[ago - elapsed < HABITS] if (ago - elapsed < HABITS).any() else ago[:1]
+        forgotten = {a + elapsed for i, a, _ in past if i == item and a >= HABITS}
+        counted = np.array(sorted(days - forgotten)) if days - forgotten else ago[:1]
         assert made.trips[0, 0, item].item() == counted.size
         assert made.bought[0, 0, item].item() == (1 if ago.size else 0)
         assert made.last[0, 0, item].item() == pytest.approx(ago.min() if ago.size else NEVER, abs=0.01)
@@ -60,6 +71,18 @@ def test_history_at_request_time_equals_counting_all_purchases_anew(
         assert abs(made.mailer[0, 0, item].item() - share) <= MAILER_ERROR
         if not trips:
             assert made.mailer[0, 0, item].item() == 0
+
+
+@pytest.mark.parametrize("age", [HABITS - AGE_UNIT, HABITS - AGE_UNIT / 4, HABITS, HABITS + AGE_UNIT / 4])
+def test_both_branches_agree_on_ages_that_are_rounded_to_the_bound(age: float) -> None:
+    """Two purchases at about the bound, told with and without room for events, of which there is none."""
+    pairs = pairs_of(np.zeros(2, np.int64), np.zeros(2, np.int64), np.array([age, age + AGE_UNIT / 8]), np.zeros(2), 1)
+    rows, now = torch.from_numpy(pairs.rows[None]), torch.ones(1, 1)
+    keys = torch.zeros(1, 16, dtype=torch.int64)
+    weight = weigh_events(keys[:, None], torch.zeros(1, 16), (keys > 0)[:, None])[:, 0]
+    quiet, told = (HistoryDecoder()(rows, now, added) for added in (None, add_events(weight, keys, keys[:, :1])))
+    assert told.trips.item() == quiet.trips.item() == (2 if age < HABITS - AGE_UNIT / 2 else 1)
+    assert (told.last.item(), told.span.item()) == (quiet.last.item(), quiet.span.item())
 
 
 @given(st.integers(1, 255).flatmap(lambda trips: st.tuples(st.integers(0, trips), st.just(trips))))
